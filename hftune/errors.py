@@ -1,0 +1,60 @@
+"""Every way a run can end, as an exception that carries its exit code.
+
+Code that finds a problem raises one of these where it finds it; `launch` alone turns it into
+one `error:` line, an exit code and `exit.json`. Anything else that escapes is a bug (code 1).
+"""
+
+import signal
+
+
+class HftuneError(Exception):
+    """An ending that hftune explains to the user.
+
+    Args:
+        message: One line: what is wrong, where (file, row, column, flag) and what to do.
+        details: Further places with the same problem; the first five are shown as bullets.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, details: list[str] | None = None):
+        super().__init__(message)
+        self.message = message
+        self.details = details or []
+
+    def __str__(self) -> str:
+        bullets = [f"  - {line}" for line in self.details[:5]]
+        if len(self.details) > 5:
+            bullets[4:] = [f"  - and {len(self.details) - 4:,} more"]
+        return "\n".join([self.message, *bullets])
+
+
+class BadInput(HftuneError):
+    """The user's data, flags, files or ids cannot be used as they are."""
+
+    exit_code = 2
+
+
+class NonFiniteError(HftuneError):
+    """A loss or gradient became NaN or infinite."""
+
+    exit_code = 3
+
+
+class ResourceError(HftuneError):
+    """No disk or memory left."""
+
+    exit_code = 4
+
+
+class StoppedBySignal(HftuneError):
+    """SIGINT or SIGTERM arrived; a checkpoint was written.
+
+    Args:
+        signum: The signal's number (2 or 15).
+        message: What was saved and how to go on.
+    """
+
+    def __init__(self, signum: int, message: str):
+        super().__init__(f"stopped by {signal.Signals(signum).name}: {message}")
+        self.exit_code = 128 + signum  # the shell's convention: 130, 143
