@@ -1,0 +1,46 @@
+"""hftune: recipes that fine-tune Hugging Face models.
+
+Names are loaded when they are first used, so that `--help` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hftune.classifier import build_text_classifier
+    from hftune.config import Settings, TextSettings
+    from hftune.data.bundle import Data
+    from hftune.data.load import load_text
+    from hftune.errors import BadInput
+    from hftune.launcher import launch
+    from hftune.recipe import Recipe
+
+_HOME = {
+    "BadInput": "hftune.errors",
+    "Data": "hftune.data.bundle",
+    "Recipe": "hftune.recipe",
+    "Settings": "hftune.config",
+    "TextSettings": "hftune.config",
+    "build_text_classifier": "hftune.classifier",
+    "launch": "hftune.launcher",
+    "load_text": "hftune.data.load",
+}
+
+__all__ = [
+    "BadInput",
+    "Data",
+    "Recipe",
+    "Settings",
+    "TextSettings",
+    "build_text_classifier",
+    "launch",
+    "load_text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hftune' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,226 @@
+"""From settings, data and a model to everything that the loop needs."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from hftune import optim
+from hftune.checkpoint import (
+    Checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    rotate,
+    save_checkpoint,
+)
+from hftune.config import Settings
+from hftune.data.batch import BatchPlan
+from hftune.data.bundle import Data
+from hftune.errors import BadInput
+from hftune.losses import build_loss
+from hftune.metrics import greater_is_better
+from hftune.recipe import Recipe
+from hftune.rundir import RunRecord
+from hftune.scoring import score
+from hftune.signals import Stop
+from hftune.track import RunLog
+from hftune.train import Progress, Training
+
+log = logging.getLogger(__name__)
+
+
+def build_plan(settings: Settings, data: Data, processes: int, micro_batches_per_step: int) -> BatchPlan:
+    """Decides the order of the training rows.
+
+    Raises:
+        BadInput: If the number of processes does not divide the micro-batches of a step, as can
+            happen when a run is resumed on another number of processes.
+    """
+    if micro_batches_per_step % processes:
+        raise BadInput(
+            f"{processes} processes cannot share the {micro_batches_per_step} micro-batches per step with which "
+            f"this run began; use a divisor of {micro_batches_per_step} processes"
+        )
+    strategy = getattr(settings, "train_sampling_strategy", "random")  # rows of text alone have lengths
+    return BatchPlan(
+        lengths=data.train.lengths,
+        rows_per_batch=settings.per_device_train_batch_size,
+        tokens_per_batch=getattr(settings, "tokens_per_batch", None),
+        micro_batches_per_step=micro_batches_per_step,
+        processes=processes,
+        group_by_length=strategy == "group_by_length",
+        seed=settings.seed,
+    )
+
+
+def total_steps(settings: Settings, plan: BatchPlan) -> int:
+    """Returns the optimizer steps of the whole run."""
+    return settings.max_steps if settings.max_steps > 0 else plan.epoch_ends(settings.num_train_epochs)[-1]
+
+
+def marks(strategy: str, every: float | None, plan: BatchPlan, total: int) -> frozenset[int]:
+    """Returns the numbers of steps done at which to evaluate, or to save."""
+    if strategy == "steps" and every:
+        step = max(1, round(every * total) if every < 1 else int(every))
+        return frozenset(range(step, total + 1, step)) | {total}
+    if strategy == "epoch":
+        epochs = math.ceil(total / len(plan.epoch(0))) + 1
+        return frozenset(end for end in plan.epoch_ends(epochs) if end <= total) | {total}
+    return frozenset()
+
+
+def assemble(
+    recipe: Recipe,
+    settings: Settings,
+    data: Data,
+    model: PreTrainedModel,
+    accelerator: Accelerator,
+    *,
+    plan: BatchPlan,
+    record: RunRecord,
+    run_dir: Path,
+    first_step: int,
+    stop: Stop,
+) -> Training:
+    """Builds optimizer, schedule, loss and the functions that evaluate and save."""
+    total = total_steps(settings, plan)
+    if settings.freeze:
+        log.info("frozen: %d tensors match %s", optim.freeze(model, settings.freeze), settings.freeze)
+    groups = optim.parameter_groups(model, settings)
+    log.info("learns: %s", optim.describe_groups(groups))
+    metric = settings.metric_for_best_model.removeprefix("eval_")
+    upwards = greater_is_better(metric) if settings.greater_is_better is None else settings.greater_is_better
+    optimizer = optim.build_optimizer(groups, settings)
+    schedule = optim.build_schedule(optimizer, settings, total, greater_is_better=upwards)
+    after_step = recipe.after_step
+    if settings.gradual_unfreezing:
+        after_step = optim.gradual_unfreezing(settings.gradual_unfreezing, len(plan.epoch(0)))
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if settings.torch_compile:
+        model.compile()
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    training = Training(
+        accelerator=accelerator,
+        model=prepared,
+        optimizer=prepared_optimizer,
+        schedule=schedule,
+        plan=plan,
+        rows=data.train,
+        collate=data.collate,
+        workers=settings.dataloader_num_workers,
+        loss=recipe.loss or build_loss(settings, data.train.labels, data.labels),
+        after_step=after_step,
+        evaluate=_evaluation(recipe, settings, data, prepared, accelerator),
+        save=lambda progress: None,
+        log=RunLog(run_dir / "log.jsonl", accelerator, first_step),
+        stop=stop,
+        seed=settings.seed,
+        max_grad_norm=settings.max_grad_norm,
+        total_steps=total,
+        log_every=max(1, round(settings.logging_steps * total) if settings.logging_steps < 1 else int(settings.logging_steps)),
+        eval_at=marks(settings.eval_strategy, settings.eval_steps, plan, total),
+        save_at=marks(settings.save_strategy, settings.save_steps, plan, total),
+        metric_for_best_model=f"eval_{metric}",
+        greater_is_better=upwards,
+        keep_best=settings.load_best_model_at_end,
+        early_stopping_patience=settings.early_stopping_patience,
+    )
+    training.save = _saving(training, model, settings, record, run_dir)
+    return training
+
+
+def _evaluation(
+    recipe: Recipe, settings: Settings, data: Data, model: torch.nn.Module, accelerator: Accelerator
+) -> Callable[[], dict[str, float]]:
+    def evaluate() -> dict[str, float]:
+        counts = score(
+            model,
+            data.validation,
+            data.collate,
+            accelerator,
+            num_labels=len(data.labels),
+            rows_per_batch=settings.per_device_eval_batch_size,
+            workers=settings.dataloader_num_workers,
+        )
+        names = evaluation_metrics(recipe, settings)
+        scores = counts.compute(["log_loss", *names])
+        return {"eval_loss": scores["log_loss"]} | {f"eval_{name}": scores[name] for name in names}
+
+    return evaluate
+
+
+def evaluation_metrics(recipe: Recipe, settings: Settings) -> list[str]:
+    """Returns the recipe's metrics and the one that chooses the best model."""
+    chosen = settings.metric_for_best_model.removeprefix("eval_")
+    return list(dict.fromkeys([*recipe.metrics, *([] if chosen == "loss" else [chosen])]))
+
+
+def _saving(
+    training: Training, model: PreTrainedModel, settings: Settings, record: RunRecord, run_dir: Path
+) -> Callable[[Progress], None]:
+    accelerator = training.accelerator
+    names = optim.names_in_groups(model, training.optimizer.param_groups)
+
+    def save(progress: Progress) -> None:
+        if accelerator.is_main_process:
+            optimizer, optimizer_state = optimizer_tensors(training.optimizer.optimizer, names)
+            state: dict[str, Any] = {
+                "progress": dataclasses.asdict(progress),
+                "optimizer": optimizer_state,
+                "schedule": training.schedule.state_dict(),
+                "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+                "threads": torch.get_num_threads(),
+                "data_fingerprint": record.data_fingerprints["data"],
+            }
+            tensors = {"model": model.state_dict(), "optimizer": optimizer}
+            save_checkpoint(run_dir, progress.step, tensors, state)
+            best = {progress.best_step} if settings.load_best_model_at_end and progress.best_step else set()
+            rotate(run_dir, settings.save_total_limit, protect=best)
+            record.best_step, record.last_step = progress.best_step, progress.step
+            record.write(run_dir)
+        accelerator.wait_for_everyone()
+
+    return save
+
+
+def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint) -> Progress:
+    """Puts a checkpoint's weights, optimizer, schedule and counters back.
+
+    Raises:
+        BadInput: If the checkpoint belongs to another model, optimizer or data set.
+    """
+    load_weights(model, checkpoint)
+    restore_optimizer(
+        training.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]
+    )
+    training.schedule.load_state_dict(checkpoint.state["schedule"])
+    if training.accelerator.scaler and checkpoint.state["scaler"]:
+        training.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
+    if (threads := checkpoint.state["threads"]) != torch.get_num_threads():
+        log.warning(
+            "this run had %d threads, now it has %d: the last bits of its numbers will differ (set OMP_NUM_THREADS=%d)",
+            threads,
+            torch.get_num_threads(),
+            threads,
+        )
+    return Progress(**checkpoint.state["progress"])
+
+
+def load_weights(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
+    """Copies a checkpoint's weights into a model.
+
+    Raises:
+        BadInput: If names or shapes differ; the message names the first.
+    """
+    try:
+        model.load_state_dict(checkpoint.tensors["model"])
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise BadInput(f"{checkpoint.path} holds another model", lines[1:]) from None

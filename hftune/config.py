@@ -1,0 +1,489 @@
+"""The settings of a run: names, defaults, help texts and what their values may be.
+
+A field's comment is its help text and a `# --- name ---` line opens a section: `flags.py` reads both
+from this source for `--help`. Names are those of transformers' `TrainingArguments` and example
+scripts, so that nothing has to be learned twice.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from hftune.errors import BadInput
+
+SCHEDULERS = (  # the values of transformers' SchedulerType, which takes seconds to import
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "reduce_lr_on_plateau",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
+    "greedy",
+)
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")  # and timm_NAME
+LEAST = {
+    "max_train_samples": 1,
+    "max_eval_samples": 1,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "dataloader_num_workers": 0,
+    "learning_rate": 0,
+    "head_lr_multiplier": 0,
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "max_grad_norm": 0,
+    "gradual_unfreezing": 0,
+    "early_stopping_patience": 0,
+    "save_total_limit": 1,
+    "max_length": 1,
+    "vocab_size": 1,
+    "min_frequency": 1,
+}
+YES, NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
+
+# A value that is given takes the place of what a recipe chose instead of it or because of it:
+# `--train_file x.csv` clears the recipe's dataset_name, another optim clears the old one's optim_args.
+CLEARS = {
+    "dataset_name": ("dataset_config_name", "dataset_revision", "train_file", "validation_file", "test_file"),
+    "train_file": ("dataset_name", "dataset_config_name", "dataset_revision", "validation_file", "test_file"),
+    "model_name_or_path": ("model_type", "config_overrides", "embeddings", "freeze_embeddings"),
+    "model_type": ("model_name_or_path", "config_overrides"),
+    "optim": ("optim_args",),
+    "lr_scheduler_type": ("lr_scheduler_kwargs",),
+    "bf16": ("fp16",),
+    "fp16": ("bf16",),
+    "eval_strategy": ("eval_steps",),
+    "save_strategy": ("save_steps",),
+    "metric_for_best_model": ("greater_is_better",),
+}
+# Values that leave others nothing to work on.
+IMPLIES: dict[tuple[str, Any], dict[str, Any]] = {
+    ("eval_strategy", "no"): {"load_best_model_at_end": False, "early_stopping_patience": 0},
+    ("save_strategy", "no"): {"load_best_model_at_end": False},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every kind of run can be told; values are converted and checked when one is made.
+
+    Raises:
+        BadInput: A value has the wrong type, is impossible, or contradicts another one.
+    """
+
+    # --- data ---
+    dataset_name: str | None = None  # Hub id, local folder, or "sample" for the built-in data
+    dataset_config_name: str | None = None  # configuration of the data set, where it has several
+    dataset_revision: str | None = None  # branch, tag or commit of the data set on the Hub
+    train_file: str | None = None  # csv, tsv, json lines or parquet, instead of dataset_name
+    validation_file: str | None = None  # rows that choose the best model (else split off the training rows)
+    test_file: str | None = None  # rows that are scored once, at the end
+    label_column_name: str | None = None  # column of the labels (else found by its usual names)
+    train_val_split: float = 0.1  # share of training rows to validate on if the data has no validation rows
+    max_train_samples: int | None = None  # train on this many rows, drawn at random
+    max_eval_samples: int | None = None  # validate and test on at most this many rows each
+
+    # --- model ---
+    model_name_or_path: str | None = None  # pretrained model: Hub id or local folder
+    model_type: str | None = None  # kind of a model trained from scratch, instead of model_name_or_path
+    config_overrides: str | None = None  # changes to the model's config: "hidden_size=128,num_layers=2"
+    gradient_checkpointing: bool = False  # recompute activations backward: less memory, slower
+    torch_compile: bool = False  # compile the model with torch.compile
+
+    # --- batches ---
+    per_device_train_batch_size: int = 32  # rows
+    per_device_eval_batch_size: int = 64  # rows
+    gradient_accumulation_steps: int = 1  # batches per optimizer step
+    dataloader_num_workers: int = 0  # processes that prepare batches; 0: the main process does
+
+    # --- optimisation ---
+    learning_rate: float = 5e-5  # peak rate of the backbone
+    head_lr_multiplier: float = 1.0  # the head's rate is this many times the backbone's
+    layer_decay: float = 1.0  # each layer below the head trains at this share of the rate of the one above
+    weight_decay: float = 0.01  # for matrices; vectors (biases, norms) are not decayed
+    optim: str = "adamw_torch_fused"  # adamw_torch, adamw_torch_fused, sgd, adagrad, or timm_NAME
+    optim_args: str | None = None  # more arguments of the optimizer: "momentum=0.9,nesterov=true"
+    num_train_epochs: float = 3.0  # passes over the training rows
+    max_steps: int = -1  # optimizer steps, instead of num_train_epochs; -1: not limited
+    lr_scheduler_type: str = "linear"  # course of the rate over the steps, by transformers' names
+    lr_scheduler_kwargs: str | None = None  # more arguments of the schedule: "num_cycles=2" or JSON
+    warmup_steps: float = 0.0  # steps until the rate is at its peak; below 1: a share of all steps
+    max_grad_norm: float = 1.0  # longer gradients are clipped to this norm; 0: no clipping
+    label_smoothing_factor: float = 0.0  # share of the target that is spread over all classes
+    class_weight: str | None = None  # "balanced" (rarer classes weigh more), or one per class: "0.3,0.7"
+    freeze: str | None = None  # regular expression of parameter names that stay as they are
+    # epochs between thawing one more layer, from the top; 0: everything trains from the start
+    gradual_unfreezing: float = 0.0
+
+    # --- precision ---
+    bf16: bool | None = None  # bfloat16 autocast; not given: chosen by device
+    fp16: bool | None = None  # float16 autocast with a loss scaler; not given: chosen by device
+
+    # --- evaluation and saving ---
+    eval_strategy: Literal["no", "steps", "epoch"] = "epoch"  # when to score the validation rows
+    eval_steps: float | None = None  # steps between evaluations; below 1: a share of all steps
+    save_strategy: Literal["no", "steps", "epoch", "best"] = "epoch"  # when to write a checkpoint
+    save_steps: float | None = None  # steps between checkpoints; below 1: a share of all steps
+    save_total_limit: int | None = 2  # checkpoints kept; none: all
+    load_best_model_at_end: bool = True  # the result is the best evaluated model, not the last one
+    metric_for_best_model: str = "accuracy"  # score of the validation rows that decides which is best
+    greater_is_better: bool | None = None  # direction of that score; not given: known from its name
+    early_stopping_patience: int = 0  # stop after this many evaluations without a better score; 0: never
+    floor: bool = True  # score the majority class and TF-IDF + logistic regression beside the model
+
+    # --- run ---
+    output_dir: str | None = None  # run directory (default: runs/NAME of the recipe)
+    resume_from_checkpoint: str | None = None  # go on from this checkpoint or run directory
+    seed: int = 42  # address of all randomness: equal seeds, equal runs
+    logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps
+    report_to: str = "none"  # trackers, comma separated
+
+    def __post_init__(self) -> None:
+        kinds = field_types(type(self))
+        for name in kinds:
+            value = _converted(kinds, name, getattr(self, name))
+            object.__setattr__(self, name, value)  # frozen for everyone else
+        self.check()
+
+    def check(self) -> None:
+        """Raises BadInput with the flag's name for an impossible value or a contradiction."""
+        _check_data(self)
+        _check_model(self)
+        _check_numbers(self)
+        _check_optimisation(self)
+        _check_schedule(self)
+        _check_saving(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with changes; each clears what this one had instead of it (see `CLEARS`).
+
+        Raises:
+            BadInput: An unknown name (with the nearest known one) or an impossible value.
+        """
+        return self.overlaid(changes)
+
+    def overlaid(self, *layers: dict[str, Any]) -> Self:
+        """Returns a copy with layers of changes laid over it in turn, checked once at the end."""
+        kinds = field_types(type(self))
+        values = {name: getattr(self, name) for name in kinds}
+        for depth, layer in enumerate(layers):
+            hidden = {name for above in layers[depth + 1 :] for name in above}
+            given = {
+                name: _converted(kinds, name, value) for name, value in layer.items() if name not in hidden
+            }
+            for name, value in given.items():
+                if value != values[name] and value not in (None, False):
+                    cleared = {rival: _first_default(type(self), rival) for rival in CLEARS.get(name, ())}
+                    cleared |= IMPLIES.get((name, value), {})
+                    values |= {rival: new for rival, new in cleared.items() if rival in values}
+            values |= given
+        return type(self)(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings(Settings):
+    """What a run on texts can be told besides."""
+
+    # --- text ---
+    text_column_name: str | None = None  # column of the texts (else found by its usual names)
+    max_length: int = 512  # tokens of a text that the model reads; the rest is cut
+    truncation: Literal["head", "tail", "head+tail"] = "head"  # the part of a longer text that is kept
+    # one vector of all tokens, before the head; native: the model's own classifier
+    pooling: Literal["native", "cls", "mean", "max", "attention", "last"] = "native"
+    # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
+    train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
+    tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
+
+    # --- vocabulary of models trained from scratch ---
+    tokenizer_type: Literal["word", "character"] = "word"  # what a token is
+    vocab_size: int = 30_000  # most frequent tokens that are kept
+    min_frequency: int = 2  # rarer tokens are unknown to the model
+    embeddings: str | None = None  # file of word vectors to start from
+    freeze_embeddings: bool = False  # leave the word vectors as they are in the file
+
+    def check(self) -> None:
+        """Raises BadInput with the flag's name for an impossible value or a contradiction."""
+        super().check()
+        if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_length:
+            _stop(self, "tokens_per_batch", f"one text may have --max_length {self.max_length} tokens")
+        if self.embeddings and self.model_name_or_path:
+            _clash("embeddings", "model_name_or_path", "a pretrained model brings its own embeddings")
+        if self.freeze_embeddings and not self.embeddings:
+            where = "for those of a pretrained model use --freeze embeddings"
+            raise BadInput(f"--freeze_embeddings needs --embeddings FILE; {where}")
+
+
+def field_types(cls: type[Settings]) -> dict[str, Any]:
+    """Returns the type of each field; what a base lets be None may be None in a subclass too.
+
+    A recipe may write `dataset_name: str = "stanfordnlp/imdb"`, and `--train_file` still clears it.
+    """
+    hints = typing.get_type_hints(cls)
+    optional = {
+        name
+        for base in cls.__mro__
+        for name, hint in getattr(base, "__annotations__", {}).items()
+        if types.NoneType in typing.get_args(hint)
+    }
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: hints[name] | None if name in optional else hints[name] for name in names}
+
+
+def convert(kind: Any, value: Any) -> Any:
+    """Makes a value of a field's type from a flag's text, a YAML scalar or a Python value.
+
+    Args:
+        kind: `str`, `int`, `float`, `bool`, a `Literal` of strings, or one of them `| None`.
+        value: What was given; "none" stands for None where None is allowed.
+
+    Raises:
+        ValueError: The value is not one of that type; the message says what was expected.
+    """
+    if types.NoneType in typing.get_args(kind):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+            return None
+        (kind,) = [kind for kind in typing.get_args(kind) if kind is not types.NoneType]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"expected {describe(kind)}, got nothing")
+    if choices := typing.get_args(kind):
+        if value not in choices:
+            raise ValueError(f"expected {describe(kind)}, got {value!r}{nearest(str(value), choices)}")
+        return value
+    converted = {str: _text, int: _whole, float: _number, bool: _truth}[kind](value)
+    if converted is None:
+        raise ValueError(f"expected {describe(kind)}, got {value!r}")
+    return converted
+
+
+def _converted(kinds: dict[str, Any], name: str, value: Any) -> Any:
+    if name not in kinds:
+        raise BadInput(f"{name}: no such setting{nearest(name, kinds)}")
+    try:
+        return convert(kinds[name], value)
+    except ValueError as problem:
+        raise BadInput(f"--{name}: {problem}") from None
+
+
+def describe(kind: Any) -> str:
+    """Says in words what a field of a type takes."""
+    if choices := [choice for choice in typing.get_args(kind) if isinstance(choice, str)]:
+        return f"one of {', '.join(choices)}"
+    return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
+
+
+def nearest(name: str, known: Iterable[str], dashes: str = "") -> str:
+    """Returns "; did you mean NAME?" for the most similar known name, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {dashes}{found[0]}?" if found else ""
+
+
+def parse_overrides(text: str, flag: str = "config_overrides") -> dict[str, Any]:
+    """Reads "hidden_size=128,kernel_sizes=[3,4,5],scale=0.5,tied=true,act=gelu", or a JSON object.
+
+    Args:
+        text: Names and values. A value is a whole number, a number, true, false, none, a list,
+            object or string in JSON's notation, or else the text itself.
+        flag: Where the text comes from, for the error.
+
+    Returns:
+        The values by name, in their order.
+
+    Raises:
+        BadInput: A part is not NAME=VALUE, a name comes twice, or a bracket is not closed.
+    """
+    if text.lstrip().startswith("{"):
+        return typing.cast(dict[str, Any], _json(text, flag))
+    values: dict[str, Any] = {}
+    for part in _split(text):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name.isidentifier() or not value:
+            raise BadInput(f"--{flag}: expected NAME=VALUE, got {part.strip()!r} in {text!r}")
+        if name in values:
+            raise BadInput(f"--{flag}: {name} comes twice in {text!r}")
+        values[name] = _value(value, flag)
+    return values
+
+
+def _split(text: str) -> list[str]:
+    """Splits at the commas outside quotes and brackets."""
+    parts, depth, quoted = [""], 0, False
+    for position, letter in enumerate(text):
+        if letter == '"' and text[position - 1 : position] != "\\":
+            quoted = not quoted
+        if not quoted:
+            depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts if text.strip() else []
+
+
+def _value(text: str, flag: str) -> Any:
+    if text[0] in '[{"':
+        return _json(text, flag)
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    whole = _whole(text) if re.fullmatch(r"[+-]?\d+", text) else None
+    number = _number(text) if whole is None else whole
+    return text if number is None else number
+
+
+def _json(text: str, flag: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise BadInput(f"--{flag}: {text!r} is not JSON: {problem}") from None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", value):
+        return int(value.replace("_", ""))
+    number = _number(value)  # 1e4 steps are whole
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _truth(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    return True if word in YES else False if word in NO else None
+
+
+def _first_default(cls: type[Settings], name: str) -> Any:
+    """Returns the default of the class that first named a field, from before any recipe's choice."""
+    return next((base.__dict__[name] for base in reversed(cls.__mro__) if name in base.__dict__), None)
+
+
+def _stop(settings: Settings, name: str, problem: str) -> typing.NoReturn:
+    raise BadInput(f"--{name} {getattr(settings, name)}: {problem}")
+
+
+def _clash(name: str, other: str, advice: str) -> typing.NoReturn:
+    raise BadInput(f"--{name} and --{other} contradict each other: {advice}")
+
+
+def _check_data(settings: Settings) -> None:
+    if settings.dataset_name and settings.train_file:
+        _clash("dataset_name", "train_file", "give one of them")
+    for name in ("validation_file", "test_file"):
+        if getattr(settings, name) and not settings.train_file:
+            raise BadInput(f"--{name} needs --train_file")
+    for name in ("dataset_config_name", "dataset_revision"):
+        if getattr(settings, name) and settings.train_file:
+            _clash(name, "train_file", "a file has none")
+    if not 0 < settings.train_val_split < 1:
+        _stop(settings, "train_val_split", "must be a share between 0 and 1")
+
+
+def _check_model(settings: Settings) -> None:
+    if settings.model_name_or_path and settings.model_type:
+        _clash("model_name_or_path", "model_type", "a pretrained model has its type; give one of them")
+    for name in ("config_overrides", "optim_args", "lr_scheduler_kwargs"):
+        parse_overrides(getattr(settings, name) or "", name)
+
+
+def _check_numbers(settings: Settings) -> None:
+    for name, least in LEAST.items():
+        value = getattr(settings, name, None)  # Settings has no max_length
+        if value is not None and value < least:
+            _stop(settings, name, f"must be at least {least}")
+    if not 0 < settings.layer_decay <= 1:
+        _stop(settings, "layer_decay", "must be above 0 and at most 1")
+    if not 0 <= settings.label_smoothing_factor < 1:
+        _stop(settings, "label_smoothing_factor", "must be at least 0 and below 1")
+    for name in ("eval_steps", "save_steps", "logging_steps", "warmup_steps"):
+        value = getattr(settings, name)
+        if value is not None and value >= 1 and not float(value).is_integer():
+            _stop(settings, name, "must be a share below 1 or a whole number of steps")
+        if value is not None and value <= 0 and name != "warmup_steps":
+            _stop(settings, name, "must be above 0")
+
+
+def _check_optimisation(settings: Settings) -> None:
+    name = settings.optim
+    if name not in OPTIMIZERS and not name.startswith("timm_"):
+        known = f"{', '.join(OPTIMIZERS)} or timm_NAME"
+        _stop(settings, "optim", f"no such optimizer; choose from {known}{nearest(name, OPTIMIZERS)}")
+    name = settings.lr_scheduler_type
+    if name not in SCHEDULERS:
+        known = ", ".join(SCHEDULERS)
+        _stop(
+            settings,
+            "lr_scheduler_type",
+            f"no such schedule; choose from {known}{nearest(name, SCHEDULERS)}",
+        )
+    weights = settings.class_weight
+    if weights and weights != "balanced" and not all(_is_weight(w) for w in weights.split(",")):
+        _stop(settings, "class_weight", 'must be "balanced" or numbers from 0, comma separated')
+    try:
+        re.compile(settings.freeze or "")
+    except re.error as problem:
+        _stop(settings, "freeze", f"not a regular expression: {problem}")
+    if settings.bf16 and settings.fp16:
+        _clash("bf16", "fp16", "give one of them")
+
+
+def _is_weight(text: str) -> bool:
+    number = _number(text)
+    return number is not None and number >= 0
+
+
+def _check_schedule(settings: Settings) -> None:
+    if settings.max_steps != -1 and settings.max_steps < 1:
+        _stop(settings, "max_steps", "must be at least 1, or -1 for no limit")
+    if settings.max_steps < 0 and settings.num_train_epochs <= 0:
+        _stop(settings, "num_train_epochs", "must be above 0")
+    if settings.max_steps > 0 and settings.warmup_steps >= max(1, settings.max_steps):
+        _stop(settings, "warmup_steps", f"must be below --max_steps {settings.max_steps}, or a share below 1")
+
+
+def _check_saving(settings: Settings) -> None:
+    for kind in ("eval", "save"):
+        strategy, steps = getattr(settings, f"{kind}_strategy"), getattr(settings, f"{kind}_steps")
+        if strategy == "steps" and steps is None:
+            raise BadInput(f"--{kind}_strategy steps needs --{kind}_steps N")
+        if strategy != "steps" and steps is not None:
+            raise BadInput(
+                f"--{kind}_steps has no effect with --{kind}_strategy {strategy}; add --{kind}_strategy steps"
+            )
+    without = "without evaluations there is no best model; drop one of them"
+    if settings.eval_strategy == "no":
+        if settings.load_best_model_at_end:
+            _clash("eval_strategy no", "load_best_model_at_end", without)
+        if settings.early_stopping_patience:
+            _clash("eval_strategy no", "early_stopping_patience", without)
+        if settings.save_strategy == "best":
+            _clash("eval_strategy no", "save_strategy best", without)
+    if settings.save_strategy == "no" and settings.load_best_model_at_end:
+        _clash("save_strategy no", "load_best_model_at_end", "without checkpoints the best model is lost")

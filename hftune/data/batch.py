@@ -1,0 +1,174 @@
+"""Which rows stand in which batch of which step: a pure function of (seed, epoch).
+
+An optimizer *step* consists of micro-batches; every process takes its share of them. The plan is
+made for all processes together, so that one process with two micro-batches and two processes with
+one each see the same rows, and a run that starts in the middle sees what it would have seen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from hftune.seed import key, permutation
+
+CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that go through the model together.
+
+    Args:
+        rows: Row ids, int64 of shape (B,). Never empty.
+        share: Weight of this micro-batch's mean loss in its step: its rows over the step's rows.
+            0 for a stand-in that only keeps the processes in step at an epoch's uneven end.
+        index: Number within the step over all processes: the address of its dropout.
+    """
+
+    rows: np.ndarray
+    share: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: its number from 0, its epoch from 0, and the micro-batches of all processes."""
+
+    number: int
+    epoch: int
+    micro_batches: list[MicroBatch]
+    epochs_done: float  # after this step
+
+    @property
+    def rows(self) -> int:
+        """Rows that count in this step."""
+        return sum(len(micro.rows) for micro in self.micro_batches if micro.share)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """The order of a training run.
+
+    Args:
+        lengths: Tokens of each row, int64 of shape (N,); all ones where length means nothing.
+        rows_per_batch: Rows in a micro-batch.
+        tokens_per_batch: If given, rows are filled up to this many *padded* tokens instead.
+        micro_batches_per_step: Over all processes: accumulation times processes.
+        processes: How many share a step.
+        group_by_length: Whether a batch takes rows of similar length.
+        seed: The run's seed.
+    """
+
+    lengths: np.ndarray
+    rows_per_batch: int
+    tokens_per_batch: int | None
+    micro_batches_per_step: int
+    processes: int
+    group_by_length: bool
+    seed: int
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Cuts an epoch's random order into micro-batches of row ids; every row stands in one."""
+        order = permutation(len(self.lengths), "order", self.seed, epoch)
+        if not self.group_by_length:
+            return self._cut(order)
+        rows = self.rows_per_batch
+        if self.tokens_per_batch:
+            rows = max(1, int(self.tokens_per_batch / self.lengths.mean()))
+        batches = []
+        for start in range(0, len(order), CHUNK * rows):
+            chunk = order[start : start + CHUNK * rows]
+            batches += self._cut(chunk[np.argsort(-self.lengths[chunk], kind="stable")])
+        return [batches[i] for i in permutation(len(batches), "batches", self.seed, epoch)]
+
+    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+        if not self.tokens_per_batch:
+            return np.split(order, range(self.rows_per_batch, len(order), self.rows_per_batch))
+        batches, start = [], 0
+        while start < len(order):
+            window = self.lengths[order[start : start + self.tokens_per_batch]]
+            padded = np.maximum.accumulate(window) * np.arange(1, len(window) + 1)  # tokens if cut here
+            count = max(1, int(np.searchsorted(padded, self.tokens_per_batch, side="right")))
+            batches.append(order[start : start + count])
+            start += count
+        return batches
+
+    @lru_cache(maxsize=2)  # noqa: B019  a plan lives as long as the run
+    def epoch(self, epoch: int) -> list[list[MicroBatch]]:
+        """Groups an epoch's micro-batches into steps; the last step may be shorter."""
+        batches = self.batches(epoch)
+        steps = []
+        for start in range(0, len(batches), self.micro_batches_per_step):
+            window = batches[start : start + self.micro_batches_per_step]
+            rows = sum(map(len, window))
+            step = [MicroBatch(ids, len(ids) / rows, i) for i, ids in enumerate(window)]
+            while len(step) % self.processes:
+                step.append(MicroBatch(window[0][:1], 0.0, len(step)))
+            steps.append(step)
+        return steps
+
+    def steps(self, first: int, last: int) -> Iterator[Step]:
+        """Yields the steps numbered first .. last-1, through as many epochs as that takes."""
+        number = epoch = 0
+        while number < last:
+            steps = self.epoch(epoch)
+            for k in range(max(0, first - number), min(len(steps), last - number)):
+                yield Step(number + k, epoch, steps[k], epoch + (k + 1) / len(steps))
+            number += len(steps)
+            epoch += 1
+
+    def epochs(self, steps: int) -> float:
+        """Returns how many epochs a number of steps makes."""
+        epoch = 0
+        while steps > len(self.epoch(epoch)):
+            steps -= len(self.epoch(epoch))
+            epoch += 1
+        return round(epoch + steps / len(self.epoch(epoch)), 4)
+
+    def epoch_ends(self, epochs: float) -> list[int]:
+        """Returns, for each epoch, the number of steps done when it ends; the last may be a part."""
+        ends, total = [], 0
+        for epoch in range(int(np.ceil(epochs))):
+            part = min(1.0, epochs - epoch)
+            total += max(1, round(part * len(self.epoch(epoch))))
+            ends.append(total)
+        return ends
+
+    def padding_share(self, epoch: int = 0) -> float:
+        """Returns the share of padding among an epoch's tokens, 0 to 1."""
+        batches = self.batches(epoch)
+        padded = sum(int(self.lengths[rows].max()) * len(rows) for rows in batches)
+        return 1 - float(self.lengths.sum()) / padded
+
+
+def by_length(lengths: np.ndarray, rows_per_batch: int) -> list[np.ndarray]:
+    """Cuts rows, longest first, into batches for scoring: the least padding, and memory shows at once."""
+    order = np.argsort(-lengths, kind="stable")
+    return np.split(order, range(rows_per_batch, len(order), rows_per_batch))
+
+
+def batch_loader(
+    dataset: torch.utils.data.Dataset,
+    batches: "Iterator[np.ndarray] | list[np.ndarray]",
+    collate: Callable,
+    *,
+    workers: int,
+    device: torch.device,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yields one batch on the device for each array of row ids, in that order.
+
+    Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
+    """
+    loader = torch.utils.data.DataLoader(
+        dataset,
+        batch_sampler=(rows.tolist() for rows in batches),  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(key("loader")),
+    )
+    for batch in loader:
+        yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,42 @@
+"""What a recipe's `load_data` hands on: sets whose rows become batches, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything between a data set and the loop.
+
+    The sets are map-style with `lengths` (int64, (N,)) and `labels` (int64, (N,)). They and
+    `collate` work in `transformers.Trainer` and in a torch `DataLoader` as they are.
+
+    Args:
+        train: Rows to learn from.
+        validation: Rows that choose the model.
+        test: Rows scored once, at the end, or None.
+        collate: Makes a dict of the model's forward arguments, with `labels`, of a list of rows.
+        labels: Class names in the order of the class numbers.
+        processor: The tokenizer or image processor, saved with the model.
+        fingerprint: Hash of the rows' content: a run is only resumed on the same data.
+        facts: Flat numbers for `all_results.json`, such as what truncation cut off.
+        floor: Trains simple models on the train split; returns the log-probabilities that each
+            gives to the test rows, float of shape (N, C). None where there is no test set.
+    """
+
+    train: torch.utils.data.Dataset
+    validation: torch.utils.data.Dataset
+    test: torch.utils.data.Dataset | None
+    collate: Callable[[list], dict[str, torch.Tensor]]
+    labels: tuple[str, ...]
+    processor: Any
+    fingerprint: str
+    facts: dict[str, float] = field(default_factory=dict)
+    floor: Callable[[], dict[str, np.ndarray]] | None = None

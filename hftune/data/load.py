@@ -1,0 +1,120 @@
+"""Text classification data from settings: splits, tokenizer, token ids, and the floor to beat."""
+
+import logging
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from hftune.config import TextSettings
+from hftune.data.bundle import Data
+from hftune.data.source import Splits, load_splits
+from hftune.data.text import TextCollator, TokenRows, tokenize, truncation_report
+from hftune.data.vocabulary import train_tokenizer
+from hftune.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+
+def load_text(settings: TextSettings) -> Data:
+    """Loads, splits, tokenizes and cuts a text data set.
+
+    Raises:
+        BadInput: If the data or the tokenizer cannot be used; the message names file and row.
+    """
+    splits = load_splits(settings)
+    log_splits(splits)
+    tokenizer = load_tokenizer(settings, splits)
+    rows = {
+        name: tokenize(
+            split,
+            tokenizer,
+            max_length=settings.max_length,
+            truncation=settings.truncation,
+            fingerprint=f"{splits.fingerprint}-{name}",
+            description=f"tokenizing {name}",
+        )
+        for name, split in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+        if split is not None
+    }
+    log_lengths(rows["train"], settings)
+    return Data(
+        train=rows["train"],
+        validation=rows["validation"],
+        test=rows.get("test"),
+        collate=TextCollator(tokenizer.pad_token_id, "token_type_ids" in tokenizer.model_input_names),
+        labels=splits.labels,
+        processor=tokenizer,
+        fingerprint=splits.fingerprint,
+        facts={f"{name}_samples": len(split) for name, split in rows.items()}
+        | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
+        floor=_floor(splits) if splits.test is not None else None,
+    )
+
+
+def load_tokenizer(settings: TextSettings, splits: Splits) -> PreTrainedTokenizerBase:
+    """Loads the checkpoint's tokenizer, or learns a vocabulary from the train split.
+
+    Raises:
+        BadInput: If the checkpoint has no tokenizer that can be loaded.
+    """
+    if settings.model_type:
+        tokenizer = train_tokenizer(
+            splits.train["text"],
+            tokenizer_type=settings.tokenizer_type,
+            vocab_size=settings.vocab_size,
+            min_frequency=settings.min_frequency,
+            max_length=settings.max_length,
+        )
+        log.info("vocabulary: %s tokens, learned from the train split", f"{len(tokenizer):,}")
+        return tokenizer
+    name = settings.model_name_or_path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: {first_line(error)}") from None
+    if tokenizer.pad_token_id is None:  # GPT-2 and its kin have none; the mask keeps it from being read
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
+    return tokenizer
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what an error says, or its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def log_splits(splits: Splits) -> None:
+    """Tells where the rows came from, how many there are, and what looks odd."""
+    sizes = [f"{len(splits.train):,} train", f"{len(splits.validation):,} validation"]
+    if splits.test is not None:
+        sizes.append(f"{len(splits.test):,} test")
+    log.info("data: %s", splits.origin)
+    log.info("rows: %s; labels %s", ", ".join(sizes), ", ".join(splits.labels))
+    for warning in splits.warnings:
+        log.warning("%s", warning)
+
+
+def log_lengths(train: TokenRows, settings: TextSettings) -> None:
+    """Tells how long the texts are and what `max_length` cut off."""
+    report = truncation_report(train)
+    log.info(
+        "tokens: %s per text at the median; max_length %s (%s) cuts %s of %s train texts (%.1f %%), %.1f %% of all tokens",
+        f"{int(sorted(train.tokens)[len(train) // 2]):,}",
+        settings.max_length,
+        settings.truncation,
+        f"{report['truncated_rows']:,}",
+        f"{len(train):,}",
+        100 * report["truncated_rows_share"],
+        100 * report["truncated_tokens_share"],
+    )
+
+
+def _floor(splits: Splits):
+    def floor():
+        from hftune.floor import predict_floor
+
+        return predict_floor(
+            splits.train["text"], splits.train["label"], splits.test["text"], len(splits.labels)
+        )
+
+    return floor

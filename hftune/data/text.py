@@ -1,0 +1,201 @@
+"""From text to token ids: tokenized once, cut at `max_length`, cached, and counted.
+
+row {"text", "label"} -> {"input_ids", "label", "tokens"} -> `TokenRows` -> `TextCollator` -> batch
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from hftune.errors import BadInput
+
+CODE_VERSION = 1  # part of the cache's key: raise it when the ids that this file produces change
+
+
+class TokenRows(torch.utils.data.Dataset):
+    """Token ids of one split in one flat array, so that a row is a slice and never a Python list.
+
+    Args:
+        table: Columns `input_ids` (list of int32), `label` (int64), `tokens` (int32: the length
+            before the cut).
+
+    Attributes:
+        lengths: Tokens of each row after the cut, special tokens included, int64 of shape (N,).
+        labels: Class numbers, int64 of shape (N,).
+        tokens: Tokens of each row before the cut, int64 of shape (N,).
+    """
+
+    def __init__(self, table: datasets.Dataset):
+        column = table.data.column("input_ids").combine_chunks()
+        self._ids = column.flatten().to_numpy(zero_copy_only=False)
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        self._starts = offsets - offsets[0]
+        self.lengths = np.diff(self._starts)
+        self.labels = table.data.column("label").to_numpy().astype(np.int64)
+        self.tokens = table.data.column("tokens").to_numpy().astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict:
+        """Returns `{"input_ids": int32 array (L,), "label": int}`."""
+        return {
+            "input_ids": self._ids[self._starts[row] : self._starts[row + 1]],
+            "label": int(self.labels[row]),
+        }
+
+    def token_ids(self) -> np.ndarray:
+        """Returns the ids of all rows in a row, int32, for counting."""
+        return self._ids
+
+
+class TextCollator:
+    """Pads rows to the longest of the batch.
+
+    Args:
+        pad_token_id: The id that fills the right end.
+        token_type_ids: Whether the model reads segment ids (all 0 for a single text).
+
+    Returns (when called with rows of `TokenRows`):
+        `input_ids`, `attention_mask` (and `token_type_ids`), int64 of shape (B, L), and `labels`,
+        int64 of shape (B,).
+    """
+
+    def __init__(self, pad_token_id: int, token_type_ids: bool = False):
+        self.pad_token_id = pad_token_id
+        self.token_type_ids = token_type_ids
+
+    def __call__(self, rows: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """Turns rows into a dict of the model's forward arguments."""
+        shape = (len(rows), max(len(row["input_ids"]) for row in rows))
+        ids = np.full(shape, self.pad_token_id, np.int64)  # (B, L)
+        mask = np.zeros(shape, np.int64)
+        for i, row in enumerate(rows):
+            length = len(row["input_ids"])
+            ids[i, :length] = row["input_ids"]
+            mask[i, :length] = 1
+        batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        if self.token_type_ids:
+            batch["token_type_ids"] = torch.zeros(shape, dtype=torch.int64)
+        batch["labels"] = torch.tensor([row["label"] for row in rows])
+        return batch
+
+
+def special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Finds the ids that a tokenizer puts before and after a text, e.g. `([CLS], [SEP])`."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    raise BadInput(f"the tokenizer {tokenizer.name_or_path} does not put special tokens around a text")
+
+
+def cut(ids: list[int], room: int, truncation: str) -> list[int]:
+    """Shortens a text to `room` tokens.
+
+    `head+tail` keeps a quarter from the front and the rest from the end, where reviews put their
+    verdict (Sun et al. 2019, How to Fine-Tune BERT for Text Classification, section 5.3.1).
+    """
+    if len(ids) <= room:
+        return ids
+    if truncation == "head":
+        return ids[:room]
+    if truncation == "tail":
+        return ids[-room:]
+    front = room // 4
+    return ids[:front] + ids[front - room :]
+
+
+def tokenize(
+    split: datasets.Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    truncation: str,
+    fingerprint: str,
+    description: str = "tokenizing",
+) -> TokenRows:
+    """Tokenizes a split once; the same split, tokenizer and options are read from the cache.
+
+    The cut is made here and not by the tokenizer, whose file may carry a `max_length` and a
+    padding of its own that would silently override the recipe's.
+
+    Args:
+        split: Columns `text` and `label`.
+        tokenizer: Any tokenizer of transformers.
+        max_length: Tokens kept of each row, special tokens included.
+        truncation: `head`, `tail` or `head+tail`.
+        fingerprint: Hash of the split's content.
+        description: Shown beside the progress bar.
+
+    Raises:
+        BadInput: If `max_length` leaves no room for the text.
+    """
+    before, after = special_tokens_around(tokenizer)
+    room = max_length - len(before) - len(after)
+    if room < 1:
+        raise BadInput(f"--max_length {max_length}: the special tokens alone are {max_length - room}")
+
+    def encode(batch: dict) -> dict:
+        encoded = tokenizer(
+            batch["text"],
+            add_special_tokens=False,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        # A text without a single known sign would be an empty row: it becomes one unknown token.
+        encoded = [ids or [tokenizer.unk_token_id or tokenizer.pad_token_id or 0] for ids in encoded]
+        return {
+            "input_ids": [before + cut(ids, room, truncation) + after for ids in encoded],
+            "tokens": [len(ids) + len(before) + len(after) for ids in encoded],
+            "label": batch["label"],
+        }
+
+    cache_key = _cache_key(fingerprint, _tokenizer_hash(tokenizer), max_length, truncation)
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "hftune" / f"{cache_key}.arrow"
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    table = split.map(
+        encode,
+        batched=True,
+        remove_columns=split.column_names,
+        features=datasets.Features(
+            {
+                "input_ids": datasets.List(datasets.Value("int32")),
+                "tokens": datasets.Value("int32"),
+                "label": datasets.Value("int64"),
+            }
+        ),
+        cache_file_name=str(cache),
+        new_fingerprint=cache_key,
+        desc=description,
+    )
+    return TokenRows(table)
+
+
+def truncation_report(rows: TokenRows) -> dict[str, float]:
+    """Counts what `max_length` cut off: rows, share of rows, share of all tokens."""
+    cut_rows = int((rows.tokens > rows.lengths).sum())
+    return {
+        "truncated_rows": cut_rows,
+        "truncated_rows_share": cut_rows / len(rows),
+        "truncated_tokens_share": float(1 - rows.lengths.sum() / rows.tokens.sum()),
+    }
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # slow tokenizers have none
+    text = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _cache_key(*parts: object) -> str:
+    return hashlib.sha256(repr((CODE_VERSION, *parts)).encode()).hexdigest()[:32]

@@ -1,0 +1,129 @@
+"""After training: the best weights, the test set once, the floor beside it, and the files of the run."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from hftune.config import Settings
+from hftune.data.batch import BatchPlan
+from hftune.data.bundle import Data
+from hftune.intervals import paired_difference
+from hftune.metrics import ClassificationCounts
+from hftune.rundir import write_json
+from hftune.scoring import predict, score
+from hftune.train import Progress
+
+log = logging.getLogger(__name__)
+
+
+def score_result(
+    model: PreTrainedModel,
+    data: Data,
+    accelerator: Accelerator,
+    settings: Settings,
+    metrics: list[str],
+    run_dir: Path,
+) -> dict[str, float]:
+    """Scores the model on validation and test; the main process also writes `test_predictions.csv`.
+
+    Returns:
+        Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
+        interval; the floor's scores as `test_majority_*` and `test_tfidf_*`.
+    """
+    options = {
+        "num_labels": len(data.labels),
+        "rows_per_batch": settings.per_device_eval_batch_size,
+        "workers": settings.dataloader_num_workers,
+    }
+    names = ["log_loss", *(name for name in metrics if name != "log_loss")]
+    counts = score(model, data.validation, data.collate, accelerator, **options)
+    results = _named("eval", counts.compute(names))
+    if data.test is None:
+        return results
+    logits = predict(model, data.test, data.collate, accelerator, **options)
+    if not accelerator.is_main_process:
+        return results
+    results |= _with_intervals("test", logits, data.test.labels, names)
+    write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
+    if settings.floor and data.floor:
+        results |= score_floor(data.floor, logits, data.test.labels, metrics)
+    return results
+
+
+def score_floor(
+    floor: Callable[[], dict[str, np.ndarray]], logits: np.ndarray, labels: np.ndarray, metrics: list[str]
+) -> dict[str, float]:
+    """Scores the simple models on the same rows, and the difference in accuracy, row by row."""
+    results: dict[str, float] = {}
+    for name, log_probabilities in floor().items():
+        results |= _with_intervals(f"test_{name}", log_probabilities, labels, metrics)
+        difference, low, high = paired_difference(
+            logits.argmax(-1) == labels, log_probabilities.argmax(-1) == labels
+        )
+        key = f"test_accuracy_over_{name}"
+        results |= {key: difference, f"{key}_low": low, f"{key}_high": high}
+    return results
+
+
+def _named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{'loss' if name == 'log_loss' else name}": value for name, value in scores.items()}
+
+
+def _with_intervals(prefix: str, logits: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, float]:
+    counts = ClassificationCounts(logits.shape[1])
+    counts.update(logits, labels)
+    results = _named(prefix, counts.compute(names))
+    for name, (low, high) in counts.intervals(names).items():
+        key = next(iter(_named(prefix, {name: 0.0})))
+        results |= {f"{key}_low": low, f"{key}_high": high}
+    return results
+
+
+def write_predictions(path: Path, logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    """Writes one line per test row in the data's order: label, prediction, probability of each class."""
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = exponents / exponents.sum(-1, keepdims=True)  # (N, C)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "label", "prediction", *names])
+        for row, (label, scores) in enumerate(zip(labels, probabilities, strict=True)):
+            writer.writerow([row, names[label], names[scores.argmax()], *(f"{p:.6f}" for p in scores)])
+
+
+def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
+    """Puts the model at the root of the run as Hugging Face saves it, each file whole or not at all."""
+    temporary = run_dir / f".tmp-model-{os.getpid()}"
+    model.save_pretrained(temporary)
+    data.processor.save_pretrained(temporary)
+    for file in sorted(temporary.iterdir()):
+        os.replace(file, run_dir / file.name)
+    shutil.rmtree(temporary)
+
+
+def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:
+    """Returns the figures of the training itself, named as transformers' example scripts name them."""
+    return {
+        "epoch": plan.epochs(progress.step),
+        "train_steps": progress.step,
+        "train_loss": progress.total_loss / max(1, progress.step),
+        "train_runtime": progress.seconds,
+        "train_samples_per_second": progress.rows / max(progress.seconds, 1e-9),
+    }
+
+
+def write_results(run_dir: Path, results: dict[str, float]) -> None:
+    """Writes `all_results.json`, one flat object."""
+    write_json(run_dir / "all_results.json", results)
+
+
+def read_results(run_dir: Path) -> dict[str, float]:
+    """Reads `all_results.json` of a finished run."""
+    return json.loads((run_dir / "all_results.json").read_text(encoding="utf-8"))

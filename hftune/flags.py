@@ -1,0 +1,337 @@
+"""From a command line and a YAML file to settings, and from the settings' source to `--help`.
+
+Flags win over `--config FILE.yaml`, which wins over the recipe's defaults.
+"""
+
+import ast
+import inspect
+import io
+import re
+import shutil
+import textwrap
+import tokenize
+import types
+import typing
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from hftune.config import Settings, convert, describe, field_types, nearest
+from hftune.errors import BadInput
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+Found = dict[str, tuple[Any, str]]  # name -> (value, where it was written)
+
+RENAMED = {  # names of transformers 4, of example scripts and of habit, and what to say now
+    "warmup_ratio": "--warmup_steps 0.1 (below 1 it is a share of all steps)",
+    "num_warmup_steps": "--warmup_steps",
+    "group_by_length": "--train_sampling_strategy group_by_length",
+    "evaluation_strategy": "--eval_strategy",
+    "lr": "--learning_rate",
+    "lr_scheduler": "--lr_scheduler_type",
+    "epochs": "--num_train_epochs",
+    "batch_size": "--per_device_train_batch_size",
+    "train_batch_size": "--per_device_train_batch_size",
+    "eval_batch_size": "--per_device_eval_batch_size",
+    "per_gpu_train_batch_size": "--per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "--per_device_eval_batch_size",
+    "max_train_steps": "--max_steps",
+    "max_seq_length": "--max_length",
+    "max_predict_samples": "--max_eval_samples",
+    "text_column_names": "--text_column_name",
+    "validation_split_percentage": "--train_val_split 0.1 (a share)",
+    "adafactor": "--optim timm_adafactor",
+    "logging_dir": "the variable TENSORBOARD_LOGGING_DIR",
+    "overwrite_output_dir": "another --output_dir, or --resume_from_checkpoint to go on",
+    "no_cuda": "accelerate launch --cpu",
+    "use_cpu": "accelerate launch --cpu",
+    "use_mps_device": "nothing: the device is found",
+    "fp16_backend": "--fp16",
+    "fp16_opt_level": "--fp16",
+    "half_precision_backend": "--fp16 or --bf16",
+    "mixed_precision": "--bf16 or --fp16, or accelerate launch --mixed_precision",
+    "torchdynamo": "--torch_compile",
+    "save_safetensors": "nothing: weights are always saved as safetensors",
+    "tokenizer_name": "nothing: the tokenizer belongs to --model_name_or_path",
+    "config_name": "--model_type and --config_overrides",
+    "pad_to_max_length": "nothing: a batch is padded to its longest text",
+    "do_train": "nothing: a run trains, validates and tests",
+    "do_eval": "nothing: a run trains, validates and tests",
+    "do_predict": "nothing: a run trains, validates and tests",
+    "push_to_hub_token": "`hf auth login` or the variable HF_TOKEN: a flag would show the token to everyone",
+    "hub_token": "`hf auth login` or the variable HF_TOKEN: a flag would show the token to everyone",
+    "use_auth_token": "`hf auth login` or the variable HF_TOKEN",
+    "token": "`hf auth login` or the variable HF_TOKEN: a flag would show the token to everyone",
+}
+
+
+class Comment(NamedTuple):
+    """What the source says about a field: the section that it stands in and its help text."""
+
+    section: str
+    text: str
+
+
+def parse(defaults: AnySettings, argv: list[str], prog: str, description: str) -> AnySettings:
+    """Reads a command line over a recipe's settings.
+
+    Args:
+        defaults: The recipe's settings.
+        argv: The words after the program's name.
+        prog: The program's name, for `--help`.
+        description: The recipe's docstring; its first line opens `--help`, its rest closes it.
+
+    Returns:
+        Settings of the same class. `--help` and `--version` print and exit with code 0 instead.
+
+    Raises:
+        BadInput: An unknown, renamed, repeated, valueless or mistyped flag, or a bad YAML file.
+    """
+    if {"--help", "-h"} & set(argv):
+        print(help_text(defaults, prog, description))
+        raise SystemExit(0)
+    if "--version" in argv:
+        from importlib.metadata import version
+
+        print(f"hftune {version('hftune')}")
+        raise SystemExit(0)
+    kinds = field_types(type(defaults))
+    flags = read_flags(argv, {**kinds, "config": str})
+    path = flags.pop("config", None)
+    written = read_yaml(path, kinds) if path else {}
+    try:
+        return defaults.overlaid({name: value for name, (value, _) in written.items()}, flags)
+    except BadInput as error:
+        named = [
+            name for name in re.findall(r"--(\w+)", error.message) if name in written and name not in flags
+        ]
+        if not named:
+            raise
+        raise BadInput(f"{written[named[0]][1]}: {error.message}", error.details) from None
+
+
+def read_flags(argv: list[str], kinds: dict[str, Any]) -> dict[str, Any]:
+    """Reads `--name value`, `--name=value`, `--flag`, `--flag false` and `--no_flag`.
+
+    Args:
+        argv: The words of a command line.
+        kinds: The type of each known flag.
+
+    Returns:
+        The value of each flag that was given, converted to its type.
+
+    Raises:
+        BadInput: See `parse`.
+    """
+    found: dict[str, Any] = {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise BadInput(f"{word!r} belongs to no flag; flags are written --name value")
+        flag, equals, text = word.partition("=")
+        name, negated = _known_name(flag, kinds)
+        if negated and equals:
+            raise BadInput(f"{flag} takes no value")
+        if negated:
+            text = "false"
+        elif not equals:
+            text = _next_value(flag, kinds[name], words)
+        try:
+            value = convert(kinds[name], text)
+        except ValueError as problem:
+            raise BadInput(f"--{name}: {problem}") from None
+        if name in found and found[name] != value:
+            raise BadInput(f"--{name} is given twice: {found[name]} and {value}")
+        found[name] = value
+    return found
+
+
+def _known_name(flag: str, kinds: dict[str, Any]) -> tuple[str, bool]:
+    """Returns a flag's setting, and whether it is the `--no_` form of a switch."""
+    name = flag[2:].replace("-", "_")
+    if name in kinds:
+        return name, False
+    positive = name.removeprefix("no_")
+    if positive != name and positive in kinds and _is_switch(kinds[positive]):
+        return positive, True
+    raise BadInput(f"{flag}: {_unknown(name, 'flag', kinds)}")
+
+
+def _unknown(name: str, word: str, kinds: dict[str, Any]) -> str:
+    if name in RENAMED:
+        return f"no such {word}; use {RENAMED[name]}"
+    return f"no such {word}{nearest(name, kinds, '--' if word == 'flag' else '')}"
+
+
+def _next_value(flag: str, kind: Any, words: list[str]) -> str:
+    """Takes the value that follows a flag; a switch may stand alone."""
+    missing = not words or words[0].startswith("--")
+    if missing and _is_switch(kind):
+        return "true"
+    if missing:
+        raise BadInput(f"{flag} needs a value: {describe(_bare(kind))}")
+    return words.pop(0)
+
+
+def _bare(kind: Any) -> Any:
+    """Returns T of `T | None`."""
+    parts = [part for part in typing.get_args(kind) if part is not types.NoneType]
+    return parts[0] if types.NoneType in typing.get_args(kind) else kind
+
+
+def _is_switch(kind: Any) -> bool:
+    return _bare(kind) is bool
+
+
+def read_yaml(path: str, kinds: dict[str, Any]) -> Found:
+    """Reads a flat YAML file of settings.
+
+    Scalars are taken as the text that is written, and get the type of their setting: so `1e-5` is a
+    number, `no` a choice and `0123` a revision, whatever YAML would make of them. Nothing in the file
+    is executed.
+
+    Args:
+        path: The file.
+        kinds: The type of each known setting.
+
+    Returns:
+        The converted value of each setting, and `FILE:LINE` of it.
+
+    Raises:
+        BadInput: The file cannot be read, is not flat YAML, has an unknown or repeated name, or a value
+            of the wrong type. The message names line and column.
+    """
+    import yaml
+
+    try:
+        root = yaml.compose(_read_text(path), Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        problem = re.sub(
+            r"found character '\\t'.*", "a tab; YAML is indented with spaces", str(error.problem)
+        )
+        raise BadInput(f"{_place(path, error.problem_mark)}: not YAML: {problem}") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if root is None:  # an empty file
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise BadInput(f"{_place(path, root.start_mark)}: expected lines of NAME: VALUE")
+    found: Found = {}
+    for key, node in root.value:
+        name = str(_scalar(path, "a name", key, str)).replace("-", "_")
+        if name in found:
+            raise BadInput(f"{_place(path, key.start_mark)}: {name} was given before, at {found[name][1]}")
+        if name not in kinds:
+            raise BadInput(f"{_place(path, key.start_mark)}: {name}: {_unknown(name, 'setting', kinds)}")
+        found[name] = (_scalar(path, name, node, kinds[name]), f"{path}:{node.start_mark.line + 1}")
+    return found
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"--config {path}: no such file") from None
+    except IsADirectoryError:
+        raise BadInput(f"--config {path}: a folder, not a file") from None
+    except PermissionError:
+        raise BadInput(f"--config {path}: may not be read") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"--config {path}: byte {error.start} is not UTF-8 text") from None
+
+
+def _scalar(path: str, name: str, node: Any, kind: Any) -> Any:
+    place = _place(path, node.start_mark)
+    if node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+        raise BadInput(f"{place}: {name}: the tag {node.tag} is not allowed; write a plain value")
+    if not isinstance(node.value, str):
+        raise BadInput(f"{place}: {name}: expected one value, got a nested one; write it as text, in quotes")
+    try:
+        return convert(kind, None if node.style is None and node.value in ("", "~") else node.value)
+    except ValueError as problem:
+        raise BadInput(f"{place}: {name}: {problem}") from None
+
+
+def _place(path: str, mark: Any) -> str:
+    return f"{path}:{mark.line + 1}:{mark.column + 1}"
+
+
+def help_text(defaults: Settings, prog: str, description: str) -> str:
+    """Returns the page for `--help`: purpose, usage, every flag by section, the recipe's examples."""
+    width = max(60, min(100, shutil.get_terminal_size().columns))
+    purpose, _, examples = inspect.cleandoc(description).partition("\n")
+    usage = f"usage: {prog} [--config FILE.yaml] [--flag value ...]"
+    pages = [purpose, textwrap.fill(usage, width)] if purpose else [usage]
+    sections: dict[str, list[str]] = {}
+    comments = field_comments(type(defaults))
+    for name, kind in field_types(type(defaults)).items():
+        section, text = comments.get(name, Comment("recipe", ""))
+        sections.setdefault(section, []).append(_entry(name, kind, text, getattr(defaults, name), width))
+    sections["other"] = [
+        _flag_lines("--config FILE.yaml", "settings as lines of NAME: VALUE; flags win over them", width),
+        _flag_lines("--help, --version", "print this page or the version", width),
+    ]
+    pages += [f"{section}:\n" + "\n".join(entries) for section, entries in sections.items()]
+    return "\n\n".join([*pages, examples.strip("\n")]).rstrip()
+
+
+def _entry(name: str, kind: Any, text: str, default: Any, width: int) -> str:
+    bare = _bare(kind)
+    if bare is bool:
+        label = f"--[no_]{name}"
+    else:
+        label = f"--{name} " + {int: "N", float: "NUMBER", str: "TEXT"}.get(bare, "CHOICE")
+    choices = [describe(kind)] if typing.get_origin(kind) is typing.Literal else []
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    if default is not None:
+        choices.append(f"default: {shown.lower() if bare is bool else shown}")
+    return _flag_lines(label, f"{text} ({'; '.join(choices)})" if choices else text, width)
+
+
+def _flag_lines(label: str, text: str, width: int) -> str:
+    column = 32
+    lines = textwrap.wrap(text, width - column, break_on_hyphens=False)
+    head = f"  {label}".ljust(column)
+    if len(head) >= column:
+        lines.insert(0, "")
+    padded = [head if number == 0 else " " * column for number in range(len(lines) or 1)]
+    return "\n".join((start + line).rstrip() for start, line in zip(padded, lines or [""], strict=True))
+
+
+def field_comments(cls: type[Settings]) -> dict[str, Comment]:
+    """Reads sections and help texts of all fields; a subclass that says nothing keeps its base's."""
+    found: dict[str, Comment] = {}
+    for base in reversed(cls.__mro__):
+        if base is object or not issubclass(base, Settings):
+            continue
+        for name, (section, text) in _class_comments(base).items():
+            before = found.get(name, Comment("recipe", ""))
+            found[name] = Comment(
+                before.section if name in found else section or "recipe", text or before.text
+            )
+    return found
+
+
+def _class_comments(cls: type) -> dict[str, Comment]:
+    """Reads the comments of one class's own fields: those on the line, and the lines right above."""
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+    except OSError:  # made in an interactive session: there is no source, so no help
+        return {}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT]
+    comments = {token.start[0]: token.string.lstrip("# ").rstrip() for token in tokens}
+    alone = {token.start[0] for token in tokens if not token.line[: token.start[1]].strip()}
+    headers = {line: text.strip("- ") for line, text in comments.items() if re.fullmatch("--- .+ ---", text)}
+    (body,) = ast.parse(source).body
+    found: dict[str, Comment] = {}
+    for node in body.body if isinstance(body, ast.ClassDef) else []:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        first = node.lineno
+        while first - 1 in alone - set(headers):
+            first -= 1
+        last = node.end_lineno or node.lineno
+        lines = [comments[line] for line in range(first, last + 1) if line in comments]
+        section = [text for line, text in headers.items() if line < node.lineno][-1:]
+        found[node.target.id] = Comment("".join(section), " ".join(lines))
+    return found

@@ -1,0 +1,99 @@
+"""The door of every recipe: from the command line to an exit code.
+
+Nothing heavy is imported before the flags are understood and the Hub was tried.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hftune.errors import BadInput, HftuneError, ResourceError, StoppedBySignal
+from hftune.flags import parse
+from hftune.offline import ensure_reachable, prepare_environment
+from hftune.recipe import Recipe
+from hftune.signals import Stop
+
+
+def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Runs a recipe with the flags of the command line.
+
+    How it ended is also in `exit.json` of the run directory, because `accelerate launch` and
+    `torchrun` turn every exit code into 1.
+
+    Args:
+        recipe: What to run; its settings are the defaults of the flags.
+        argv: Flags; those of the process if None.
+
+    Returns:
+        The content of `all_results.json`.
+
+    Raises:
+        SystemExit: With code 2 for bad input, 3 for a loss that is not finite, 4 for no disk or
+            memory, 130 or 143 after a signal. One `error:` line says what is wrong.
+    """
+    run_dir = Path("runs") / recipe.name
+    code, reason = 1, "a bug: an exception that hftune does not explain"
+    try:
+        with Stop() as stop:
+            flags = sys.argv[1:] if argv is None else list(argv)
+            settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
+            run_dir = Path(settings.output_dir or run_dir)
+            prepare_environment()
+            notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name)
+            if notice and is_main():
+                print(notice, file=sys.stderr)
+            from hftune.run import run
+
+            results = run(recipe, settings, run_dir, stop)
+        code, reason = 0, "done"
+        return results
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        code, reason = explained.exit_code, explained.message
+        tell(explained)
+        raise SystemExit(code) from None
+    except SystemExit as ending:  # --help and --version
+        code = ending.code if isinstance(ending.code, int) else 1
+        run_dir = Path(os.devnull)
+        raise
+    finally:
+        leave_note(run_dir, code, reason)
+
+
+def explain(error: Exception) -> HftuneError | None:
+    """Returns an error that carries an exit code, or None for a bug."""
+    if isinstance(error, HftuneError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceError(f"{error.filename or 'the disk'}: {error.strerror}")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ResourceError(
+            "out of memory: try a smaller --per_device_train_batch_size with more "
+            "--gradient_accumulation_steps, a shorter --max_length, or --gradient_checkpointing"
+        )
+    return None
+
+
+def is_main() -> bool:
+    """Returns whether this is the first process of its group, before any library is loaded."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def tell(error: HftuneError) -> None:
+    """Prints `error: ...` once; what all processes know, the first one says."""
+    if is_main():
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    elif not isinstance(error, BadInput | StoppedBySignal):
+        print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr, flush=True)
+
+
+def leave_note(run_dir: Path, code: int, reason: str) -> None:
+    """Writes `exit.json`, unless the run directory never came to be."""
+    if is_main() and run_dir.is_dir():
+        from hftune.rundir import write_exit
+
+        write_exit(run_dir, code, reason, "repeat the same command" if code not in (0, 2) else None)

@@ -1,0 +1,152 @@
+"""A bidirectional LSTM of any depth: read the text both ways, pool the states, classify.
+
+Padding is never read: the sequences are packed, so the backward direction starts at each text's last word.
+Papers: Hochreiter & Schmidhuber 1997 (LSTM); Schuster & Paliwal 1997 (bidirectional); Jozefowicz et al. 2015
+(forget gate bias of 1).
+Shapes: B texts, L positions, E embedding_dim, H hidden_size of one direction, C labels.
+"""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+READOUTS = ("final", "mean", "max")
+
+
+class BiLSTMConfig(PreTrainedConfig):
+    """Settings of a bidirectional LSTM classifier.
+
+    Args:
+        vocab_size: Number of words, padding and unknown included.
+        pad_token_id: The padding's id; positions with it count as padding where no attention_mask is given.
+        embedding_dim: Size of a word vector.
+        hidden_size: Size of the state of one direction.
+        num_layers: Depth.
+        readout: "final": last layer's last forward and last backward state; "mean" or "max" over its words' states.
+        embedding_dropout: Chance that a value of a word vector is zeroed while training.
+        dropout: Chance that a value is zeroed between layers and before the classifier while training.
+        initializer_range: Standard deviation of the word vectors at the start.
+    """
+
+    model_type = "bilstm"
+
+    vocab_size: int = 30_000
+    pad_token_id: int | None = 0
+    embedding_dim: int = 128
+    hidden_size: int = 128
+    num_layers: int = 1
+    readout: str = "mean"
+    embedding_dropout: float = 0.3
+    dropout: float = 0.5
+    initializer_range: float = 0.1
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.readout not in READOUTS:
+            raise ValueError(f"readout is {self.readout!r}: use one of {', '.join(READOUTS)}")
+
+
+class BiLSTMForSequenceClassification(PreTrainedModel):
+    """Word vectors, bidirectional LSTM, readout, linear classifier.
+
+    Args:
+        config: Settings.
+    """
+
+    config_class = BiLSTMConfig
+    base_model_prefix = ""
+
+    def __init__(self, config: BiLSTMConfig):
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.lstm = nn.LSTM(
+            config.embedding_dim,
+            config.hidden_size,
+            num_layers=config.num_layers,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            bidirectional=True,
+            batch_first=True,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.config.initializer_range)
+            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, nn.LSTM):
+            self._init_lstm(module)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+
+    def _init_lstm(self, lstm: nn.LSTM) -> None:
+        """Starts recurrent weights orthogonal and the forget gate open, so that early words are not forgotten."""
+        for name, parameter in lstm.named_parameters():
+            if name.startswith("weight_ih"):
+                init.xavier_uniform_(parameter)
+            elif name.startswith("weight_hh"):
+                init.orthogonal_(parameter)
+            elif not getattr(parameter, "_is_hf_initialized", False):  # a slice does not carry the flag
+                init.zeros_(parameter)
+                if name.startswith("bias_ih"):  # torch's order of gates: input, forget, cell, output
+                    init.ones_(parameter[lstm.hidden_size : 2 * lstm.hidden_size])
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Returns the word vectors, (vocab_size, E)."""
+        return self.embedding
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classifies texts; padding, on either side, never changes a logit.
+
+        Args:
+            input_ids: Word ids, (B, L), int64.
+            attention_mask: 1 for words, 0 for padding, (B, L); by default what is not `pad_token_id`.
+            labels: Label ids, (B,), int64; without them there is no loss.
+            **kwargs: Passed to the loss, for example `num_items_in_batch`.
+
+        Returns:
+            `logits` (B, C), float32 `loss` if labels are given.
+        """
+        if attention_mask is None:
+            attention_mask = input_ids != self.config.pad_token_id
+        is_word = attention_mask.bool()
+        lengths = is_word.sum(1)
+        # Packing wants the words first, so left padding moves to the right; the sort is stable and keeps their order.
+        input_ids = input_ids.gather(1, (~is_word).to(torch.uint8).argsort(dim=1, stable=True))
+        x = self.embedding_dropout(self.embedding(input_ids))  # (B, L, E)
+        logits = self.classifier(self.dropout(self._read(x, lengths)))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits.float(), config=self.config, **kwargs)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _read(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Runs the LSTM over the words and pools its states, (B, L, E) and lengths (B,) -> (B, 2H)."""
+        # An empty text cannot be packed: it is read as one padding vector, which is zero.
+        lengths = lengths.clamp(min=1)
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states, (final, _) = self.lstm(packed)
+        if self.config.readout == "final":
+            return torch.cat([final[-2], final[-1]], dim=1)  # last layer: forward, backward
+        if self.config.readout == "max":
+            return pad_packed_sequence(states, batch_first=True, padding_value=-torch.inf)[0].amax(dim=1)
+        return pad_packed_sequence(states, batch_first=True)[0].sum(dim=1) / lengths.unsqueeze(1)
+
+
+BiLSTMConfig.register_for_auto_class()
+BiLSTMForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+AutoConfig.register("bilstm", BiLSTMConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(BiLSTMConfig, BiLSTMForSequenceClassification, exist_ok=True)

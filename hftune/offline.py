@@ -1,0 +1,196 @@
+"""Finds out, before anything heavy is imported, whether the Hub answers and what the caches hold.
+
+Without a network the Hugging Face libraries try for most of a minute, even where all they need is
+cached; where packets are dropped, for ever. So the Hub is asked once, for two seconds, and if it does
+not answer the libraries are told to stay offline. They read these variables when they are imported.
+"""
+
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hftune.errors import BadInput
+
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE")
+GATEWAY_ERRORS = (407, 502, 503, 504)  # a proxy answered, the Hub did not
+SAMPLE = "sample"  # the built-in data
+
+
+def prepare_environment() -> None:
+    """Sets what the libraries read when they are imported; what the user has set stays.
+
+    Tokenizing runs on all cores in this process only: the threads of `tokenizers` do not survive a
+    fork, so a forked worker that tokenized in parallel would wait for them for ever.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
+    os.environ.setdefault("USE_HUB_KERNELS", "0")  # transformers would download kernels
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if "TOKENIZERS_PARALLELISM" not in os.environ:
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"
+        os.register_at_fork(after_in_child=_tokenize_alone)
+
+
+def _tokenize_alone() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def ensure_reachable(model: str | None, dataset: str | None) -> str | None:
+    """Makes sure that a run's model and data set can be had, and goes offline if the Hub is away.
+
+    Args:
+        model: `--model_name_or_path`: a Hub id, a folder or None.
+        dataset: `--dataset_name`: a Hub id, a folder, "sample" or None.
+
+    Returns:
+        One line to print if the run works from the caches, else None.
+
+    Raises:
+        BadInput: A value is neither a folder nor a possible Hub id, or the Hub cannot be reached and
+            the cache does not hold it.
+    """
+    model = hub_id(model, "model_name_or_path")
+    dataset = None if dataset == SAMPLE else hub_id(dataset, "dataset_name")
+    if model is None and dataset is None:
+        go_offline()  # nothing is asked of the Hub, so no library shall ask
+        return None
+    if is_offline():
+        reason = "HF_HUB_OFFLINE is set"
+    elif not reach_hub():
+        reason = f"the Hub ({urlsplit(endpoint()).netloc.rpartition('@')[2]}) cannot be reached"
+    else:
+        return None
+    go_offline()
+    if dataset and not cached_dataset(dataset):
+        advice = f"--dataset_name FOLDER, --train_file FILE or --dataset_name {SAMPLE}"
+        raise BadInput(f"{reason} and {dataset} is not in the cache; pass {advice}")
+    if model and not cached_model(model):
+        advice = "--model_name_or_path FOLDER or --model_type textcnn"
+        raise BadInput(f"{reason} and {model} is not in the cache; pass {advice}")
+    return f"{reason}: using the cached {' and '.join(name for name in (dataset, model) if name)}"
+
+
+def hub_id(value: str | None, flag: str) -> str | None:
+    """Returns a value that names a Hub repository, or None if it is a folder here or None.
+
+    Args:
+        value: What the user gave.
+        flag: The flag that it was given to, for the error.
+
+    Raises:
+        BadInput: It is a file, a path to nothing, a web address, or breaks the Hub's rules for names.
+    """
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    if path.is_dir():
+        return None
+    if path.is_file():
+        other = "; data files go to --train_file" if flag == "dataset_name" else ""
+        raise BadInput(f"--{flag} {value}: a file, expected a folder or a Hub id{other}")
+    address = re.match(
+        r"(?:https?://)?(?:www\.)?(?:huggingface|hf)\.co/(?:datasets/)?([\w.-]+/[\w.-]+)", value
+    )
+    if address or "://" in value:
+        advice = f"pass {address[1]}" if address else "pass a Hub id (OWNER/NAME) or a folder"
+        raise BadInput(f"--{flag} {value}: a web address; {advice}")
+    if value.startswith((".", "/", "~")) or value.endswith("/") or "\\" in value or value.count("/") > 1:
+        raise BadInput(f"--{flag} {value}: no such folder (a Hub id is NAME or OWNER/NAME)")
+    names = value.split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9_]([\w.-]*[A-Za-z0-9_])?", name, re.ASCII) for name in names):
+        allowed = "letters, digits, '-', '_' and '.', not '-' or '.' at an end"
+        raise BadInput(f"--{flag} {value}: no such folder, and not a Hub id ({allowed})")
+    if "--" in value or ".." in value or value.endswith(".git") or len(value) > 96:
+        raise BadInput(f"--{flag} {value}: no such folder, and not a Hub id (no '--', '..' or '.git')")
+    return value
+
+
+def endpoint() -> str:
+    """Returns the Hub's address."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+
+
+def is_offline() -> bool:
+    """Says whether the user has told the Hugging Face libraries to stay offline."""
+    word = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return word.upper() in ("1", "ON", "YES", "TRUE")
+
+
+def go_offline() -> None:
+    """Tells all Hugging Face libraries that are imported from now on to ask nothing of the Hub."""
+    os.environ.update(dict.fromkeys(OFFLINE, "1"))
+
+
+def reach_hub(timeout: float = 2.0) -> bool:
+    """Tries once whether the Hub answers, through the proxy where one is configured.
+
+    Args:
+        timeout: Seconds for everything together. The name lookup takes no timeout of its own and a
+            server may send a byte at a time, so a thread does the asking and is left behind if late.
+    """
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(_ask_hub(timeout)), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return answers == [True]
+
+
+def _ask_hub(timeout: float) -> bool:
+    import http.client
+    import ssl
+    from urllib import error, request
+
+    address = urlsplit(endpoint())
+    proxies = {} if request.proxy_bypass(address.netloc) else request.getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing of the answer is used
+    opener = request.build_opener(
+        request.ProxyHandler({address.scheme: proxy} if proxy else {}),
+        request.HTTPSHandler(context=context),
+    )
+    try:
+        if proxy and proxy.startswith("socks"):
+            place = urlsplit(proxy)
+            socket.create_connection((place.hostname or "", place.port or 1080), timeout).close()
+            return True
+        with opener.open(request.Request(endpoint(), method="HEAD"), timeout=timeout):
+            return True
+    except error.HTTPError as answer:
+        return answer.code not in GATEWAY_ERRORS
+    except (OSError, ValueError, http.client.HTTPException):  # ValueError: HF_ENDPOINT is no address
+        return False
+
+
+def cached_model(name: str, revision: str = "main") -> bool:
+    """Says whether the Hub's cache holds a model's config at a branch, tag or commit."""
+    folder = _hub_cache() / f"models--{name.replace('/', '--')}"
+    ref = folder / "refs" / revision
+    commit = ref.read_text().strip() if ref.is_file() else revision
+    return (folder / "snapshots" / commit / "config.json").exists()
+
+
+def cached_dataset(name: str) -> bool:
+    """Says whether `datasets` has prepared a data set before: offline it reads nothing else.
+
+    Downloaded but unprepared files in the Hub's cache do not count (datasets 5.2,
+    `CachedDatasetModuleFactory`). Names are written in snake case there.
+    """
+    default = _home() / "datasets"
+    cache = Path(os.environ.get("HF_DATASETS_CACHE") or default).expanduser()
+    *owner, last = name.split("/")
+    last = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", last)
+    last = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", last).lower()
+    return any(path.is_dir() for path in cache.glob(f"{'___'.join([*owner, last])}/*/*/*"))
+
+
+def _home() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser()
+
+
+def _hub_cache() -> Path:
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named).expanduser() if named else _home() / "hub"

@@ -1,0 +1,191 @@
+"""Which parameters learn at which rate: groups, optimizer, schedule, freezing."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+
+import torch
+from transformers import PreTrainedModel, get_scheduler
+
+from hftune.config import Settings, parse_overrides
+from hftune.errors import BadInput
+
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|stages)\.(\d+)\.")
+
+
+def layer_of(name: str, model: PreTrainedModel) -> int | None:
+    """Returns how deep a parameter sits: 0 for embeddings, 1, 2, ... for layers, None for the head.
+
+    A parameter of the backbone that stands behind its layers (a final norm, a pooler) counts with
+    the last layer. A model without a backbone of its own (TextCNN, ...) is all head.
+    """
+    prefix = f"{model.base_model_prefix}."
+    if model.base_model is model or not name.startswith(prefix):
+        return None
+    inner = name.removeprefix(prefix)
+    if match := LAYER.search(f".{inner}"):
+        return int(match[1]) + 1
+    return 0 if "embed" in inner or inner.startswith(("wte", "wpe")) else number_of_layers(model)
+
+
+def number_of_layers(model: PreTrainedModel) -> int:
+    """Returns the number of layers of the backbone, 0 if it has none."""
+    found = (LAYER.search(f".{name}") for name, _ in model.base_model.named_parameters())
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def freeze(model: PreTrainedModel, pattern: str) -> int:
+    """Freezes the parameters whose name contains a regular expression; returns how many tensors.
+
+    Raises:
+        BadInput: If the expression is invalid, matches nothing, or leaves nothing to train.
+    """
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise BadInput(f"--freeze {pattern}: not a regular expression: {error}") from None
+    chosen = [parameter for name, parameter in model.named_parameters() if search(name)]
+    if not chosen:
+        names = [name for name, _ in model.named_parameters()]
+        raise BadInput(f"--freeze {pattern}: no parameter has such a name; the names are", names)
+    for parameter in chosen:
+        parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise BadInput(f"--freeze {pattern}: nothing is left to train")
+    return len(chosen)
+
+
+def gradual_unfreezing(epochs_per_layer: float, steps_per_epoch: int) -> Callable[[int, PreTrainedModel], None]:
+    """Thaws the backbone from the top, one layer after another (ULMFiT, Howard and Ruder 2018).
+
+    Args:
+        epochs_per_layer: Epochs between one layer and the next; at first only the head trains.
+        steps_per_epoch: Optimizer steps in an epoch.
+
+    Returns:
+        An `after_step` function of (steps done, model). What is frozen depends on the number of
+        steps alone, so a resumed run continues where it was.
+    """
+    frozen_by_choice: set[str] = set()
+
+    def after_step(steps: int, model: PreTrainedModel) -> None:
+        depth = number_of_layers(model)
+        lowest = depth - int(steps / (epochs_per_layer * steps_per_epoch)) + 1
+        if not frozen_by_choice:
+            frozen_by_choice.update(name for name, p in model.named_parameters() if not p.requires_grad)
+            frozen_by_choice.add("")  # looked, even if there was none
+        for name, parameter in model.named_parameters():
+            if name not in frozen_by_choice:
+                layer = layer_of(name, model)
+                parameter.requires_grad_(layer is None or layer >= lowest)
+
+    return after_step
+
+
+def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
+    """Sorts parameters into groups of equal learning rate and weight decay.
+
+    The head learns at `learning_rate * head_lr_multiplier`, layer k of n of the backbone at
+    `learning_rate * layer_decay ** (n - k)` (ELECTRA, Clark et al. 2020, appendix). Biases and
+    norms (vectors) are not decayed.
+
+    Returns:
+        Groups for a torch optimizer, each with `params`, `lr`, `weight_decay` and a `name`.
+    """
+    depth = number_of_layers(model)
+    groups: dict[tuple, dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer = layer_of(name, model)
+        factor = settings.head_lr_multiplier if layer is None else settings.layer_decay ** (depth - layer)
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        place = "head" if layer is None else "backbone" if settings.layer_decay == 1 else f"layer {layer}"
+        group = groups.setdefault(
+            (place, decay),
+            {"name": place, "params": [], "lr": settings.learning_rate * factor, "weight_decay": decay},
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def build_optimizer(groups: list[dict], settings: Settings) -> torch.optim.Optimizer:
+    """Builds the optimizer that `--optim` names.
+
+    Raises:
+        BadInput: If the name, or an argument in `--optim_args`, is unknown.
+    """
+    arguments = parse_overrides(settings.optim_args or "", "optim_args")
+    name = settings.optim
+    try:
+        if name.startswith("timm_"):
+            return _timm_optimizer(groups, name.removeprefix("timm_"), settings, arguments)
+        if name in ("adamw_torch", "adamw_torch_fused"):
+            return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=name.endswith("fused"), **arguments)
+        if name == "sgd":
+            return torch.optim.SGD(groups, lr=settings.learning_rate, **{"momentum": 0.9, **arguments})
+        return torch.optim.Adagrad(groups, lr=settings.learning_rate, **arguments)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"--optim {name} --optim_args {settings.optim_args}: {error}") from None
+
+
+def _timm_optimizer(
+    groups: list[dict], name: str, settings: Settings, arguments: dict
+) -> torch.optim.Optimizer:
+    try:
+        from timm.optim import create_optimizer_v2, list_optimizers
+    except ImportError:
+        raise BadInput(f"--optim timm_{name} needs timm: pip install 'hftune[image]'") from None
+    if name not in list_optimizers():
+        raise BadInput(f"--optim timm_{name}: timm has no such optimizer; it has", list_optimizers())
+    return create_optimizer_v2(groups, opt=name, lr=settings.learning_rate, **arguments)
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, settings: Settings, total_steps: int, *, greater_is_better: bool
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Builds one of transformers' learning-rate schedules, to be stepped once per optimizer step.
+
+    Args:
+        optimizer: Its groups' rates are the peaks.
+        settings: `lr_scheduler_type`, `lr_scheduler_kwargs`, `warmup_steps` (a share if below 1).
+        total_steps: Optimizer steps of the whole run.
+        greater_is_better: Direction of the validation score, for `reduce_lr_on_plateau`.
+
+    Raises:
+        BadInput: If the schedule does not take an argument of `--lr_scheduler_kwargs`.
+    """
+    arguments = parse_overrides(settings.lr_scheduler_kwargs or "", "lr_scheduler_kwargs")
+    warmup = settings.warmup_steps
+    warmup = round(warmup * total_steps) if warmup < 1 else int(warmup)
+    if settings.lr_scheduler_type == "warmup_stable_decay":
+        arguments.setdefault("num_decay_steps", max(1, total_steps // 10))
+    if settings.lr_scheduler_type == "reduce_lr_on_plateau":
+        arguments.setdefault("mode", "max" if greater_is_better else "min")
+    try:
+        return get_scheduler(
+            settings.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=warmup,
+            num_training_steps=total_steps,
+            scheduler_specific_kwargs=arguments,
+        )
+    except (TypeError, ValueError) as error:
+        raise BadInput(
+            f"--lr_scheduler_type {settings.lr_scheduler_type} --lr_scheduler_kwargs {json.dumps(arguments)}: {error}"
+        ) from None
+
+
+def names_in_groups(model: PreTrainedModel, groups: Iterable[dict]) -> list[str]:
+    """Returns the parameters' names in the order of the optimizer's groups."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in groups for parameter in group["params"]]
+
+
+def describe_groups(groups: Iterable[dict]) -> str:
+    """Returns one line: each place with its rate and number of parameters."""
+    rates: dict[str, list] = {}
+    for group in groups:
+        entry = rates.setdefault(group["name"], [group["lr"], 0])
+        entry[1] += sum(parameter.numel() for parameter in group["params"])
+    return ", ".join(f"{name} {count:,} at {rate:.3g}" for name, (rate, count) in rates.items())

@@ -1,0 +1,54 @@
+"""Which number format the matrix products use, and why."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from hftune.config import Settings
+from hftune.errors import BadInput
+
+
+def choose_precision(settings: Settings) -> tuple[str, str]:
+    """Chooses mixed precision: flags first, then `accelerate launch`, then what the device is fast at.
+
+    The weights themselves stay float32 in every case.
+
+    Returns:
+        `"bf16"`, `"fp16"` or `"no"` (accelerate's names), and the reason in words.
+
+    Raises:
+        BadInput: If fp16 is asked for without a GPU.
+    """
+    gpu = torch.cuda.is_available()
+    if settings.fp16:
+        if not gpu:
+            raise BadInput("--fp16: needs a GPU; this machine has none, use --bf16 or neither")
+        return "fp16", "--fp16"
+    if settings.bf16:
+        return "bf16", "--bf16"
+    if settings.bf16 is False and settings.fp16 is not None:
+        return "no", "--bf16 false --fp16 false"
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched in ("bf16", "fp16"):  # "no" is also what accelerate sets when nobody chose
+        return launched, "accelerate's configuration"
+    if settings.bf16 is False:
+        return "no", "--bf16 false"
+    if gpu:
+        major, minor = torch.cuda.get_device_capability()
+        name = torch.cuda.get_device_name()
+        if major >= 8:
+            return "bf16", f"{name} computes it natively"
+        return "fp16", f"{name} (capability {major}.{minor}) has no fast bf16"
+    if fast := fast_bf16_cpu():
+        return "bf16", f"this CPU has {fast}"
+    return "no", "this CPU has neither amx_bf16 nor avx512_bf16"
+
+
+def fast_bf16_cpu() -> str | None:
+    """Returns the CPU feature that makes bf16 products fast, or None."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return None
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "").split()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), None)

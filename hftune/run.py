@@ -1,0 +1,233 @@
+"""From a recipe and its settings to a trained, scored and saved model."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+from pathlib import Path
+
+import accelerate
+import torch
+import transformers
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from rich.console import Console
+from rich.logging import RichHandler
+from transformers import PreTrainedModel
+
+import hftune.finish as finish
+from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
+from hftune.checkpoint import Checkpoint, clean_temporary, load_checkpoint, newest_whole
+from hftune.config import Settings
+from hftune.data.bundle import Data
+from hftune.errors import BadInput
+from hftune.metrics import check_metrics
+from hftune.precision import choose_precision
+from hftune.recipe import Recipe
+from hftune.report import draw_curve, print_summary
+from hftune.rundir import RunDir, RunRecord, compare_settings, package_versions
+from hftune.seed import seed_torch
+from hftune.signals import Stop
+from hftune.track import Bar, read_log
+from hftune.train import Progress, fit
+
+log = logging.getLogger(__name__)
+
+# What may change between a start and its resumption, because no number depends on it.
+FREE = {
+    "dataloader_num_workers",
+    "floor",
+    "logging_steps",
+    "output_dir",
+    "report_to",
+    "resume_from_checkpoint",
+    "save_total_limit",
+}
+
+
+def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[str, float]:
+    """Runs a recipe to its end, or continues it where an earlier start of the same command stopped.
+
+    Args:
+        recipe: What to load, build and measure.
+        settings: The recipe's settings with the user's changes.
+        run_dir: The run's folder.
+        stop: Receives SIGINT and SIGTERM.
+
+    Returns:
+        The content of `all_results.json`.
+
+    Raises:
+        HftuneError: Any ending that has an exit code of its own.
+    """
+    check_metrics(evaluation_metrics(recipe, settings))
+    precision, reason = choose_precision(settings)
+    accelerator = make_accelerator(settings, precision, run_dir)
+    console = Console(quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True)
+    speak_through(console)
+    with RunDir.open(run_dir, recipe.name) if accelerator.is_main_process else contextlib.nullcontext():
+        record = RunRecord.read(run_dir)
+        if record:
+            refuse_other_settings(run_dir, record, settings)
+        if record and record.finished:
+            console.print(f"{run_dir} holds this run, finished; choose another --output_dir to train again")
+            results = finish.read_results(run_dir)
+            print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+            return results
+        log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
+        with accelerator.main_process_first():
+            data = recipe.load_data(settings)
+        seed_torch("init", settings.seed)
+        model = recipe.build_model(settings, data)
+        log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
+        results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
+    accelerator.wait_for_everyone()
+    return results
+
+
+def train_and_score(
+    recipe: Recipe,
+    settings: Settings,
+    data: Data,
+    model: PreTrainedModel,
+    accelerator: Accelerator,
+    record: RunRecord | None,
+    run_dir: Path,
+    stop: Stop,
+    console: Console,
+) -> dict[str, float]:
+    """Trains from the newest whole checkpoint on, then scores and saves the best model."""
+    if record is None:
+        record = new_record(settings, data, accelerator)
+    elif record.data_fingerprints["data"] != data.fingerprint:
+        raise BadInput(f"{run_dir} holds a run on other data; choose another --output_dir")
+    checkpoint = find_checkpoint(settings, run_dir, accelerator)
+    plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
+    log.info("batches: %d steps per epoch, %.1f %% padding", len(plan.epoch(0)), 100 * plan.padding_share())
+    training = assemble(
+        recipe,
+        settings,
+        data,
+        model,
+        accelerator,
+        plan=plan,
+        record=record,
+        run_dir=run_dir,
+        first_step=checkpoint.step if checkpoint else 0,
+        stop=stop,
+    )
+    progress = restore(training, model, checkpoint) if checkpoint else Progress()
+    if accelerator.is_main_process:
+        record.write(run_dir)
+    stop.deferred = True
+    with Bar(console, training.total_steps, progress.step) as bar:
+        fit(training, progress, bar)
+    stop.deferred = False
+    training.log.close()
+    if settings.load_best_model_at_end and progress.best_step:
+        load_weights(model, load_checkpoint(run_dir / f"checkpoint-{progress.best_step}"))
+        console.print(f"best: step {progress.best_step:,}; scoring it")
+    results = finish.training_results(progress, plan) | data.facts
+    results |= {"padding_share": plan.padding_share()}
+    metrics = evaluation_metrics(recipe, settings)
+    results |= finish.score_result(training.model, data, accelerator, settings, metrics, run_dir)
+    if accelerator.is_main_process:
+        finish.save_model(model, data, run_dir)
+        finish.write_results(run_dir, results)
+        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png")
+        record.finished = True
+        record.write(run_dir)
+        print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+    return results
+
+
+def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accelerator:
+    """Builds accelerate's entrance to device, precision, processes and trackers.
+
+    Raises:
+        BadInput: If a tracker of `--report_to` is unknown or not installed.
+    """
+    trackers = [name for name in settings.report_to.replace(" ", "").split(",") if name not in ("", "none")]
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.gradual_unfreezing else []
+    known = [str(member.value) for member in accelerate.utils.LoggerType]
+    for name in trackers:
+        if name not in known:
+            raise BadInput(f"--report_to {name}: no such tracker; accelerate knows {', '.join(known)}")
+    installed = {str(member.value) for member in accelerate.tracking.get_available_trackers()}
+    for name in trackers:
+        if name != "all" and name not in installed:
+            raise BadInput(f"--report_to {name}: pip install {name}, it is not there")
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=not torch.accelerator.is_available(),
+        log_with=trackers or None,
+        project_dir=str(run_dir),
+        kwargs_handlers=handlers,
+    )
+    if trackers:
+        plain = {
+            name: value if isinstance(value, int | float | str | bool) else str(value)
+            for name, value in dataclasses.asdict(settings).items()
+        }
+        accelerator.init_trackers(run_dir.name, config=plain)
+    return accelerator
+
+
+def speak_through(console: Console) -> None:
+    """Sends what hftune logs to the console, and keeps other libraries to their warnings."""
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, markup=False)
+    ours = logging.getLogger("hftune")
+    ours.handlers = [handler]
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
+    """Raises `BadInput` if a folder holds a run with other settings."""
+    differences = compare_settings(record.settings, dataclasses.asdict(settings), FREE)
+    if differences:
+        raise BadInput(
+            f"{run_dir} holds a run with other settings; repeat its settings to go on, "
+            "or choose another --output_dir",
+            differences,
+        )
+
+
+def new_record(settings: Settings, data: Data, accelerator: Accelerator) -> RunRecord:
+    """Notes what a run's numbers depend on."""
+    return RunRecord(
+        settings=dataclasses.asdict(settings),
+        versions=package_versions(),
+        data_fingerprints={"data": data.fingerprint},
+        threads=torch.get_num_threads(),
+        world_size=accelerator.num_processes,
+        micro_batches_per_step=settings.gradient_accumulation_steps * accelerator.num_processes,
+    )
+
+
+def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator) -> Checkpoint | None:
+    """Returns the checkpoint to go on from: the one that was asked for, else the newest whole one."""
+    if settings.resume_from_checkpoint:
+        checkpoint = load_checkpoint(Path(settings.resume_from_checkpoint))
+        log.info("resuming from %s, as asked", checkpoint.path)
+        return checkpoint
+    if accelerator.is_main_process:
+        clean_temporary(run_dir)
+    path, skipped = newest_whole(run_dir)
+    for line in skipped:
+        log.warning("%s", line)
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(path)
+    log.info("resuming from %s", path)
+    return checkpoint
+
+
+def next_steps(run_dir: Path) -> list[str]:
+    """Returns what a person may want to do with a finished run."""
+    return [
+        f"look at {run_dir / 'curve.png'} and {run_dir / 'test_predictions.csv'}",
+        f'use it: pipeline("text-classification", "{run_dir}") from transformers',
+    ]

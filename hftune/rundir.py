@@ -1,0 +1,311 @@
+"""A run's folder: one process holds it, and every file in it appears whole or not at all.
+
+A file is written beside its place under a name that starts with `.tmp-`, flushed to the disk and
+renamed; whoever is killed in between leaves only a `.tmp-` file, which the next start removes.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any, Self, TextIO
+
+from hftune.errors import BadInput, ResourceError
+
+RECORD_FORMAT = 1
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+@contextlib.contextmanager
+def explain_disk_errors(path: Path, needed: int) -> Iterator[None]:
+    """Turns an OSError about the disk itself into an ending with exit code 4.
+
+    Args:
+        path: What is being written; its folder exists.
+        needed: Bytes that it takes.
+
+    Raises:
+        ResourceError: No space or quota left, file too large, input/output error, read-only disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise ResourceError(
+            f"{path}: {error.strerror}: {needed:,} bytes needed, {free:,} free; "
+            "make room and repeat the command, nothing saved before is lost"
+        ) from error
+
+
+def write_synced(path: Path, chunks: Iterable[Any]) -> dict[str, Any]:
+    """Writes bytes to a file and waits until the disk has them.
+
+    Args:
+        path: The file; its folder exists.
+        chunks: Buffers of single bytes, written one after the other.
+
+    Returns:
+        `{"size": bytes, "sha256": hex}` of what was written.
+    """
+    size, digest = 0, hashlib.sha256()
+    with open(path, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the disk has a folder's entries: before that a rename may be lost with the power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Writes a JSON file, whole or not at all; NaN and infinity, which JSON lacks, become null.
+
+    Raises:
+        ResourceError: The disk has no room or fails; what stood at `path` still does.
+        TypeError: `obj` holds something that JSON has no word for.
+    """
+    text = json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # a lone surrogate (undecodable bytes of a file name) has no UTF-8 form
+    data = text.encode("utf-8", "backslashreplace")
+    with explain_disk_errors(path, len(data)):
+        _replace(path, data)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        BadInput: There is no such file, or it is not JSON (names line and column).
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"{path}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not JSON: byte {error.start} is not UTF-8") from error
+
+
+def write_exit(run_dir: Path, code: int, reason: str, command: str | None) -> None:
+    """Writes exit.json: how the run ended and what goes on from there.
+
+    The launchers of accelerate and torch flatten every exit code to 1; this file keeps the true one.
+    The run is over and the user has been told, so a disk that takes no more is no further news.
+
+    Args:
+        run_dir: The run's folder.
+        code: The exit code.
+        reason: One line.
+        command: The command that resumes or finishes the run; None where there is nothing left to do.
+    """
+    ending = {"code": code, "reason": reason, "resume_command": command}
+    ending["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps(ending, indent=2) + "\n"
+    with contextlib.suppress(OSError):
+        _replace(run_dir / "exit.json", text.encode())
+
+
+class RunDir:
+    """A run's folder, held by one process until it is closed or dies; use it with `with`.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path, lock: TextIO):
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path | str | None, name: str) -> Self:
+        """Creates the folder if need be and takes its lock, `.lock`.
+
+        One process per run does this; the others of its group only read.
+
+        Args:
+            path: The folder, or None for `runs/NAME`.
+            name: The recipe's name.
+
+        Raises:
+            BadInput: The folder cannot be made or written, or another process holds it.
+        """
+        path = Path("runs", name) if path is None else Path(path)
+        lock = _open_lock(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(lock)
+            lock.close()
+            raise BadInput(f"{path} is in use by {holder}; choose another --output_dir") from error
+        except OSError as error:
+            lock.close()
+            raise BadInput(f"{path}: file locks do not work there ({error.strerror})") from error
+        # A forked worker inherits the lock and may outlive a killed run by seconds.
+        os.register_at_fork(after_in_child=lock.close)
+        lock.truncate(0)
+        lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        lock.flush()
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Releases the lock; the empty-handed `.lock` stays, since removing it would be a race."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclasses.dataclass(kw_only=True)
+class RunRecord:
+    """run.json: what the run's numbers depend on, and how far it has come.
+
+    Args:
+        settings: The run's settings by name.
+        versions: Package versions, see `package_versions`.
+        data_fingerprints: A fingerprint for each split.
+        threads: Threads per process; sums in another order give other last digits.
+        world_size: Processes.
+        micro_batches_per_step: Micro-batches of one optimizer step over all processes; fixed at the start.
+        best_step: The optimizer step whose model is the best so far.
+        last_step: The newest saved optimizer step.
+        finished: Whether the run has come to its end.
+    """
+
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    data_fingerprints: dict[str, str]
+    threads: int
+    world_size: int
+    micro_batches_per_step: int
+    best_step: int | None = None
+    last_step: int | None = None
+    finished: bool = False
+
+    def write(self, run_dir: Path) -> None:
+        """Writes run.json, whole or not at all."""
+        write_json(run_dir / "run.json", {"format": RECORD_FORMAT, **dataclasses.asdict(self)})
+
+    @classmethod
+    def read(cls, run_dir: Path) -> Self | None:
+        """Reads run.json; None where the folder holds no run yet.
+
+        Raises:
+            BadInput: The file is not one of hftune's, or of a newer hftune.
+        """
+        path = run_dir / "run.json"
+        if not path.exists():
+            return None
+        record = read_json(path)
+        if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+            raise BadInput(f"{path}: not written by hftune; choose another --output_dir")
+        if record["format"] != RECORD_FORMAT:
+            raise BadInput(f"{path}: has format {record['format']}, this hftune reads format {RECORD_FORMAT}")
+        del record["format"]
+        if wrong := set(record) ^ {field.name for field in dataclasses.fields(cls)}:
+            raise BadInput(f"{path}: missing or unknown key {min(wrong)!r}; choose another --output_dir")
+        return cls(**record)
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide a run's numbers."""
+    packages = ["hftune", "torch", "transformers", "datasets", "accelerate", "numpy"]
+    return {"python": python_version(), **{package: version(package) for package in packages}}
+
+
+def compare_settings(old: dict[str, Any], new: dict[str, Any], free: set[str]) -> list[str]:
+    """Lists the settings in which a run differs from the one that its folder holds.
+
+    Args:
+        old: The settings that run.json holds.
+        new: The settings of this start.
+        free: Names of settings that may change from start to start.
+
+    Returns:
+        One line each, such as "learning_rate: 5e-05 there, 0.0001 here", in the order of `new`.
+    """
+    there, here = _plain(old), _plain(new)
+    absent = object()
+    lines = []
+    for name in dict.fromkeys([*here, *there]):
+        pair = there.get(name, absent), here.get(name, absent)
+        if name not in free and pair[0] != pair[1]:
+            said = ["not set" if value is absent else repr(value) for value in pair]
+            lines.append(f"{name}: {said[0]} there, {said[1]} here")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as it comes back from a JSON file."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Puts a file in its place, whole or not at all."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        write_synced(temporary, [data])
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _open_lock(path: Path) -> TextIO:
+    """Opens a folder's `.lock`, making the folder if need be."""
+    advice = "choose another --output_dir"
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"--output_dir {path} is a file, not a folder; {advice}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / ".lock", "a+", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"--output_dir {path} cannot be written ({error.strerror}); {advice}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        lock.close()
+        raise BadInput(f"--output_dir {path} cannot be written (Permission denied); {advice}")
+    return lock
+
+
+def _holder(lock: TextIO) -> str:
+    """Says who holds a lock, as far as its file tells."""
+    lock.seek(0)
+    try:
+        holder = json.load(lock)
+    except ValueError:  # it has the lock and is about to write its name
+        return "another process"
+    return f"pid {holder['pid']} on {holder['host']}"

@@ -1,0 +1,91 @@
+"""A model's answers on a data set: as counts that become scores, or row by row in the data's order."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from hftune.data.batch import batch_loader, by_length
+from hftune.metrics import ClassificationCounts
+
+
+def _answers(
+    model: torch.nn.Module,
+    rows: torch.utils.data.Dataset,
+    collate: Callable,
+    accelerator: Accelerator,
+    rows_per_batch: int,
+    workers: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields (row ids, logits float32 (B, C), labels) of this process's share of the batches.
+
+    The batches are cut before they are shared out, so a row meets the same neighbours, and gets the
+    same bits, on any number of processes.
+    """
+    batches = by_length(rows.lengths, rows_per_batch)[accelerator.process_index :: accelerator.num_processes]
+    model.eval()
+    loader = batch_loader(rows, batches, collate, workers=workers, device=accelerator.device)
+    for ids, batch in zip(batches, loader, strict=True):
+        with torch.inference_mode():
+            labels = batch.pop("labels")
+            yield ids, model(**batch).logits.float().cpu().numpy(), labels.cpu().numpy()
+
+
+def score(
+    model: torch.nn.Module,
+    rows: torch.utils.data.Dataset,
+    collate: Callable,
+    accelerator: Accelerator,
+    *,
+    num_labels: int,
+    rows_per_batch: int,
+    workers: int = 0,
+) -> ClassificationCounts:
+    """Counts a model's hits and misses on a labelled set.
+
+    Memory does not grow with the set, and the counts are the same on every process and for every
+    number of processes: each row is counted once, and integers add up in any order.
+
+    Args:
+        model: Anything whose forward returns `.logits`, float of shape (B, C).
+        rows: A map-style set with `lengths`, int64 of shape (N,).
+        collate: Makes a batch of rows.
+        accelerator: Says which share is this process's, and where the model lives.
+        num_labels: C.
+        rows_per_batch: Rows in a batch.
+        workers: Processes that load data.
+    """
+    counts = ClassificationCounts(num_labels)
+    for _, logits, labels in _answers(model, rows, collate, accelerator, rows_per_batch, workers):
+        counts.update(logits, labels)
+    if accelerator.num_processes == 1:
+        return counts
+    total = ClassificationCounts(num_labels)
+    for state in gather_object([counts.state()]):
+        total.merge_state(state)
+    return total
+
+
+def predict(
+    model: torch.nn.Module,
+    rows: torch.utils.data.Dataset,
+    collate: Callable,
+    accelerator: Accelerator,
+    *,
+    num_labels: int,
+    rows_per_batch: int,
+    workers: int = 0,
+) -> np.ndarray:
+    """Returns the logits of every row, float32 of shape (N, C), in the data's order."""
+    parts = [
+        (ids, logits)
+        for ids, logits, _ in _answers(model, rows, collate, accelerator, rows_per_batch, workers)
+    ]
+    if accelerator.num_processes > 1:
+        parts = gather_object(parts)
+    logits = np.full((len(rows), num_labels), np.nan, np.float32)  # type: ignore[arg-type]
+    for ids, values in parts:
+        logits[ids] = values
+    return logits

@@ -1,0 +1,47 @@
+"""SIGINT and SIGTERM: at once where nothing can be lost, at the end of the step while training."""
+
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from hftune.errors import StoppedBySignal
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Stop:
+    """Turns the first SIGINT or SIGTERM into `StoppedBySignal`.
+
+    Outside of training it is raised where the program stands. While `deferred` is set, the handler
+    only remembers the signal, because a checkpoint cannot be written inside a handler; the loop
+    asks for `signum` after each step. Further signals change nothing, so that nobody can break the
+    checkpoint that is being written by pressing Ctrl-C twice.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self.deferred = False
+
+    def __enter__(self) -> "Stop":
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in self._before:
+            signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def flags(self, device: "torch.device") -> "torch.Tensor":
+        """Returns float32 (2,): whether SIGINT and whether SIGTERM arrived, to be summed over processes."""
+        import torch
+
+        arrived = [self.signum == signal.SIGINT, self.signum == signal.SIGTERM]
+        return torch.tensor(arrived, dtype=torch.float32, device=device)
+
+    def _receive(self, signum: int, _frame: FrameType | None) -> None:
+        first = not self.signum
+        self.signum = self.signum or signum
+        if first and not self.deferred:
+            raise StoppedBySignal(signum, "nothing was being trained; the same command starts again")

@@ -1,0 +1,100 @@
+"""What a run tells while it goes on: `log.jsonl`, trackers, and a progress bar."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+HEARTBEAT = 30  # seconds between two lines where no bar can be drawn (a file, a pipe)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Reads `log.jsonl`; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+class RunLog:
+    """Appends records to `log.jsonl` and passes them to accelerate's trackers; main process only.
+
+    Args:
+        path: The run's `log.jsonl`.
+        accelerator: Has the trackers of `--report_to`.
+        first_step: Steps done when this process starts: later records of a killed run go, because
+            the same steps are about to be made again.
+    """
+
+    def __init__(self, path: Path, accelerator: Accelerator, first_step: int):
+        self.accelerator = accelerator
+        self._file = None
+        if accelerator.is_main_process:
+            kept = [record for record in read_log(path) if record["step"] <= first_step]
+            path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            self._file = path.open("a", encoding="utf-8")
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Logs one record; it has `step`, the number of optimizer steps done."""
+        if self._file is None:
+            return
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        values = {name: value for name, value in record.items() if name != "step"}
+        self.accelerator.log(values, step=record["step"])
+
+    def close(self) -> None:
+        """Closes the file and the trackers."""
+        if self._file is not None:
+            self._file.close()
+        self.accelerator.end_training()
+
+
+class Bar:
+    """A progress bar over optimizer steps with loss, rate and time left.
+
+    Where the output is not a terminal it prints a line every half minute instead.
+    """
+
+    def __init__(self, console: Console, total: int, done: int, unit: str = "rows"):
+        self.console, self.total, self.unit = console, total, unit
+        self._began = self._spoke = time.monotonic()
+        self._rows = 0
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("training", total=total, completed=done, state="")
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, step: int, rows: int, loss: float) -> None:
+        """Shows that a step of so many rows ended."""
+        self._rows += rows
+        now = time.monotonic()
+        state = f"loss {loss:.4f}  {self._rows / max(now - self._began, 1e-9):,.1f} {self.unit}/s"
+        self._progress.update(self._task, completed=step, state=state)
+        if not self.console.is_terminal and now - self._spoke > HEARTBEAT:
+            self._spoke = now
+            self.console.print(f"step {step:,}/{self.total:,}  {state}")
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        self._progress.console.print(line)

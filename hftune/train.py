@@ -1,0 +1,210 @@
+"""The loop: from batches to weights. It knows neither text nor images.
+
+It gets a module, a plan of batches and a few functions. What goes on in a step is decided by two
+seams, `loss(model, batch)` and `after_step(steps, model)`; what fits neither is a recipe of its own.
+A *step* is an optimizer step, a *micro-batch* what passes the model at once.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from signal import SIGINT, SIGTERM
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+
+from hftune.data.batch import BatchPlan, MicroBatch, Step, batch_loader
+from hftune.diagnosis import non_finite
+from hftune.errors import StoppedBySignal
+from hftune.losses import Loss
+from hftune.seed import seed_torch
+from hftune.signals import Stop
+from hftune.track import Bar, RunLog
+
+
+@dataclass
+class Progress:
+    """Where a run stands. All of it is in every checkpoint, so that nothing restarts at zero."""
+
+    step: int = 0  # optimizer steps done
+    rows: int = 0  # rows trained on, with repetition
+    loss_sum: float = 0.0  # since the last log record
+    loss_steps: int = 0
+    total_loss: float = 0.0  # over all steps
+    best_score: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+    finished: bool = False
+    seconds: float = 0.0  # spent in training, over all starts
+
+    def judge(self, score: float, greater_is_better: bool, patience: int) -> bool:
+        """Notes an evaluation; returns whether it is the best so far."""
+        better = self.best_score is None or (
+            score > self.best_score if greater_is_better else score < self.best_score
+        )
+        if better:
+            self.best_score, self.best_step, self.evaluations_without_gain = score, self.step, 0
+        else:
+            self.evaluations_without_gain += 1
+            self.finished = 0 < patience <= self.evaluations_without_gain
+        return better
+
+
+@dataclass
+class Training:
+    """Everything the loop needs; nothing of it is built by the loop."""
+
+    accelerator: Accelerator
+    model: torch.nn.Module
+    optimizer: AcceleratedOptimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    plan: BatchPlan
+    rows: torch.utils.data.Dataset
+    collate: Callable
+    workers: int
+    loss: Loss
+    after_step: Callable[[int, torch.nn.Module], None] | None
+    evaluate: Callable[[], dict[str, float]]
+    save: Callable[[Progress], None]
+    log: RunLog
+    stop: Stop
+    seed: int
+    max_grad_norm: float  # 0: no clipping
+    total_steps: int
+    log_every: int
+    eval_at: frozenset[int]  # numbers of steps done
+    save_at: frozenset[int]
+    metric_for_best_model: str  # a key of what `evaluate` returns
+    greater_is_better: bool
+    keep_best: bool
+    early_stopping_patience: int
+
+    def my_share(self, step: Step) -> list[MicroBatch]:
+        """Returns this process's micro-batches of a step."""
+        return step.micro_batches[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def batches(self, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Yields this process's batches from a step on, to the end of the run."""
+        steps = self.plan.steps(first_step, self.total_steps)
+        row_ids = (micro.rows for step in steps for micro in self.my_share(step))
+        return batch_loader(
+            self.rows, row_ids, self.collate, workers=self.workers, device=self.accelerator.device
+        )
+
+
+def fit(training: Training, progress: Progress, bar: Bar) -> None:
+    """Trains from `progress.step` to the end, evaluating and saving on the way.
+
+    Raises:
+        NonFiniteError: In the step whose loss or gradient is not finite, before it changes a weight.
+        StoppedBySignal: After the step in which SIGINT or SIGTERM arrived, with a checkpoint written.
+    """
+    batches = training.batches(progress.step)
+    if training.after_step:
+        training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
+    for step in training.plan.steps(progress.step, training.total_steps):
+        if progress.finished:
+            break
+        began = time.monotonic()
+        training.model.train()
+        loss, norm, signum = update(training, step, batches)
+        progress.step += 1
+        progress.rows += step.rows
+        progress.loss_sum += loss
+        progress.loss_steps += 1
+        progress.total_loss += loss
+        if training.after_step:
+            training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
+        bar.advance(progress.step, step.rows, loss)
+        if progress.step % training.log_every == 0 or progress.step == training.total_steps:
+            log_training(training, progress, step, norm)
+        improved = progress.step in training.eval_at and evaluate(training, progress, step, bar)
+        progress.seconds += time.monotonic() - began
+        last = progress.finished or progress.step == training.total_steps
+        if last or signum or progress.step in training.save_at or (improved and training.keep_best):
+            training.save(progress)
+        if signum and not last:
+            raise StoppedBySignal(signum, f"step {progress.step:,} is saved; the same command goes on from there")
+
+
+def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[float, float, int]:
+    """Makes one optimizer step.
+
+    Every micro-batch counts by its rows, so that 8 x 1 row, 1 x 8 rows and two processes with four
+    rows each give the same gradient, in the shorter last window of an epoch too.
+
+    Returns:
+        The mean loss over the step's rows, the gradient's norm before clipping, and the number of a
+        signal that any process received (0: none).
+    """
+    accelerator, model = training.accelerator, training.model
+    total = torch.zeros((), device=accelerator.device)
+    seen, shares = [], training.my_share(step)
+    for micro in shares:
+        batch = next(batches)
+        seen.append(batch)
+        seed_torch("dropout", training.seed, step.number, micro.index)
+        final = micro is shares[-1]
+        with contextlib.nullcontext() if final else accelerator.no_sync(model):
+            loss = training.loss(model, batch)
+            # Times the processes: DistributedDataParallel averages over them.
+            accelerator.backward(loss * (micro.share * accelerator.num_processes))
+        total += loss.detach() * micro.share
+    norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm or math.inf)
+    # One exchange, and one wait for the device: every process must know of the others' trouble.
+    told = torch.stack([total, *training.stop.flags(total.device)])
+    mean_loss, interrupted, terminated = accelerator.reduce(told, reduction="sum").tolist()
+    norm = float(norm)
+    # fp16's scaler meets infinite gradients as a matter of course: it skips the step by itself.
+    if not math.isfinite(mean_loss) or not (math.isfinite(norm) or accelerator.scaler):
+        raise non_finite(
+            accelerator.unwrap_model(model),
+            training.loss,
+            seen,
+            step=step.number + 1,
+            values={"loss": mean_loss, "gradient norm": norm, "learning rate": training.schedule.get_last_lr()[0]},
+            rows=[int(row) for micro in shares if micro.share for row in micro.rows],
+        )
+    training.optimizer.step()
+    if not (accelerator.optimizer_step_was_skipped or waits_for_scores(training.schedule)):
+        training.schedule.step()
+    training.optimizer.zero_grad()
+    return mean_loss, norm, SIGTERM if terminated else SIGINT if interrupted else 0
+
+
+def waits_for_scores(schedule: torch.optim.lr_scheduler.LRScheduler) -> bool:
+    """Returns whether a schedule moves with the validation score instead of the steps."""
+    return isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
+
+
+def log_training(training: Training, progress: Progress, step: Step, norm: float) -> None:
+    """Writes the mean loss since the last record, the learning rate and the gradient's norm."""
+    training.log.write(
+        {
+            "step": progress.step,
+            "epoch": round(step.epochs_done, 4),
+            "loss": progress.loss_sum / progress.loss_steps,
+            "learning_rate": training.optimizer.param_groups[0]["lr"],
+            "grad_norm": norm,
+        }
+    )
+    progress.loss_sum, progress.loss_steps = 0.0, 0
+
+
+def evaluate(training: Training, progress: Progress, step: Step, bar: Bar) -> bool:
+    """Scores the validation set; returns whether the model is the best so far."""
+    scores = training.evaluate()
+    score = scores[training.metric_for_best_model]
+    if waits_for_scores(training.schedule):
+        training.schedule.step(score)
+    improved = progress.judge(score, training.greater_is_better, training.early_stopping_patience)
+    epoch = round(step.epochs_done, 4)
+    training.log.write({"step": progress.step, "epoch": epoch, **scores})
+    shown = "  ".join(f"{name.removeprefix('eval_')} {value:.4f}" for name, value in scores.items())
+    bar.say(f"epoch {epoch:g}  step {progress.step:,}  {shown}{'  (best)' if improved else ''}")
+    if progress.finished:
+        bar.say(f"no better {training.metric_for_best_model} for {progress.evaluations_without_gain} evaluations")
+    return improved
