@@ -44,8 +44,8 @@ def build_plan(settings: Settings, data: Data, processes: int, micro_batches_per
     """
     if micro_batches_per_step % processes:
         raise BadInput(
-            f"{processes} processes cannot share the {micro_batches_per_step} micro-batches per step with which "
-            f"this run began; use a divisor of {micro_batches_per_step} processes"
+            f"{processes} processes cannot share the {micro_batches_per_step} micro-batches per step with "
+            f"which this run began; the number of processes must divide {micro_batches_per_step}"
         )
     strategy = getattr(settings, "train_sampling_strategy", "random")  # rows of text alone have lengths
     return BatchPlan(
@@ -124,7 +124,12 @@ def assemble(
         seed=settings.seed,
         max_grad_norm=settings.max_grad_norm,
         total_steps=total,
-        log_every=max(1, round(settings.logging_steps * total) if settings.logging_steps < 1 else int(settings.logging_steps)),
+        log_every=max(
+            1,
+            round(settings.logging_steps * total)
+            if settings.logging_steps < 1
+            else int(settings.logging_steps),
+        ),
         eval_at=marks(settings.eval_strategy, settings.eval_steps, plan, total),
         save_at=marks(settings.save_strategy, settings.save_steps, plan, total),
         metric_for_best_model=f"eval_{metric}",
@@ -205,7 +210,7 @@ def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint) 
         training.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
     if (threads := checkpoint.state["threads"]) != torch.get_num_threads():
         log.warning(
-            "this run had %d threads, now it has %d: the last bits of its numbers will differ (set OMP_NUM_THREADS=%d)",
+            "this run had %d threads, now it has %d: the last bits will differ (set OMP_NUM_THREADS=%d)",
             threads,
             torch.get_num_threads(),
             threads,

@@ -142,7 +142,7 @@ def list_checkpoints(run_dir: Path) -> list[int]:
 
 def newest_whole(run_dir: Path) -> tuple[Path | None, list[str]]:
     """Returns the newest checkpoint that is whole, and a line for each newer one that is not."""
-    skipped = []
+    skipped: list[str] = []
     for step in reversed(list_checkpoints(run_dir)):
         path = run_dir / f"checkpoint-{step}"
         reason = verify_checkpoint(path)
@@ -318,6 +318,8 @@ def _manifest_problem(path: Path, data: bytes) -> str | None:
     step, files = manifest.get("step"), manifest.get("files")
     if not isinstance(step, int) or not isinstance(files, dict) or data != _manifest_bytes(step, files):
         return f"{file}: damaged"
+    if any(not isinstance(entry, dict) or entry.keys() != {"size", "sha256"} for entry in files.values()):
+        return f"{file}: damaged"
     match = _FOLDER.fullmatch(path.name)
     if match and int(match[1]) != step:
         return f"{file}: is of step {step}"
@@ -333,11 +335,11 @@ def _files_problem(path: Path, present: set[str], files: dict[str, Any]) -> str 
         return f"{path / name}: unknown file in a checkpoint"
     for name, expected in sorted(files.items()):
         size = (path / name).stat().st_size
-        if size != expected.get("size"):
-            return f"{path / name}: {size:,} bytes, should be {expected.get('size'):,}"
+        if size != expected["size"]:
+            return f"{path / name}: {size:,} bytes, should be {expected['size']:,}"
     for name, expected in sorted(files.items()):
         with open(path / name, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected.get("sha256"):
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
                 return f"{path / name}: damaged (other sha256)"
     return None
 
@@ -384,7 +386,10 @@ def _differences(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> lis
         ),
     ]
     if len(shapes) == len(state["shapes"]):
-        pairs += [(f"shape of {name}", *pair) for name, *pair in zip(state["names"], state["shapes"], shapes)]
+        pairs += [
+            (f"shape of {name}", *pair)
+            for name, *pair in zip(state["names"], state["shapes"], shapes, strict=True)
+        ]
     return [f"{what}: {there} there, {here} here" for what, there, here in pairs if there != here]
 
 

@@ -9,9 +9,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from hftune.config import TextSettings, parse_overrides
 from hftune.data.bundle import Data
-from hftune.data.load import first_line
 from hftune.data.vectors import fill_embedding, read_vectors
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +50,12 @@ def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrained
     }
     config_class, model_class = classes[settings.model_type]
     tokenizer = data.processor
-    config = config_class(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **labels)
-    override(config, settings)
+    changes = checked_overrides(config_class(), settings)
+    fixed = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **labels}
+    try:
+        config = config_class(**{**changes, **fixed})
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
     if not settings.embeddings:
         return model_class(config)
     vocabulary = tokenizer.get_vocab()
@@ -70,16 +73,11 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     name = settings.model_name_or_path
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        override(config, settings)
+        changes = checked_overrides(config, settings)
+        changes["pad_token_id"] = data.processor.pad_token_id
         if settings.pooling != "native":
-            from hftune.models.pooled import PooledEncoderForSequenceClassification
-
-            return PooledEncoderForSequenceClassification.from_encoder(
-                name, config=config, pooling=settings.pooling, pad_token_id=data.processor.pad_token_id, **labels
-            )
-        for key, value in labels.items():
-            setattr(config, key, value)
-        config.pad_token_id = data.processor.pad_token_id
+            return _pooled(name, settings.pooling, labels, changes)
+        config.update({**labels, **changes})
         return AutoModelForSequenceClassification.from_pretrained(
             name,
             config=config,
@@ -92,19 +90,29 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
         raise BadInput(f"--model_name_or_path {name}: {first_line(error)}") from None
 
 
-def override(config: PreTrainedConfig, settings: TextSettings) -> None:
-    """Writes `--config_overrides` into a config.
+def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedModel:
+    from hftune.models.pooled import PooledEncoderForSequenceClassification
+
+    named = {key: labels[key] for key in ("num_labels", "id2label", "label2id")}
+    model = PooledEncoderForSequenceClassification.from_encoder(name, pooling=pooling, **named, **changes)
+    model.config.problem_type = labels["problem_type"]
+    return model
+
+
+def checked_overrides(config: PreTrainedConfig, settings: TextSettings) -> dict:
+    """Reads `--config_overrides` for a config.
 
     Raises:
         BadInput: If the config has no such name.
     """
-    for name, value in parse_overrides(settings.config_overrides or "").items():
-        known = config.to_dict()
+    changes = parse_overrides(settings.config_overrides or "")
+    known = config.to_dict()
+    for name in changes:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
-            raise BadInput(f"--config_overrides {name}: {config.model_type} has no such setting{hint}")
-        setattr(config, name, value)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
+            raise BadInput(f"--config_overrides {name}: {config.model_type} has no such setting; {hint}")
+    return changes
 
 
 def _check_length(config: PreTrainedConfig, settings: TextSettings, longest: int) -> None:

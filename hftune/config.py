@@ -319,16 +319,13 @@ def parse_overrides(text: str, flag: str = "config_overrides") -> dict[str, Any]
 
 def _split(text: str) -> list[str]:
     """Splits at the commas outside quotes and brackets."""
-    parts, depth, quoted = [""], 0, False
-    for position, letter in enumerate(text):
-        if letter == '"' and text[position - 1 : position] != "\\":
-            quoted = not quoted
-        if not quoted:
-            depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and depth == 0 and not quoted:
+    parts, depth = [""], 0
+    for token in re.findall(r'"(?:\\.|[^"\\])*"|.', text, re.DOTALL):  # a quoted string or a letter
+        depth += (token in "[{") - (token in "]}")
+        if token == "," and depth == 0:
             parts.append("")
         else:
-            parts[-1] += letter
+            parts[-1] += token
     return parts if text.strip() else []
 
 

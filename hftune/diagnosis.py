@@ -17,9 +17,9 @@ def first_non_finite_module(
         def hook(_module: torch.nn.Module, _inputs: tuple, output: object) -> None:
             tensors = output if isinstance(output, tuple | list) else [output]
             for tensor in tensors:
-                if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-                    if not found and not torch.isfinite(tensor).all():
-                        found.append(name)
+                is_float = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+                if is_float and not found and not torch.isfinite(tensor).all():
+                    found.append(name)
 
         return hook
 
@@ -56,7 +56,9 @@ def non_finite(
     details = [f"training rows {', '.join(map(str, rows[:20]))}{' ...' if len(rows) > 20 else ''}"]
     bad_weights = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     bad_gradients = [
-        name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()
+        name
+        for name, p in model.named_parameters()
+        if p.grad is not None and not torch.isfinite(p.grad).all()
     ]
     if bad_weights:
         details.append(f"weights that are not finite: {', '.join(bad_weights[:5])}")
@@ -68,4 +70,6 @@ def non_finite(
         if bad_gradients:
             details.append(f"every output is finite, but not the gradient of {', '.join(bad_gradients[:5])}")
     details.append("try a lower --learning_rate, a smaller --max_grad_norm, or --bf16 false --fp16 false")
-    return NonFiniteError(f"training stopped at step {step}, before the weights were changed: {state}", details)
+    return NonFiniteError(
+        f"training stopped at step {step}, before the weights were changed: {state}", details
+    )

@@ -58,3 +58,8 @@ class StoppedBySignal(HftuneError):
     def __init__(self, signum: int, message: str):
         super().__init__(f"stopped by {signal.Signals(signum).name}: {message}")
         self.exit_code = 128 + signum  # the shell's convention: 130, 143
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what another library's error says, or its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

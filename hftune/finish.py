@@ -77,7 +77,9 @@ def _named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}_{'loss' if name == 'log_loss' else name}": value for name, value in scores.items()}
 
 
-def _with_intervals(prefix: str, logits: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, float]:
+def _with_intervals(
+    prefix: str, logits: np.ndarray, labels: np.ndarray, names: list[str]
+) -> dict[str, float]:
     counts = ClassificationCounts(logits.shape[1])
     counts.update(logits, labels)
     results = _named(prefix, counts.compute(names))

@@ -19,6 +19,7 @@ from hftune.config import Settings, convert, describe, field_types, nearest
 from hftune.errors import BadInput
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+HARD_SPACE = "\u00a0"  # no line breaks here
 Found = dict[str, tuple[Any, str]]  # name -> (value, where it was written)
 
 RENAMED = {  # names of transformers 4, of example scripts and of habit, and what to say now
@@ -101,12 +102,10 @@ def parse(defaults: AnySettings, argv: list[str], prog: str, description: str) -
     try:
         return defaults.overlaid({name: value for name, (value, _) in written.items()}, flags)
     except BadInput as error:
-        named = [
-            name for name in re.findall(r"--(\w+)", error.message) if name in written and name not in flags
-        ]
-        if not named:
-            raise
-        raise BadInput(f"{written[named[0]][1]}: {error.message}", error.details) from None
+        for name in re.findall(r"--(\w+)", error.message):
+            if name in written and name not in flags:
+                raise BadInput(f"{written[name][1]}: {error.message}", error.details) from None
+        raise
 
 
 def read_flags(argv: list[str], kinds: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +209,7 @@ def read_yaml(path: str, kinds: dict[str, Any]) -> Found:
             r"found character '\\t'.*", "a tab; YAML is indented with spaces", str(error.problem)
         )
         raise BadInput(f"{_place(path, error.problem_mark)}: not YAML: {problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # "\\UFFFFFFFF", [[[[...
         raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if root is None:  # an empty file
         return {}
@@ -284,15 +283,16 @@ def _entry(name: str, kind: Any, text: str, default: Any, width: int) -> str:
     choices = [describe(kind)] if typing.get_origin(kind) is typing.Literal else []
     shown = f"{default:g}" if isinstance(default, float) else str(default)
     if default is not None:
-        choices.append(f"default: {shown.lower() if bare is bool else shown}")
+        choices.append(f"default:{HARD_SPACE}{shown.lower() if bare is bool else shown}")
     return _flag_lines(label, f"{text} ({'; '.join(choices)})" if choices else text, width)
 
 
 def _flag_lines(label: str, text: str, width: int) -> str:
     column = 32
-    lines = textwrap.wrap(text, width - column, break_on_hyphens=False)
-    head = f"  {label}".ljust(column)
-    if len(head) >= column:
+    wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False)
+    lines = [line.replace(HARD_SPACE, " ") for line in wrapped]
+    head = f"  {label} ".ljust(column)
+    if len(head) > column:
         lines.insert(0, "")
     padded = [head if number == 0 else " " * column for number in range(len(lines) or 1)]
     return "\n".join((start + line).rstrip() for start, line in zip(padded, lines or [""], strict=True))
@@ -305,10 +305,8 @@ def field_comments(cls: type[Settings]) -> dict[str, Comment]:
         if base is object or not issubclass(base, Settings):
             continue
         for name, (section, text) in _class_comments(base).items():
-            before = found.get(name, Comment("recipe", ""))
-            found[name] = Comment(
-                before.section if name in found else section or "recipe", text or before.text
-            )
+            before = found.get(name, Comment(section or "recipe", ""))
+            found[name] = Comment(before.section, text or before.text)
     return found
 
 

@@ -89,8 +89,8 @@ class RankingSketch:
             scores: Higher means more likely positive, (B,) float, rounded to float32.
             positive: (B,) bool.
         """
-        bits = (scores.astype(np.float32) + np.float32(0)).view(np.int32).astype(np.int64)  # -0 becomes 0
-        ordered = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF))
+        bits = scores.astype(np.float32).view(np.int32).astype(np.int64)
+        ordered = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF))  # sign and magnitude; -0 becomes 0
         self._add(np.stack([ordered >> self.dropped, ~positive, positive], axis=1))
 
     def merge(self, cells: np.ndarray, dropped: int) -> None:

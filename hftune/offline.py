@@ -108,8 +108,16 @@ def hub_id(value: str | None, flag: str) -> str | None:
 
 
 def endpoint() -> str:
-    """Returns the Hub's address."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    """Returns the Hub's address, or raises BadInput if HF_ENDPOINT is none."""
+    address = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    try:
+        parts = urlsplit(address)
+        complete = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # an unclosed bracket, or a port that is no number
+        complete = False
+    if not complete:
+        raise BadInput(f"HF_ENDPOINT={address}: expected http://HOST or https://HOST")
+    return address
 
 
 def is_offline() -> bool:
@@ -131,18 +139,19 @@ def reach_hub(timeout: float = 2.0) -> bool:
             server may send a byte at a time, so a thread does the asking and is left behind if late.
     """
     answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(_ask_hub(timeout)), daemon=True)
+    url = endpoint()
+    thread = threading.Thread(target=lambda: answers.append(_ask(url, timeout)), daemon=True)
     thread.start()
     thread.join(timeout)
     return answers == [True]
 
 
-def _ask_hub(timeout: float) -> bool:
+def _ask(url: str, timeout: float) -> bool:
     import http.client
     import ssl
     from urllib import error, request
 
-    address = urlsplit(endpoint())
+    address = urlsplit(url)
     proxies = {} if request.proxy_bypass(address.netloc) else request.getproxies()
     proxy = proxies.get(address.scheme) or proxies.get("all")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -156,11 +165,15 @@ def _ask_hub(timeout: float) -> bool:
             place = urlsplit(proxy)
             socket.create_connection((place.hostname or "", place.port or 1080), timeout).close()
             return True
-        with opener.open(request.Request(endpoint(), method="HEAD"), timeout=timeout):
+        with opener.open(request.Request(url, method="HEAD"), timeout=timeout):
             return True
     except error.HTTPError as answer:
         return answer.code not in GATEWAY_ERRORS
-    except (OSError, ValueError, http.client.HTTPException):  # ValueError: HF_ENDPOINT is no address
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ):  # ValueError: no such host name
         return False
 
 

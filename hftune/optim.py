@@ -17,10 +17,13 @@ def layer_of(name: str, model: PreTrainedModel) -> int | None:
     """Returns how deep a parameter sits: 0 for embeddings, 1, 2, ... for layers, None for the head.
 
     A parameter of the backbone that stands behind its layers (a final norm, a pooler) counts with
-    the last layer. A model without a backbone of its own (TextCNN, ...) is all head.
+    the last layer. A small model without a backbone (TextCNN, ...) is one layer: nothing of it is
+    newer than the rest.
     """
     prefix = f"{model.base_model_prefix}."
-    if model.base_model is model or not name.startswith(prefix):
+    if model.base_model is model:
+        return 0
+    if not name.startswith(prefix):
         return None
     inner = name.removeprefix(prefix)
     if match := LAYER.search(f".{inner}"):
@@ -55,7 +58,9 @@ def freeze(model: PreTrainedModel, pattern: str) -> int:
     return len(chosen)
 
 
-def gradual_unfreezing(epochs_per_layer: float, steps_per_epoch: int) -> Callable[[int, PreTrainedModel], None]:
+def gradual_unfreezing(
+    epochs_per_layer: float, steps_per_epoch: int
+) -> Callable[[int, PreTrainedModel], None]:
     """Thaws the backbone from the top, one layer after another (ULMFiT, Howard and Ruder 2018).
 
     Args:
@@ -100,7 +105,8 @@ def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
         layer = layer_of(name, model)
         factor = settings.head_lr_multiplier if layer is None else settings.layer_decay ** (depth - layer)
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        place = "head" if layer is None else "backbone" if settings.layer_decay == 1 else f"layer {layer}"
+        whole = "all" if model.base_model is model else "backbone"
+        place = "head" if layer is None else whole if settings.layer_decay == 1 else f"layer {layer}"
         group = groups.setdefault(
             (place, decay),
             {"name": place, "params": [], "lr": settings.learning_rate * factor, "weight_decay": decay},
@@ -121,11 +127,13 @@ def build_optimizer(groups: list[dict], settings: Settings) -> torch.optim.Optim
         if name.startswith("timm_"):
             return _timm_optimizer(groups, name.removeprefix("timm_"), settings, arguments)
         if name in ("adamw_torch", "adamw_torch_fused"):
-            return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=name.endswith("fused"), **arguments)
+            return torch.optim.AdamW(
+                groups, lr=settings.learning_rate, fused=name.endswith("fused"), **arguments
+            )
         if name == "sgd":
             return torch.optim.SGD(groups, lr=settings.learning_rate, **{"momentum": 0.9, **arguments})
         return torch.optim.Adagrad(groups, lr=settings.learning_rate, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise BadInput(f"--optim {name} --optim_args {settings.optim_args}: {error}") from None
 
 
@@ -150,7 +158,7 @@ def build_schedule(
         optimizer: Its groups' rates are the peaks.
         settings: `lr_scheduler_type`, `lr_scheduler_kwargs`, `warmup_steps` (a share if below 1).
         total_steps: Optimizer steps of the whole run.
-        greater_is_better: Direction of the validation score, for `reduce_lr_on_plateau`.
+        greater_is_better: Direction of the validation score, for `reduce_lr_on_plateau` and `greedy`.
 
     Raises:
         BadInput: If the schedule does not take an argument of `--lr_scheduler_kwargs`.
@@ -160,8 +168,14 @@ def build_schedule(
     warmup = round(warmup * total_steps) if warmup < 1 else int(warmup)
     if settings.lr_scheduler_type == "warmup_stable_decay":
         arguments.setdefault("num_decay_steps", max(1, total_steps // 10))
-    if settings.lr_scheduler_type == "reduce_lr_on_plateau":
+    if settings.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
         arguments.setdefault("mode", "max" if greater_is_better else "min")
+    if settings.lr_scheduler_type == "greedy":
+        arguments.setdefault("min_lr", 0.0)  # its own 1e-3 is far above the rates of fine-tuning
+    if settings.lr_scheduler_type in ("constant", "constant_with_warmup") and arguments:
+        raise BadInput(
+            f"--lr_scheduler_kwargs {settings.lr_scheduler_kwargs}: {settings.lr_scheduler_type} takes none"
+        )
     try:
         return get_scheduler(
             settings.lr_scheduler_type,

@@ -3,16 +3,15 @@
 import contextlib
 import dataclasses
 import logging
-import os
 from pathlib import Path
 
 import accelerate
+import datasets
 import torch
 import transformers
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
-from rich.logging import RichHandler
 from transformers import PreTrainedModel
 
 import hftune.finish as finish
@@ -28,7 +27,7 @@ from hftune.report import draw_curve, print_summary
 from hftune.rundir import RunDir, RunRecord, compare_settings, package_versions
 from hftune.seed import seed_torch
 from hftune.signals import Stop
-from hftune.track import Bar, read_log
+from hftune.track import Bar, ConsoleHandler, read_log
 from hftune.train import Progress, fit
 
 log = logging.getLogger(__name__)
@@ -148,7 +147,9 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
         BadInput: If a tracker of `--report_to` is unknown or not installed.
     """
     trackers = [name for name in settings.report_to.replace(" ", "").split(",") if name not in ("", "none")]
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.gradual_unfreezing else []
+    handlers = (
+        [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.gradual_unfreezing else []
+    )
     known = [str(member.value) for member in accelerate.utils.LoggerType]
     for name in trackers:
         if name not in known:
@@ -175,13 +176,14 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
 
 def speak_through(console: Console) -> None:
     """Sends what hftune logs to the console, and keeps other libraries to their warnings."""
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, markup=False)
     ours = logging.getLogger("hftune")
-    ours.handlers = [handler]
+    ours.handlers = [ConsoleHandler(console)]
     ours.setLevel(logging.INFO)
     ours.propagate = False
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    if not console.is_terminal or console.quiet:
+        datasets.disable_progress_bars()
 
 
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:

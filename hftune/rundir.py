@@ -288,11 +288,11 @@ def _replace(path: Path, data: bytes) -> None:
 def _open_lock(path: Path) -> TextIO:
     """Opens a folder's `.lock`, making the folder if need be."""
     advice = "choose another --output_dir"
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"--output_dir {path} is a file, not a folder; {advice}")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / ".lock", "a+", encoding="utf-8")
+        lock = (path / ".lock").open("a+", encoding="utf-8")
+    except FileExistsError as error:
+        raise BadInput(f"--output_dir {path} is a file, not a folder; {advice}") from error
     except OSError as error:
         raise BadInput(f"--output_dir {path} cannot be written ({error.strerror}); {advice}") from error
     if not os.access(path, os.W_OK | os.X_OK):

@@ -1,6 +1,7 @@
 """What a run tells while it goes on: `log.jsonl`, trackers, and a progress bar."""
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints what hftune logs as plain lines, above the progress bar if there is one."""
+
+    def __init__(self, console: Console):
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record; from a warning on it says what it is."""
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        # Without emoji=False the place "x.csv:100: " is printed with a picture.
+        self.console.print(prefix + record.getMessage(), markup=False, emoji=False)
 
 
 class RunLog:

@@ -15,6 +15,7 @@ from signal import SIGINT, SIGTERM
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from transformers.optimization import GreedyLR
 
 from hftune.data.batch import BatchPlan, MicroBatch, Step, batch_loader
 from hftune.diagnosis import non_finite
@@ -127,7 +128,9 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
         if last or signum or progress.step in training.save_at or (improved and training.keep_best):
             training.save(progress)
         if signum and not last:
-            raise StoppedBySignal(signum, f"step {progress.step:,} is saved; the same command goes on from there")
+            raise StoppedBySignal(
+                signum, f"step {progress.step:,} is saved; the same command goes on from there"
+            )
 
 
 def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[float, float, int]:
@@ -165,7 +168,11 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
             training.loss,
             seen,
             step=step.number + 1,
-            values={"loss": mean_loss, "gradient norm": norm, "learning rate": training.schedule.get_last_lr()[0]},
+            values={
+                "loss": mean_loss,
+                "gradient norm": norm,
+                "learning rate": training.schedule.get_last_lr()[0],
+            },
             rows=[int(row) for micro in shares if micro.share for row in micro.rows],
         )
     training.optimizer.step()
@@ -177,7 +184,7 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
 
 def waits_for_scores(schedule: torch.optim.lr_scheduler.LRScheduler) -> bool:
     """Returns whether a schedule moves with the validation score instead of the steps."""
-    return isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    return isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau | GreedyLR)
 
 
 def log_training(training: Training, progress: Progress, step: Step, norm: float) -> None:
@@ -206,5 +213,7 @@ def evaluate(training: Training, progress: Progress, step: Step, bar: Bar) -> bo
     shown = "  ".join(f"{name.removeprefix('eval_')} {value:.4f}" for name, value in scores.items())
     bar.say(f"epoch {epoch:g}  step {progress.step:,}  {shown}{'  (best)' if improved else ''}")
     if progress.finished:
-        bar.say(f"no better {training.metric_for_best_model} for {progress.evaluations_without_gain} evaluations")
+        bar.say(
+            f"no better {training.metric_for_best_model} for {progress.evaluations_without_gain} evaluations"
+        )
     return improved

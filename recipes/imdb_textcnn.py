@@ -5,8 +5,9 @@
 Model   Kim 2014, Convolutional Neural Networks for Sentence Classification
 """
 
-from hftune import launch
 from hftune.recipes import imdb
+
+from hftune import launch
 
 recipe = imdb.recipe.replace(
     name="imdb_textcnn",

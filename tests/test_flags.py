@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,8 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path):
 
 
 def test_yaml_scalars_are_the_text_that_is_written(tmp_path: Path):
-    text = "learning_rate: 1e-5\neval_strategy: no\ndataset_revision: 0123\nsave_total_limit:\nbf16: ~\nfloor: 'on'"
+    text = "learning_rate: 1e-5\neval_strategy: no\ndataset_revision: 0123\n"
+    text += "save_total_limit:\nbf16: ~\nfloor: 'on'\n"
     found = read("--config", config(tmp_path, text))
     assert (found.learning_rate, found.eval_strategy, found.dataset_revision) == (1e-5, "no", "0123")
     assert (found.save_total_limit, found.bf16, found.floor) == (None, None, True)
@@ -136,6 +138,8 @@ def test_yaml_scalars_are_the_text_that_is_written(tmp_path: Path):
         ("seed: 1\n---\nseed: 2", [":2:", "not YAML"]),
         ("seed: *nowhere", [":1:7:", "not YAML"]),
         ("seed: 1\x00", ["not YAML"]),
+        ('seed: "\\UFFFFFFFF"', ["not YAML"]),
+        ("seed: " + "[" * 3000, ["not YAML"]),
     ],
 )
 def test_bad_yaml_is_located(tmp_path: Path, text: str, parts: list[str]):
@@ -168,19 +172,16 @@ def test_files_that_are_none(tmp_path: Path):
         read("--config", str(tmp_path / "latin.yaml"))
 
 
+YAMLISH = st.sampled_from("seedlr_: \n\t-[]{}'\"!&*?#|>%@\\Ux019~") | st.characters(codec="utf-8")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
-@given(
-    st.text(
-        st.sampled_from("seedlr_: \n\t-[]{}'\"!&*?#|>%@\\Ux019~") | st.characters(codec="utf-8"), max_size=40
-    )
-)
+@given(st.text(YAMLISH, max_size=40))
 def test_no_text_gets_past_as_a_crash(tmp_path: Path, text: str):
     path = tmp_path / "any.yaml"
     path.write_bytes(text.encode())
-    try:
+    with contextlib.suppress(BadInput):  # anything else that escapes is a bug
         assert isinstance(read("--config", str(path)), Recipe)
-    except BadInput as error:
-        assert "any.yaml" in error.message
 
 
 def test_help_texts_come_from_the_comments_and_are_inherited():
@@ -191,6 +192,7 @@ def test_help_texts_come_from_the_comments_and_are_inherited():
     assert comments["word_dropout"] == ("recipe", "share of words that are dropped, before tokenizing")
     assert base["gradual_unfreezing"].text.startswith("epochs between")
     assert all(base[name].text and base[name].section for name in field_types(TextSettings))
+    assert not any("---" in text for text in base["dataset_name"])
     assert set(field_comments(Settings)) == set(field_types(Settings))
 
 
@@ -205,15 +207,18 @@ def test_help_shows_every_flag_its_default_and_the_examples(
     assert caught.value.code == 0
     assert page.startswith("Reviews.\n\nusage: recipes/reviews.py")
     assert page.rstrip().endswith("python recipes/reviews.py")
-    assert all(f"--{name} " in page or f"--[no_]{name} " in page for name in field_types(Recipe))
+    shown = {word.removeprefix("--").removeprefix("[no_]") for word in page.split() if word.startswith("--")}
+    assert set(field_types(Recipe)) <= shown
     assert "rate that won the sweep (default: 2e-05)" in page
     assert "(default: 128)" in page
+    assert "\n  --help, --version             print this page" in page
     assert max(map(len, page.splitlines())) <= int(columns)
 
 
 def test_help_lists_the_choices():
     page = " ".join(help_text(TextSettings(), "x", "").split())
     assert "one of native, cls, mean, max, attention, last; default: native" in page
+    assert "float16 autocast with a loss scaler; not given: chosen by device" in page
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]):

@@ -141,7 +141,8 @@ def test_saturated_softmax_keeps_the_ranking():
     assert counted(logits, labels).compute(["roc_auc"])["roc_auc"] == 1
     three = np.concatenate([logits, np.full((4, 1), -1e3)], axis=1)
     three = np.concatenate([three, [[0, -1e3, 0]]])
-    assert counted(three, np.append(labels, 2)).rankings[1].auc() == 1
+    with np.errstate(divide="raise"):
+        assert counted(three, np.append(labels, 2)).rankings[1].auc() == 1
 
 
 def test_losses_stay_finite_and_bounded():
@@ -175,23 +176,22 @@ def test_sketch_is_exact_up_to_its_limit_and_close_beyond():
     assert small.auc() == pytest.approx(exact.auc(), abs=2e-4)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.floats(-1e6, 1e6, width=32), st.booleans()), min_size=1, max_size=80), st.data())
-def test_sketch_beyond_its_limit_does_not_depend_on_order(pairs, data):
-    def sketch_of(pairs):
+@pytest.mark.parametrize("cut", [0, 3, 30, 57, 60])
+def test_sketch_beyond_its_limit_does_not_depend_on_order(cut):
+    random = np.random.default_rng(cut)
+    scores, positive = random.normal(size=60) * 10.0 ** random.integers(-3, 3, 60), random.random(60) < 0.5
+
+    def sketch_of(rows):
         sketch = RankingSketch(limit=8)
-        for score, positive in pairs:
-            sketch.update(np.array([score]), np.array([positive]))
+        for row in rows:
+            sketch.update(scores[[row]], positive[[row]])
         return sketch
 
-    whole = sketch_of(pairs)
-    shuffled = data.draw(st.permutations(pairs))
-    cut = data.draw(st.integers(0, len(pairs)))
-    merged = sketch_of(shuffled[:cut])
-    other = sketch_of(shuffled[cut:])
+    shuffled = random.permutation(60)
+    whole, merged, other = sketch_of(range(60)), sketch_of(shuffled[:cut]), sketch_of(shuffled[cut:])
     merged.merge(other.cells(), other.dropped)
     np.testing.assert_array_equal(merged.cells(), whole.cells())
-    assert merged.dropped == whole.dropped
+    assert merged.dropped == whole.dropped > 0
 
 
 def test_negative_and_positive_zero_tie():

@@ -104,18 +104,26 @@ def test_a_closed_port_is_no_hub():
     assert not reach_hub()
 
 
-@pytest.mark.parametrize(
-    "address", ["not an address", "http://", "ftp://x", "http://[::1", "http://host.invalid"]
-)
-def test_a_senseless_endpoint_is_no_hub(monkeypatch: pytest.MonkeyPatch, address: str):
+@pytest.mark.parametrize("address", ["huggingface.co", "http://", "ftp://x", "http://[::1", "http://x:port"])
+def test_an_endpoint_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(BadInput, match="HF_ENDPOINT"):
+        ensure_reachable("owner/encoder", None)
+
+
+@pytest.mark.parametrize("address", ["http://host.invalid", "http://..", "http://ho st"])
+def test_an_endpoint_that_is_nowhere_is_no_hub(monkeypatch: pytest.MonkeyPatch, address: str):
     monkeypatch.setenv("HF_ENDPOINT", address)
     assert not reach_hub(timeout=1)
 
 
+def test_a_proxy_variable_that_is_no_address_leads_nowhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://[::1")
+    assert not reach_hub()
+
+
 @pytest.mark.parametrize("drip", [b"", b"H"])
-def test_a_server_that_accepts_and_never_ends_its_answer_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, drip: bytes
-):
+def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, drip: bytes):
     done = threading.Event()
 
     def answer(listener: socket.socket) -> None:
@@ -147,6 +155,17 @@ def test_a_proxy_is_asked_in_place_of_the_hub(monkeypatch: pytest.MonkeyPatch):
         assert not reach_hub()
 
 
+def test_a_socks_proxy_needs_only_to_listen(monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{listener.getsockname()[1]}")
+        assert reach_hub()
+        monkeypatch.setenv("NO_PROXY", "hub.invalid")
+        assert not reach_hub()
+    monkeypatch.delenv("NO_PROXY")
+    assert not reach_hub()
+
+
 def test_a_proxy_tunnels_to_an_encrypted_hub(monkeypatch: pytest.MonkeyPatch):
     with server(407) as (address, lines):
         monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
@@ -174,9 +193,7 @@ def test_what_is_not_cached_is_named_with_what_to_do(tmp_path: Path):
     ):
         ensure_reachable("owner/encoder", "owner/reviews")
     cache_dataset(tmp_path / "home", "owner___reviews")
-    with pytest.raises(
-        BadInput, match=r"owner/encoder is not in the cache; pass --model_name_or_path FOLDER"
-    ):
+    with pytest.raises(BadInput, match=r"owner/encoder is not in the cache; pass --model_name"):
         ensure_reachable("owner/encoder", "owner/reviews")
 
 

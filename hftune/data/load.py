@@ -9,7 +9,7 @@ from hftune.data.bundle import Data
 from hftune.data.source import Splits, load_splits
 from hftune.data.text import TextCollator, TokenRows, tokenize, truncation_report
 from hftune.data.vocabulary import train_tokenizer
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 
 log = logging.getLogger(__name__)
 
@@ -70,17 +70,14 @@ def load_tokenizer(settings: TextSettings, splits: Splits) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: {first_line(error)}") from None
+        raise BadInput(
+            f"--model_name_or_path {name}: no tokenizer could be loaded: {first_line(error)}"
+        ) from None
     if tokenizer.pad_token_id is None:  # GPT-2 and its kin have none; the mask keeps it from being read
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
     return tokenizer
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of what an error says, or its type if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def log_splits(splits: Splits) -> None:
@@ -98,7 +95,8 @@ def log_lengths(train: TokenRows, settings: TextSettings) -> None:
     """Tells how long the texts are and what `max_length` cut off."""
     report = truncation_report(train)
     log.info(
-        "tokens: %s per text at the median; max_length %s (%s) cuts %s of %s train texts (%.1f %%), %.1f %% of all tokens",
+        "tokens: %s per text at the median; max_length %s (%s) cuts %s of %s train texts (%.1f %%), "
+        "%.1f %% of all tokens",
         f"{int(sorted(train.tokens)[len(train) // 2]):,}",
         settings.max_length,
         settings.truncation,

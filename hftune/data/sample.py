@@ -73,6 +73,7 @@ SHAPES = [
     "{also}. {v}.",
     "{v}. {also}. {more}.",
     "{v}, and {also}. {more}.",
+    "{also}, {more}, and {v}.",
     "although {c}, in the end {v}.",
     "{v}, even though {c}.",
     "{c}, but {v}. {also}.",
@@ -144,7 +145,7 @@ def _review(rng: Generator, label: int) -> str:
         "a": _claim(rng, one, CLAIMS, next(aspects)),
         "b": _claim(rng, 1 - one, CLAIMS, next(aspects)),
     }
-    sentences = _plots(rng, count=int(rng.integers(1, 5)))
+    sentences = _plots(rng, count=int(rng.integers(1, 4)))
     sentences.insert(int(rng.integers(len(sentences) + 1)), _pick(rng, SHAPES).format(**claims))
     return _capitalise(" ".join(sentences))
 

@@ -184,7 +184,7 @@ def _plain_files(name: str, folder: Path) -> dict[str, str]:
         split: [stems.pop(alias) for alias in aliases if alias in stems]
         for split, aliases in SPLIT_NAMES.items()
     }
-    if stems or "train" not in files or any(len(paths) > 1 for paths in files.values()) or not files["train"]:
+    if stems or not files["train"] or any(len(paths) > 1 for paths in files.values()):
         return {}
     return {split: os.path.join(name, paths[0].name) for split, paths in files.items() if paths}
 
@@ -206,8 +206,8 @@ def _from_library(name: str, path: str, config: str | None, revision: str | None
 
 def _commit(found: datasets.DatasetDict) -> str:
     """Returns the commit that a Hub set's files came from, or "" for a folder."""
-    addresses = [address for part in found.values() for address in part.info.download_checksums or ()]
-    commits = [match[1] for address in addresses if (match := re.search(r"@([0-9a-f]{40})/", address))]
+    folders = [Path(file["filename"]).parent.name for part in found.values() for file in part.cache_files]
+    commits = [name for name in folders if re.fullmatch("[0-9a-f]{40}", name)]  # folders have shorter ones
     return commits[0] if commits else ""
 
 
@@ -271,6 +271,8 @@ def _clean(source: _Source, settings: TextSettings) -> tuple[dict[str, Part], tu
     warnings = list(source.warnings)
     if "train" not in source.tables:
         raise BadInput(f"{source.origin} has no train split (splits: {', '.join(source.tables)})")
+    if not len(source.tables["train"]):
+        raise BadInput(f"{source.tables['train'].name} has no rows")
     text, label = choose_columns(
         source.tables["train"], settings.text_column_name, settings.label_column_name
     )

@@ -142,6 +142,9 @@ def tokenize(
     if room < 1:
         raise BadInput(f"--max_length {max_length}: the special tokens alone are {max_length - room}")
 
+    ids_of_nothing = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
+    unknown = next(number for number in ids_of_nothing if number is not None)
+
     def encode(batch: dict) -> dict:
         encoded = tokenizer(
             batch["text"],
@@ -153,7 +156,7 @@ def tokenize(
             verbose=False,
         )["input_ids"]
         # A text without a single known sign would be an empty row: it becomes one unknown token.
-        encoded = [ids or [tokenizer.unk_token_id or tokenizer.pad_token_id or 0] for ids in encoded]
+        encoded = [ids or [unknown] for ids in encoded]
         return {
             "input_ids": [before + cut(ids, room, truncation) + after for ids in encoded],
             "tokens": [len(ids) + len(before) + len(after) for ids in encoded],

@@ -1,0 +1,1 @@
+"""Models that travel with their weights: each file imports only torch and transformers."""

@@ -6,6 +6,8 @@ Papers: Hochreiter & Schmidhuber 1997 (LSTM); Schuster & Paliwal 1997 (bidirecti
 Shapes: B texts, L positions, E embedding_dim, H hidden_size of one direction, C labels.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -25,7 +27,8 @@ class BiLSTMConfig(PreTrainedConfig):
         embedding_dim: Size of a word vector.
         hidden_size: Size of the state of one direction.
         num_layers: Depth.
-        readout: "final": last layer's last forward and last backward state; "mean" or "max" over its words' states.
+        readout: "final" takes what each direction of the last layer has read last, "mean" and "max" go over
+            its states of all words.
         embedding_dropout: Chance that a value of a word vector is zeroed while training.
         dropout: Chance that a value is zeroed between layers and before the classifier while training.
         initializer_range: Standard deviation of the word vectors at the start.
@@ -43,7 +46,7 @@ class BiLSTMConfig(PreTrainedConfig):
     dropout: float = 0.5
     initializer_range: float = 0.1
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.readout not in READOUTS:
             raise ValueError(f"readout is {self.readout!r}: use one of {', '.join(READOUTS)}")
@@ -61,7 +64,9 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: BiLSTMConfig):
         super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id)
+        self.embedding = nn.Embedding(
+            config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id
+        )
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.lstm = nn.LSTM(
             config.embedding_dim,
@@ -72,7 +77,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             batch_first=True,
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -87,7 +92,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             init.zeros_(module.bias)
 
     def _init_lstm(self, lstm: nn.LSTM) -> None:
-        """Starts recurrent weights orthogonal and the forget gate open, so that early words are not forgotten."""
+        """Starts with orthogonal recurrent weights and an open forget gate, which keeps early words."""
         for name, parameter in lstm.named_parameters():
             if name.startswith("weight_ih"):
                 init.xavier_uniform_(parameter)
@@ -107,7 +112,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classifies texts; padding, on either side, never changes a logit.
 
@@ -124,13 +129,15 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             attention_mask = input_ids != self.config.pad_token_id
         is_word = attention_mask.bool()
         lengths = is_word.sum(1)
-        # Packing wants the words first, so left padding moves to the right; the sort is stable and keeps their order.
+        # Packing wants the words first, so left padding moves right; the stable sort keeps their order.
         input_ids = input_ids.gather(1, (~is_word).to(torch.uint8).argsort(dim=1, stable=True))
         x = self.embedding_dropout(self.embedding(input_ids))  # (B, L, E)
         logits = self.classifier(self.dropout(self._read(x, lengths)))
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits.float(), config=self.config, **kwargs)
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits.float(), config=self.config, **kwargs
+            )
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _read(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,11 @@
-"""A convolutional text classifier: windows of neighbouring words, the strongest match of each filter, classify.
+"""A convolutional text classifier: windows of words, the strongest match of each filter, classify.
 
-Paper: Kim 2014 (convolutional neural networks for sentence classification). Different here: the window may reach past
-the text's end into zeros, so that a text shorter than the widest window has windows too.
-Shapes: B texts, L positions, E embedding_dim, K one width of kernel_sizes, N num_filters, C labels.
+Paper: Kim 2014 (convolutional neural networks for sentence classification). Different here: a window may
+reach past the text's end into zeros, so that a text shorter than the widest window has windows too.
+Shapes: B texts, L positions, E embedding_dim, N num_filters, C labels.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,13 +53,16 @@ class TextCNNForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: TextCNNConfig):
         super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id)
+        self.embedding = nn.Embedding(
+            config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id
+        )
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.embedding_dim, config.num_filters, width) for width in config.kernel_sizes
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.num_filters * len(config.kernel_sizes), config.num_labels)
+        matches = config.num_filters * len(config.kernel_sizes)
+        self.classifier = nn.Linear(matches, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -67,7 +72,7 @@ class TextCNNForSequenceClassification(PreTrainedModel):
                 init.zeros_(module.weight[module.padding_idx])
         elif isinstance(module, nn.Conv1d):
             init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            init.zeros_(module.bias)
+            init.zeros_(module.bias)  # type: ignore[arg-type]
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             init.zeros_(module.bias)
@@ -81,7 +86,7 @@ class TextCNNForSequenceClassification(PreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Classifies texts; padding never changes a logit.
 
@@ -99,19 +104,23 @@ class TextCNNForSequenceClassification(PreTrainedModel):
         is_word = attention_mask.bool().unsqueeze(1)  # (B, 1, L)
         x = self.embedding_dropout(self.embedding(input_ids)).transpose(1, 2)  # (B, E, L)
         x = x.masked_fill(~is_word, 0)
-        matches = [self._strongest_match(convolution, x, is_word) for convolution in self.convolutions]
+        widths = zip(self.convolutions, self.config.kernel_sizes, strict=True)
+        matches = [self._strongest_match(convolution, width, x, is_word) for convolution, width in widths]
         logits = self.classifier(self.dropout(torch.cat(matches, dim=1)))
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits.float(), config=self.config, **kwargs)
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits.float(), config=self.config, **kwargs
+            )
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def _strongest_match(self, convolution: nn.Conv1d, x: torch.Tensor, is_word: torch.Tensor) -> torch.Tensor:
+    def _strongest_match(
+        self, convolution: nn.Module, width: int, x: torch.Tensor, is_word: torch.Tensor
+    ) -> torch.Tensor:
         """Finds each filter's maximum over the windows that start at a word, (B, E, L) -> (B, N)."""
-        (width,) = convolution.kernel_size
-        matches = F.relu(convolution(F.pad(x, (0, width - 1))))  # (B, N, L): one window per start
-        # A rectified match is never below 0, so 0 in place of the windows outside the text changes no maximum.
-        return matches.masked_fill(~is_word, 0).amax(dim=2)
+        matches = convolution(F.pad(x, (0, width - 1)))  # (B, N, L): one window per start
+        # The rectifier after the maximum gives the same as before it, for L times less work.
+        return F.relu(matches.masked_fill(~is_word, -torch.inf).amax(dim=2))
 
 
 TextCNNConfig.register_for_auto_class()

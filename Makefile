@@ -1,0 +1,64 @@
+# Everything that is done with a clone. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The recipe that `make run` trains on the built-in sample, and what it is told.
+SAMPLE_RECIPE := recipes/imdb_bilstm.py
+SAMPLE_FLAGS := --dataset_name sample --output_dir runs/sample
+
+# One test process per core, eight at most (each loads torch), one thread in each.
+JOBS ?= $(shell { env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; echo 8; } | sort -n | head -1)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format check results clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+run: $(VENV)/.installed  ## install, then train a small model on the built-in sample: no Hub, no account, no GPU
+	$(BIN)/accelerate launch $(SAMPLE_RECIPE) $(SAMPLE_FLAGS)
+
+test: $(VENV)/.installed-test  ## install what the tests need, then run them all
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+lint: $(VENV)/.installed-dev  ## ruff and mypy; nothing is changed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## ruff puts order and layout right
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+check: lint test  ## lint and test, as before every commit
+
+results: $(VENV)/.installed  ## train the recipes on the real data (hours) and write docs/results.md
+	$(BIN)/python benchmarks/results.py
+
+clean:  ## remove caches and build leftovers; runs/ and the environment stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find hftune recipes tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps: what was installed stays installed until pyproject.toml changes.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: $(PYTHON) is Python %d.%d, hftune needs 3.11 or newer: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/pip
+	@echo "installing hftune into $(VENV): about 6 GB with torch's CUDA libraries, a few minutes"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing what the tests need: under a minute"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing ruff and mypy: under a minute"
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,214 @@
+"""Stopped and resumed = straight through; one process = two; 8 x 1 rows = 1 x 8 rows: to the bit."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import accelerate
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
+from hftune.launcher import launch
+from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
+from tests.tiny import tiny_checkpoint
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "textcnn": (imdb_textcnn, "embedding_dim=8,num_filters=4"),
+    "bilstm": (imdb_bilstm, "embedding_dim=8,hidden_size=8"),
+    "bag": (imdb_bag, "embedding_dim=8,num_buckets=64"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch):
+    """Waiting for the disk matters when the power fails, which no test here arranges."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory) -> Path:
+    """90 training rows of the sample: an uneven number, so that every epoch ends in a shorter window."""
+    from hftune.data.sample import load_sample
+
+    folder = tmp_path_factory.mktemp("reviews")
+    sample = load_sample()
+    for name, size in (("train", 90), ("validation", 20), ("test", 20)):
+        sample[name].select(range(size)).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    return tiny_checkpoint("bert", tmp_path_factory.mktemp("encoder"))
+
+
+def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
+    """A recipe with dropout on, cut down to a few steps per second."""
+    flags = [
+        *("--train_file", reviews / "train.csv", "--validation_file", reviews / "validation.csv"),
+        *("--test_file", reviews / "test.csv", "--label_column_name", "label", "--floor", "false"),
+        *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48, "--bf16", "false"),
+        *("--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", "none", "--min_frequency", 1),
+    ]
+    if kind == "bert":
+        return imdb, [*flags, "--model_name_or_path", encoder]
+    module, overrides = SMALL[kind]
+    return module, [*flags, "--config_overrides", overrides]
+
+
+def run_here(module, flags: list, run_dir: Path) -> str:
+    """Runs a recipe in this process; returns the digest of everything that must not change."""
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    launch(module.recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
+    return digest(run_dir)
+
+
+def digest(run_dir: Path) -> str:
+    """Hashes the result, the last checkpoint (weights, optimizer, counters), log and predictions."""
+    last = load_checkpoint(run_dir / f"checkpoint-{list_checkpoints(run_dir)[-1]}")
+    state = {name: value for name, value in last.state.items() if name != "progress"}
+    progress = {name: value for name, value in last.state["progress"].items() if name != "seconds"}
+    return json.dumps(
+        [
+            tensor_digest(load_file(run_dir / "model.safetensors")),
+            {name: tensor_digest(tensors) for name, tensors in last.tensors.items()},
+            state,
+            progress,
+            (run_dir / "log.jsonl").read_text(),
+            (run_dir / "test_predictions.csv").read_text(),
+        ],
+        sort_keys=True,
+    )
+
+
+def start_from(straight: Path, copy: Path, step: int) -> None:
+    """Makes the run directory that a run killed after `step` would have left."""
+    copy.mkdir()
+    for name in ("run.json", "log.jsonl"):
+        shutil.copy(straight / name, copy)
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**record, "finished": False}))
+    shutil.copytree(straight / f"checkpoint-{step}", copy / f"checkpoint-{step}")
+    best = json.loads((copy / f"checkpoint-{step}/state.json").read_text())["progress"]["best_step"]
+    if best and best != step:
+        shutil.copytree(straight / f"checkpoint-{best}", copy / f"checkpoint-{best}")
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("kind", ["bert", "textcnn", "bilstm", "bag"])
+def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, encoder, tmp_path):
+    module, flags = flags_for(kind, reviews, encoder)
+    flags += ["--gradient_accumulation_steps", accumulation]
+    straight = run_here(module, flags, tmp_path / "straight")
+    steps = list_checkpoints(tmp_path / "straight")
+    assert len(steps) == {1: 24, 3: 8}[accumulation]
+    chosen = steps if accumulation == 3 else [1, 11, 12, 13, 24]  # an epoch has 12 steps
+    for step in chosen:
+        start_from(tmp_path / "straight", tmp_path / f"from-{step}", step)
+        assert run_here(module, flags, tmp_path / f"from-{step}") == straight, f"resumed after step {step}"
+
+
+def test_resume_survives_workers_and_token_budget(reviews, encoder, tmp_path):
+    module, flags = flags_for("bert", reviews, encoder)
+    flags += ["--tokens_per_batch", 256, "--gradual_unfreezing", 0.5, "--lr_scheduler_type", "cosine"]
+    straight = run_here(module, flags, tmp_path / "straight")
+    step = list_checkpoints(tmp_path / "straight")[-1] // 2
+    start_from(tmp_path / "straight", tmp_path / "resumed", step)
+    resumed = run_here(module, [*flags, "--dataloader_num_workers", 2], tmp_path / "resumed")
+    assert resumed == straight
+
+
+def test_another_seed_is_another_run(reviews, encoder, tmp_path):
+    module, flags = flags_for("textcnn", reviews, encoder)
+    assert run_here(module, flags, tmp_path / "a") != run_here(module, [*flags, "--seed", 7], tmp_path / "b")
+
+
+def command(kind: str, flags: list, run_dir: Path, processes: int) -> list[str]:
+    start = [sys.executable]
+    if processes > 1:
+        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+        start += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    script = ROOT / "recipes" / ("imdb.py" if kind == "bert" else f"imdb_{kind}.py")
+    return [*start, str(script), *map(str, flags), "--output_dir", str(run_dir)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_and_repeated_is_straight_through(processes, reviews, encoder, tmp_path):
+    """Real processes, SIGKILL at random instants after the first checkpoint, the same command again."""
+    _, flags = flags_for("bert", reviews, encoder)
+    flags += ["--gradient_accumulation_steps", 3 - processes]
+    once = command("bert", flags, tmp_path / "once", processes)
+    subprocess.run(once, env=environment(), check=True, capture_output=True, timeout=240)
+    again = command("bert", flags, tmp_path / "again", processes)
+    chance = random.Random(processes)
+    for _ in range(2):
+        victim = subprocess.Popen(
+            again,
+            env=environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        before = list_checkpoints(tmp_path / "again")
+        while list_checkpoints(tmp_path / "again") == before and victim.poll() is None:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        os.killpg(victim.pid, signal.SIGKILL)
+        victim.wait()
+    subprocess.run(again, env=environment(), check=True, capture_output=True, timeout=240)
+    assert digest(tmp_path / "again") == digest(tmp_path / "once")
+
+
+def test_two_processes_are_one_with_twice_the_accumulation(reviews, encoder, tmp_path):
+    """The same rows in the same steps under the same dropout; LayerNorm has no batch statistics."""
+    _, flags = flags_for("bert", reviews, encoder)
+    one = [*flags, "--gradient_accumulation_steps", 2]
+    subprocess.run(
+        command("bert", one, tmp_path / "one", 1),
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    subprocess.run(
+        command("bert", flags, tmp_path / "two", 2),
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert tensor_digest(first) == tensor_digest(second)
+    assert (tmp_path / "one/test_predictions.csv").read_text() == (
+        tmp_path / "two/test_predictions.csv"
+    ).read_text()
+
+
+def test_eight_by_one_is_one_by_eight(reviews, encoder, tmp_path):
+    """Accumulation is exact up to rounding, in an epoch's shorter last window too; no dropout here."""
+    module, flags = flags_for("bert", reviews, encoder)
+    flags += ["--config_overrides", "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"]
+    flags += ["--train_sampling_strategy", "random"]  # grouping sorts more rows where batches are larger
+    weights = []
+    for rows, accumulation in ((8, 1), (1, 8)):
+        run_dir = tmp_path / f"{rows}x{accumulation}"
+        size = ["--per_device_train_batch_size", rows, "--gradient_accumulation_steps", accumulation]
+        run_here(module, [*flags, *size, "--optim", "sgd", "--learning_rate", 0.1], run_dir)
+        weights.append(load_file(run_dir / "model.safetensors"))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-5, rtol=1e-5, msg=name)
+    assert not np.isnan(value.numpy()).any()
