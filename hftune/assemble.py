@@ -144,6 +144,8 @@ def assemble(
 def _evaluation(
     recipe: Recipe, settings: Settings, data: Data, model: torch.nn.Module, accelerator: Accelerator
 ) -> Callable[[], dict[str, float]]:
+    names = evaluation_metrics(recipe, settings)
+
     def evaluate() -> dict[str, float]:
         counts = score(
             model,
@@ -153,8 +155,8 @@ def _evaluation(
             num_labels=len(data.labels),
             rows_per_batch=settings.per_device_eval_batch_size,
             workers=settings.dataloader_num_workers,
+            names=["log_loss", *names],
         )
-        names = evaluation_metrics(recipe, settings)
         scores = counts.compute(["log_loss", *names])
         return {"eval_loss": scores["log_loss"]} | {f"eval_{name}": scores[name] for name in names}
 

@@ -1,13 +1,16 @@
 """From settings to a model: a checkpoint with its own classifier, a pooled backbone, or a small net."""
 
+import copy
 import difflib
 import logging
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from hftune.config import TextSettings, parse_overrides
+from hftune.config import TextSettings, nearest, parse_overrides
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
@@ -36,7 +39,8 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     if settings.model_type:
         return _small_model(settings, data, labels)
     model = _pretrained(settings, data, labels)
-    _check_length(model.config.get_text_config(), settings, int(data.train.lengths.max()))
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
+    _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
     return model
 
 
@@ -48,7 +52,11 @@ def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrained
         "bilstm": (bilstm.BiLSTMConfig, bilstm.BiLSTMForSequenceClassification),
         "textcnn": (textcnn.TextCNNConfig, textcnn.TextCNNForSequenceClassification),
     }
-    config_class, model_class = classes[settings.model_type]
+    kind = settings.model_type
+    if kind not in classes:
+        known = ", ".join(classes)
+        raise BadInput(f"--model_type {kind}: no such kind; choose from {known}{nearest(str(kind), classes)}")
+    config_class, model_class = classes[kind]
     tokenizer = data.processor
     changes = checked_overrides(config_class(), settings)
     fixed = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **labels}
@@ -63,7 +71,8 @@ def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrained
     config.embedding_dim = vectors.dim
     model = model_class(config)
     fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
-    counts = np.bincount(data.train.token_ids(), minlength=len(tokenizer))
+    numbers = np.bincount(data.train.token_ids(), minlength=len(tokenizer))
+    counts = {word: int(numbers[row]) for word, row in vocabulary.items()}
     log.info("vectors: %s", vectors.coverage_line(vocabulary, counts))
     model.get_input_embeddings().weight.requires_grad_(not settings.freeze_embeddings)
     return model
@@ -78,23 +87,45 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
         if settings.pooling != "native":
             return _pooled(name, settings.pooling, labels, changes)
         config.update({**labels, **changes})
-        return AutoModelForSequenceClassification.from_pretrained(
+        model, found = AutoModelForSequenceClassification.from_pretrained(
             name,
             config=config,
+            output_loading_info=True,
             dtype=torch.float32,  # a checkpoint in half precision would train in half precision
             use_safetensors=True,  # a pickle is never opened
             ignore_mismatched_sizes=True,  # a head for other labels is replaced by a new one
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError) as error:
+        _check_weights(model.base_model_prefix, found, name, settings)
+        return model
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BadInput(f"--model_name_or_path {name}: {first_line(error)}") from None
+
+
+def _check_weights(backbone: str, found: dict, name: str, settings: TextSettings) -> None:
+    """Raises `BadInput` for a backbone that would start from random numbers without a word."""
+    absent = {*found["missing_keys"], *(weight for weight, *_ in found["mismatched_keys"])}
+    absent = {key for key in absent if key.startswith(f"{backbone}.") and "pooler" not in key}
+    if absent:
+        overrides = f" --config_overrides {settings.config_overrides}" if settings.config_overrides else ""
+        raise BadInput(
+            f"--model_name_or_path {name}{overrides}: the checkpoint lacks {len(absent)} of the backbone's "
+            "weights, or has them in another shape",
+            sorted(absent),
+        )
 
 
 def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedModel:
     from hftune.models.pooled import PooledEncoderForSequenceClassification
 
     named = {key: labels[key] for key in ("num_labels", "id2label", "label2id")}
-    model = PooledEncoderForSequenceClassification.from_encoder(name, pooling=pooling, **named, **changes)
+    try:
+        model = PooledEncoderForSequenceClassification.from_encoder(name, pooling=pooling, **named, **changes)
+    except RuntimeError as error:  # what transformers raises for weights of another shape
+        raise BadInput(
+            f"--model_name_or_path {name}: the checkpoint's weights do not fit the config: "
+            f"{first_line(error)}"
+        ) from None
     model.config.problem_type = labels["problem_type"]
     return model
 
@@ -103,7 +134,7 @@ def checked_overrides(config: PreTrainedConfig, settings: TextSettings) -> dict:
     """Reads `--config_overrides` for a config.
 
     Raises:
-        BadInput: If the config has no such name.
+        BadInput: If the config has no such name, or another type of value there.
     """
     changes = parse_overrides(settings.config_overrides or "")
     known = config.to_dict()
@@ -112,17 +143,23 @@ def checked_overrides(config: PreTrainedConfig, settings: TextSettings) -> dict:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
             raise BadInput(f"--config_overrides {name}: {config.model_type} has no such setting; {hint}")
+    try:
+        copy.deepcopy(config).update(changes)
+    except StrictDataclassError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BadInput(f"--config_overrides {settings.config_overrides}: {reason}") from None
     return changes
 
 
-def _check_length(config: PreTrainedConfig, settings: TextSettings, longest: int) -> None:
-    limit = getattr(config, "max_position_embeddings", None)
+def _check_length(model: PreTrainedModel, settings: TextSettings, longest: int) -> None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if limit is None:
         return
-    if "roberta" in config.model_type:  # its positions start behind the padding's
-        limit -= config.pad_token_id + 1
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            limit -= module.padding_idx + 1  # RoBERTa and its kin count from behind the padding's position
     if longest > limit:
         raise BadInput(
-            f"--max_length {settings.max_length}: {settings.model_name_or_path} reads {limit} tokens at most; "
-            f"pass --max_length {limit}"
+            f"--max_length {settings.max_length}: {settings.model_name_or_path} reads {limit} tokens "
+            f"at most; pass --max_length {limit}"
         )

@@ -44,7 +44,7 @@ def score_result(
         "workers": settings.dataloader_num_workers,
     }
     names = ["log_loss", *(name for name in metrics if name != "log_loss")]
-    counts = score(model, data.validation, data.collate, accelerator, **options)
+    counts = score(model, data.validation, data.collate, accelerator, names=names, **options)
     results = _named("eval", counts.compute(names))
     if data.test is None:
         return results
@@ -80,7 +80,7 @@ def _named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
 def _with_intervals(
     prefix: str, logits: np.ndarray, labels: np.ndarray, names: list[str]
 ) -> dict[str, float]:
-    counts = ClassificationCounts(logits.shape[1])
+    counts = ClassificationCounts(logits.shape[1], names)
     counts.update(logits, labels)
     results = _named(prefix, counts.compute(names))
     for name, (low, high) in counts.intervals(names).items():

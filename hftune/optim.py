@@ -186,7 +186,8 @@ def build_schedule(
         )
     except (TypeError, ValueError) as error:
         raise BadInput(
-            f"--lr_scheduler_type {settings.lr_scheduler_type} --lr_scheduler_kwargs {json.dumps(arguments)}: {error}"
+            f"--lr_scheduler_type {settings.lr_scheduler_type} "
+            f"--lr_scheduler_kwargs {json.dumps(arguments)}: {error}"
         ) from None
 
 

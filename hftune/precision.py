@@ -18,23 +18,32 @@ def choose_precision(settings: Settings) -> tuple[str, str]:
         `"bf16"`, `"fp16"` or `"no"` (accelerate's names), and the reason in words.
 
     Raises:
-        BadInput: If fp16 is asked for without a GPU.
+        BadInput: If fp16 is asked for, by flag or launcher, without a GPU.
     """
-    gpu = torch.cuda.is_available()
-    if settings.fp16:
-        if not gpu:
-            raise BadInput("--fp16: needs a GPU; this machine has none, use --bf16 or neither")
-        return "fp16", "--fp16"
     if settings.bf16:
         return "bf16", "--bf16"
-    if settings.bf16 is False and settings.fp16 is not None:
-        return "no", "--bf16 false --fp16 false"
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched in ("bf16", "fp16"):  # "no" is also what accelerate sets when nobody chose
-        return launched, "accelerate's configuration"
-    if settings.bf16 is False:
-        return "no", "--bf16 false"
-    if gpu:
+    if settings.fp16:
+        return _fp16("--fp16")
+    refused = {name for name in ("bf16", "fp16") if getattr(settings, name) is False}
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # "no" also when nobody chose
+    if launched == "fp16" and "fp16" not in refused:
+        return _fp16("accelerate's configuration")
+    if launched == "bf16" and "bf16" not in refused:
+        return "bf16", "accelerate's configuration"
+    choice, reason = _fast_here()
+    if settings.bf16 is False or choice in refused:
+        return "no", " ".join(f"--{name} false" for name in sorted(refused))
+    return choice, reason
+
+
+def _fp16(reason: str) -> tuple[str, str]:
+    if not torch.cuda.is_available():
+        raise BadInput(f"{reason}: fp16 needs a GPU; this machine has none, use bf16 or neither")
+    return "fp16", reason
+
+
+def _fast_here() -> tuple[str, str]:
+    if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
         name = torch.cuda.get_device_name()
         if major >= 8:

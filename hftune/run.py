@@ -81,6 +81,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
         results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return results
 
 

@@ -1,6 +1,6 @@
 """A model's answers on a data set: as counts that become scores, or row by row in the data's order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hftune.data.batch import batch_loader, by_length
-from hftune.metrics import ClassificationCounts
+from hftune.metrics import METRICS, ClassificationCounts
 
 
 def _answers(
@@ -25,6 +25,8 @@ def _answers(
     same bits, on any number of processes.
     """
     batches = by_length(rows.lengths, rows_per_batch)[accelerator.process_index :: accelerator.num_processes]
+    # Bare: DistributedDataParallel's forward waits for all processes, which have unequal shares here.
+    model = accelerator.unwrap_model(model)
     model.eval()
     loader = batch_loader(rows, batches, collate, workers=workers, device=accelerator.device)
     for ids, batch in zip(batches, loader, strict=True):
@@ -42,6 +44,7 @@ def score(
     num_labels: int,
     rows_per_batch: int,
     workers: int = 0,
+    names: Iterable[str] = METRICS,
 ) -> ClassificationCounts:
     """Counts a model's hits and misses on a labelled set.
 
@@ -56,13 +59,15 @@ def score(
         num_labels: C.
         rows_per_batch: Rows in a batch.
         workers: Processes that load data.
+        names: The scores that will be asked for; a ranking is only kept where one needs it.
     """
-    counts = ClassificationCounts(num_labels)
+    names = tuple(names)
+    counts = ClassificationCounts(num_labels, names)
     for _, logits, labels in _answers(model, rows, collate, accelerator, rows_per_batch, workers):
         counts.update(logits, labels)
     if accelerator.num_processes == 1:
         return counts
-    total = ClassificationCounts(num_labels)
+    total = ClassificationCounts(num_labels, names)
     for state in gather_object([counts.state()]):
         total.merge_state(state)
     return total

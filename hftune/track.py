@@ -50,7 +50,9 @@ class RunLog:
         self._file = None
         if accelerator.is_main_process:
             kept = [record for record in read_log(path) if record["step"] <= first_step]
-            path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            kept_file = path.with_name(f".tmp-{path.name}")  # a kill in between leaves the log as it was
+            kept_file.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            kept_file.replace(path)
             self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:
@@ -66,7 +68,8 @@ class RunLog:
         """Closes the file and the trackers."""
         if self._file is not None:
             self._file.close()
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
 
 class Bar:

@@ -62,6 +62,8 @@ def test_combine_takes_the_modules(sample):
 def test_class_ids_and_logits_are_told_apart():
     with pytest.raises(ValueError, match="class ids"):
         evaluate_metrics.load("f1").compute(predictions=[[0.1, 0.9]], references=[1])
+    with pytest.raises(ValueError, match="class ids"):
+        evaluate_metrics.load("f1").compute(predictions=[[0, 1], [1, 0]], references=[1, 0])
     with pytest.raises(ValueError, match="logits"):
         evaluate_metrics.load("roc_auc").compute(predictions=[1, 0], references=[1, 0])
     with pytest.raises(ValueError, match="0 or more"):

@@ -2,9 +2,7 @@
 
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,16 +10,18 @@ from pathlib import Path
 
 import accelerate
 import numpy as np
+import psutil
 import pytest
 import torch
+from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
 from safetensors.torch import load_file
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
 from hftune.launcher import launch
-from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
 from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).parents[1]
+GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SMALL = {
     "textcnn": (imdb_textcnn, "embedding_dim=8,num_filters=4"),
     "bilstm": (imdb_bilstm, "embedding_dim=8,hidden_size=8"),
@@ -133,69 +133,58 @@ def test_another_seed_is_another_run(reviews, encoder, tmp_path):
     assert run_here(module, flags, tmp_path / "a") != run_here(module, [*flags, "--seed", 7], tmp_path / "b")
 
 
-def command(kind: str, flags: list, run_dir: Path, processes: int) -> list[str]:
+def command(flags: list, run_dir: Path, processes: int) -> list[str]:
     start = [sys.executable]
     if processes > 1:
-        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
         start += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
-    script = ROOT / "recipes" / ("imdb.py" if kind == "bert" else f"imdb_{kind}.py")
-    return [*start, str(script), *map(str, flags), "--output_dir", str(run_dir)]
+    return [*start, str(ROOT / "recipes/imdb.py"), *map(str, flags), "--output_dir", str(run_dir)]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+def run_there(flags: list, run_dir: Path, processes: int) -> None:
+    """Runs imdb.py in processes of its own, on gloo where there are several."""
+    done = subprocess.run(
+        command(flags, run_dir, processes), env=GLOO, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_and_repeated_is_straight_through(processes, reviews, encoder, tmp_path):
-    """Real processes, SIGKILL at random instants after the first checkpoint, the same command again."""
+def kill_after_a_checkpoint(flags: list, run_dir: Path, processes: int, wait: float) -> None:
+    """Starts the run and kills all its processes a moment after it has written one more checkpoint."""
+    before = list_checkpoints(run_dir)
+    victim = subprocess.Popen(
+        command(flags, run_dir, processes),
+        env=GLOO,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while list_checkpoints(run_dir) == before and victim.poll() is None:
+        time.sleep(0.01)
+    time.sleep(wait)
+    started = psutil.Process(victim.pid)
+    for process in [started, *started.children(recursive=True)]:  # torchrun's workers are no group of its
+        process.kill()
+    victim.wait()
+
+
+def test_killed_and_repeated_is_straight_through(reviews, encoder, tmp_path):
     _, flags = flags_for("bert", reviews, encoder)
-    flags += ["--gradient_accumulation_steps", 3 - processes]
-    once = command("bert", flags, tmp_path / "once", processes)
-    subprocess.run(once, env=environment(), check=True, capture_output=True, timeout=240)
-    again = command("bert", flags, tmp_path / "again", processes)
-    chance = random.Random(processes)
-    for _ in range(2):
-        victim = subprocess.Popen(
-            again,
-            env=environment(),
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        before = list_checkpoints(tmp_path / "again")
-        while list_checkpoints(tmp_path / "again") == before and victim.poll() is None:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.3))
-        os.killpg(victim.pid, signal.SIGKILL)
-        victim.wait()
-    subprocess.run(again, env=environment(), check=True, capture_output=True, timeout=240)
-    assert digest(tmp_path / "again") == digest(tmp_path / "once")
+    straight = run_here(imdb, flags, tmp_path / "straight")
+    for wait in (0.0, 0.13):
+        kill_after_a_checkpoint(flags, tmp_path / "killed", 1, wait)
+        assert not (tmp_path / "killed/all_results.json").exists()
+    run_there(flags, tmp_path / "killed", 1)
+    assert digest(tmp_path / "killed") == straight
 
 
-def test_two_processes_are_one_with_twice_the_accumulation(reviews, encoder, tmp_path):
+def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(reviews, encoder, tmp_path):
     """The same rows in the same steps under the same dropout; LayerNorm has no batch statistics."""
     _, flags = flags_for("bert", reviews, encoder)
-    one = [*flags, "--gradient_accumulation_steps", 2]
-    subprocess.run(
-        command("bert", one, tmp_path / "one", 1),
-        env=environment(),
-        check=True,
-        capture_output=True,
-        timeout=240,
-    )
-    subprocess.run(
-        command("bert", flags, tmp_path / "two", 2),
-        env=environment(),
-        check=True,
-        capture_output=True,
-        timeout=240,
-    )
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    assert tensor_digest(first) == tensor_digest(second)
-    assert (tmp_path / "one/test_predictions.csv").read_text() == (
-        tmp_path / "two/test_predictions.csv"
-    ).read_text()
+    one = run_here(imdb, [*flags, "--gradient_accumulation_steps", 2], tmp_path / "one")
+    kill_after_a_checkpoint(flags, tmp_path / "two", 2, 0.05)
+    assert not (tmp_path / "two/all_results.json").exists()
+    run_there(flags, tmp_path / "two", 2)
+    assert digest(tmp_path / "two") == one
 
 
 def test_eight_by_one_is_one_by_eight(reviews, encoder, tmp_path):
@@ -204,9 +193,11 @@ def test_eight_by_one_is_one_by_eight(reviews, encoder, tmp_path):
     flags += ["--config_overrides", "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"]
     flags += ["--train_sampling_strategy", "random"]  # grouping sorts more rows where batches are larger
     weights = []
+    at = flags.index("--per_device_train_batch_size") + 1
     for rows, accumulation in ((8, 1), (1, 8)):
         run_dir = tmp_path / f"{rows}x{accumulation}"
-        size = ["--per_device_train_batch_size", rows, "--gradient_accumulation_steps", accumulation]
+        flags[at] = rows
+        size = ["--gradient_accumulation_steps", accumulation]
         run_here(module, [*flags, *size, "--optim", "sgd", "--learning_rate", 0.1], run_dir)
         weights.append(load_file(run_dir / "model.safetensors"))
     for name, value in weights[0].items():

@@ -36,6 +36,11 @@ def test_tfidf_learns_words_and_word_order():
     assert floor["tfidf"].argmax(1).tolist() == [1, 0]
 
 
+def test_few_texts_count_every_word():
+    floor = predict_floor(["superb", "dreadful"], [1, 0], ["a superb film", "a dreadful film"], 2)
+    assert floor["tfidf"].argmax(1).tolist() == [1, 0]
+
+
 def test_tfidf_beats_the_majority_and_is_deterministic():
     random = np.random.default_rng(0)
     words = np.array([f"w{i}" for i in range(50)])

@@ -75,10 +75,10 @@ def test_a_worker_that_outlives_its_killed_run_does_not_keep_the_lock(tmp_path):
         with RunDir.open(tmp_path, "imdb"):
             worker = os.fork()
             if worker == 0:
+                os.write(into, f"{os.getpid()}\n".encode())
+                ready()
                 time.sleep(60)
                 os._exit(0)
-            os.write(into, f"{worker}\n".encode())
-            ready()
             time.sleep(60)
 
     child = fork(hold)
@@ -150,6 +150,25 @@ def test_json_comes_back_with_null_for_what_json_lacks(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["all_results.json"]
 
 
+def test_a_file_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
+    events = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor):
+        events.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        real_fsync(descriptor)
+
+    def replace(source, target):
+        events.append(("replace", Path(target).name))
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_json(tmp_path / "x.json", 1)
+    temporary = f".tmp-x.json-{os.getpid()}"
+    assert events == [("fsync", temporary), ("replace", "x.json"), ("fsync", tmp_path.name)]
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
     path = tmp_path / "run.json"
@@ -168,11 +187,12 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
 
 
 def test_another_error_is_not_called_a_full_disk(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        write_json(tmp_path / "none" / "x.json", 1)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_json(tmp_path / "folder", 1)
     with pytest.raises(TypeError):
         write_json(tmp_path / "x.json", {1, 2})
-    assert not list(tmp_path.iterdir())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
 def test_readers_never_see_half_a_file(tmp_path):

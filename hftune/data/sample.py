@@ -29,7 +29,7 @@ ROWS = {"train": 4000, "validation": 500, "test": 1000}
 
 ADJECTIVES: Words = (
     ["dreadful", "dull", "tedious", "clumsy", "lifeless", "feeble", "dreary", "predictable"],
-    ["superb", "brilliant", "gripping", "moving", "charming", "clever", "inspired", "delightful"],
+    ["superb", "brilliant", "gripping", "moving", "charming", "clever", "witty", "delightful"],
 )
 VERBS: Words = (
     ["bore", "annoy", "irritate", "disappoint", "exhaust", "embarrass"],
@@ -73,7 +73,6 @@ SHAPES = [
     "{also}. {v}.",
     "{v}. {also}. {more}.",
     "{v}, and {also}. {more}.",
-    "{also}, {more}, and {v}.",
     "although {c}, in the end {v}.",
     "{v}, even though {c}.",
     "{c}, but {v}. {also}.",

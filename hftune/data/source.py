@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,7 +74,6 @@ class _Source:
     origin: str
     files: bool = False
     validation: str = "its own split"
-    warnings: list[str] = field(default_factory=list)
 
 
 def load_splits(settings: TextSettings) -> Splits:
@@ -218,6 +217,7 @@ def _explain(error: Exception, name: str, config: str | None, revision: str | No
     text = str(error)
     chain = f"{text} {error.__cause__} {error.__context__}"
     status = getattr(getattr(error, "response", None), "status_code", None)
+    empty = re.search(r'Instruction "(\w+)" corresponds to no data', text)
     listed = re.search(r"(?:Available|available configs): \[(.*?)\]", text)
     if "is a gated dataset" in text:
         message = "is gated: ask for access on its page, and log in with: hf auth login"
@@ -237,6 +237,8 @@ def _explain(error: Exception, name: str, config: str | None, revision: str | No
         message = f"has no configuration {config!r}; pass --dataset_config_name with one of {listed[1]}"
     elif listed:
         message = f"has several configurations; pass --dataset_config_name with one of {listed[1]}"
+    elif empty:
+        message = f"cannot be loaded: the split {empty[1]} has no rows"
     elif "doesn't contain any data files" in text or "No (supported) data files" in text:
         message = "holds no data files (csv, jsonl, parquet)"
     elif (
@@ -268,11 +270,9 @@ def _tables_of(found: datasets.DatasetDict, name: str) -> dict[str, Table]:
 
 def _clean(source: _Source, settings: TextSettings) -> tuple[dict[str, Part], tuple[str, ...], list[str]]:
     """Returns checked rows by split, the class names and warnings."""
-    warnings = list(source.warnings)
+    warnings = []
     if "train" not in source.tables:
         raise BadInput(f"{source.origin} has no train split (splits: {', '.join(source.tables)})")
-    if not len(source.tables["train"]):
-        raise BadInput(f"{source.tables['train'].name} has no rows")
     text, label = choose_columns(
         source.tables["train"], settings.text_column_name, settings.label_column_name
     )
@@ -281,7 +281,7 @@ def _clean(source: _Source, settings: TextSettings) -> tuple[dict[str, Part], tu
     for split, aliases in SPLIT_NAMES.items():
         own = next((alias for alias in aliases if alias in unused), None)
         table = unused.pop(own) if own else None
-        if table is None or not len(table):
+        if table is None:
             continue
         for column in (text, label):
             if column not in table.columns:

@@ -46,9 +46,6 @@ class Table:
     lines: list[int] | None = None
     class_names: dict[str, list[str]] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values()), []))
-
     def place(self, row: int) -> str:
         """Says where a row (0-based) stands, such as "train.csv line 17" or "x.parquet row 3"."""
         return f"{self.name} row {row}" if self.lines is None else f"{self.name} line {self.lines[row]}"

@@ -1,15 +1,16 @@
 """Reads pretrained word vectors from text files and puts them into an embedding.
 
 Formats: GloVe text (one "word v1 ... vD" a line), word2vec text and fastText .vec (the same under a header
-"N D"), each also as .gz or as the only file of a .zip. A file is streamed: only rows of wanted words are kept.
+"N D"), each also gzipped or in a zip. A file is streamed as bytes: only wanted words are decoded and kept.
 
-    found = read_vectors("glove.6B.50d.txt", vocabulary)
-    coverage = fill_embedding(model.get_input_embeddings(), found, vocabulary)
+    vectors = read_vectors("glove.6B.50d.txt", vocabulary)
+    coverage = fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
 """
 
 import gzip
-import io
+import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,15 +23,47 @@ from torch import nn
 
 from hftune.errors import BadInput
 
-PEEK = 4096  # bytes looked at before reading, to name files that are no text
+HEADER = re.compile(rb"\d+ (\d+)")  # N words, D numbers each
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # bytes that no line of text holds
+ONE_TOO_MANY = re.compile(rb" [-+]?\d*\.\d{2,}(e[-+]?\d+)?$", re.IGNORECASE)  # a word does not end like this
+PEEK = 4096  # bytes
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a vocabulary, and of the texts it came from, has a pretrained vector.
+
+    Args:
+        name: The vectors' file name.
+        dim: D, numbers in a vector.
+        found: Words of the vocabulary that have a vector.
+        words: Words of the vocabulary.
+        token_share: Share of the running tokens that have one, in [0, 1]; None where none were counted.
+    """
+
+    name: str
+    dim: int
+    found: int
+    words: int
+    token_share: float | None
+
+    @property
+    def word_share(self) -> float:
+        """Share of the vocabulary that has a vector, in [0, 1]."""
+        return self.found / max(1, self.words)
+
+    def __str__(self) -> str:
+        words = f"{self.found:,} of {self.words:,} words ({100 * self.word_share:.1f} %)"
+        tokens = "" if self.token_share is None else f" {100 * self.token_share:.1f} % of running tokens,"
+        return f"{self.name}: {words},{tokens} {self.dim} dimensions"
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Pretrained vectors of the wanted words that the file has.
+    """The pretrained vectors of the wanted words.
 
     Args:
-        name: The file's name, for messages.
+        name: The file's name.
         dim: D, numbers in a vector.
         rows: Vectors (D,), float32, under the words as they were wanted.
     """
@@ -39,159 +72,183 @@ class Vectors:
     dim: int
     rows: dict[str, np.ndarray]
 
+    def coverage(self, vocabulary: Mapping[str, int], token_counts: np.ndarray | None = None) -> Coverage:
+        """Counts how much has a vector.
 
-@dataclass(frozen=True)
-class Coverage:
-    """How much of a vocabulary, and of the text it came from, has a pretrained vector.
+        Args:
+            vocabulary: Word to id.
+            token_counts: How often each id occurs in the training texts, (V,) int.
+        """
+        found = [row for word, row in vocabulary.items() if word in self.rows]
+        running = 0 if token_counts is None else int(token_counts.sum())
+        token_share = (
+            float(token_counts[found].sum()) / running if token_counts is not None and running else None
+        )
+        return Coverage(self.name, self.dim, len(found), len(vocabulary), token_share)
 
-    Args:
-        name: The vectors' file name.
-        dim: D, numbers in a vector.
-        found: Words of the vocabulary that have a vector.
-        words: Words of the vocabulary.
-        tokens: Share of the running tokens that have one, in [0, 1]; None if no token was counted.
-    """
-
-    name: str
-    dim: int
-    found: int
-    words: int
-    tokens: float | None
-
-    @property
-    def vocabulary(self) -> float:
-        """Share of the vocabulary that has a vector, in [0, 1]."""
-        return self.found / self.words if self.words else 0.0
-
-    def __str__(self) -> str:
-        running = "" if self.tokens is None else f" {100 * self.tokens:.1f} % of running tokens,"
-        share = f"{self.found:,} of {self.words:,} words ({100 * self.vocabulary:.1f} %)"
-        return f"{self.name}: {share},{running} {self.dim} dimensions"
+    def coverage_line(self, vocabulary: Mapping[str, int], token_counts: np.ndarray | None = None) -> str:
+        """Returns the coverage as a line for the log; arguments as for `coverage`."""
+        return str(self.coverage(vocabulary, token_counts))
 
 
 def read_vectors(path: str | Path, words: Iterable[str], member: str | None = None) -> Vectors:
     """Reads the vectors of the wanted words; a word that is not in the file gets its lower case's.
 
     Args:
-        path: A .txt, .vec, .gz or .zip file in UTF-8.
+        path: A text file of vectors in UTF-8, plain, gzipped or in a zip.
         words: Wanted words, or a mapping with them as keys.
-        member: Which file of a .zip to read; not needed where it holds one.
+        member: Which file of a zip to read; not needed where it holds one.
 
     Returns:
         What was found; of a word that the file repeats, the first vector.
 
     Raises:
-        BadInput: No such file; not vectors as text; a line with the wrong number of fields or with a word
-            in place of a number; none of the words is in the file.
+        BadInput: No such file; not vectors as text; a line with the wrong number of fields or with
+            something else in place of a number; none of the words is in the file.
     """
     path = Path(path)
-    wanted = set(words)
-    keep = wanted | {word.lower() for word in wanted}
-    kept: dict[str, np.ndarray] = {}
+    wanted = {word: (word.encode(), word.lower().encode()) for word in words}
+    keep = {spelling for spellings in wanted.values() for spelling in spellings}
+    kept: dict[bytes, np.ndarray] = {}
     dim = 0
     with _open(path, member) as stream:
-        for dim, number, word, fields in _rows(path, stream):
+        for number, line, dim in _lines(path, stream):
+            word = line[: line.index(b" ")]
+            if line.count(b" ") > dim:  # the word holds spaces, or there are too many numbers
+                word = _fields(path, number, line, dim)[0]
             if word in keep and word not in kept:
-                kept[word] = _numbers(path, number, fields)
-    rows = {word: kept[word] if word in kept else kept[word.lower()] for word in wanted if _known(word, kept)}
+                kept[word] = _numbers(path, number, line, dim)
+    rows = {
+        word: kept[exact if exact in kept else lower]
+        for word, (exact, lower) in wanted.items()
+        if exact in kept or lower in kept
+    }
     if not rows:
-        raise BadInput(
-            f"{path}: none of the {len(wanted):,} words of the vocabulary has a vector; is it the right language?"
-        )
+        raise BadInput(f"{path} has none of the {len(wanted):,} wanted words; is it of the texts' language?")
     return Vectors(path.name, dim, rows)
 
 
-def fill_embedding(
-    embedding: nn.Embedding,
-    vectors: Vectors,
-    vocabulary: Mapping[str, int],
-    token_counts: Mapping[str, int] | None = None,
-) -> Coverage:
+def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mapping[str, int]) -> Coverage:
     """Copies vectors into an embedding, in place.
 
-    Rows without a vector keep their random start, rescaled to the found vectors' standard deviation, so that
-    neither kind drowns the other. The padding row stays zero.
+    Rows without a vector keep their random start, rescaled to the standard deviation of the found
+    vectors, so that neither kind drowns the other. The padding row becomes zero.
 
     Args:
-        embedding: Weights (V, D), any float dtype.
-        vectors: What `read_vectors` found.
+        embedding: Weights (V, D) of any float dtype.
+        vectors: What `read_vectors` found for the vocabulary.
         vocabulary: Word to row.
-        token_counts: How often each word occurs in the training texts, for the coverage.
 
     Returns:
-        What was covered; print it.
+        How much of the vocabulary has a vector.
 
     Raises:
-        BadInput: The embedding's width is not the vectors'.
+        BadInput: The embedding's vectors are longer or shorter than the file's.
     """
     if embedding.embedding_dim != vectors.dim:
         raise BadInput(
-            f"{vectors.name}: vectors have {vectors.dim} dimensions, the model's embedding {embedding.embedding_dim}; "
-            f"set --config_overrides embedding_dim={vectors.dim}"
+            f"{vectors.name} has vectors of {vectors.dim} numbers, the embedding of {embedding.embedding_dim}"
         )
+    words = [word for word in vocabulary if word in vectors.rows]
+    found = torch.tensor([vocabulary[word] for word in words])
+    values = torch.from_numpy(np.stack([vectors.rows[word] for word in words]))  # (found, D)
     weight = embedding.weight
-    found = {word: row for word, row in vocabulary.items() if word in vectors.rows and row != embedding.padding_idx}
-    rows = torch.tensor(list(found.values()), device=weight.device)
+    random = torch.ones(len(weight), dtype=torch.bool)  # (V,)
+    random[found] = False
+    if embedding.padding_idx is not None:
+        random[embedding.padding_idx] = False
     with torch.no_grad():
-        if found:
-            values = torch.from_numpy(np.stack([vectors.rows[word] for word in found]))  # (found, D)
-            random = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
-            random[rows] = False
-            if embedding.padding_idx is not None:
-                random[embedding.padding_idx] = False
-            if random.any():
-                start = weight[random].float()
-                weight[random] = (start * values.std() / start.std().clamp(min=1e-8)).to(weight.dtype)
-            weight[rows] = values.to(weight)
+        if random.any():
+            start = weight[random].float()
+            weight[random] = (start * (values.std() / start.std().clamp(min=1e-8))).to(weight.dtype)
+        weight[found] = values.to(weight)
         if embedding.padding_idx is not None:
             weight[embedding.padding_idx] = 0
-    return coverage(vectors, vocabulary, token_counts)
+    return vectors.coverage(vocabulary)
 
 
-def coverage(
-    vectors: Vectors, vocabulary: Iterable[str], token_counts: Mapping[str, int] | None = None
-) -> Coverage:
-    """Counts how much of a vocabulary and of its text has a vector.
-
-    Args:
-        vectors: What `read_vectors` found.
-        vocabulary: All words of the model.
-        token_counts: How often each word occurs in the training texts.
-    """
-    words = list(vocabulary)
-    counts = token_counts or {}
-    running = sum(counts.values())
-    covered = sum(count for word, count in counts.items() if word in vectors.rows)
-    return Coverage(
-        name=vectors.name,
-        dim=vectors.dim,
-        found=sum(word in vectors.rows for word in words),
-        words=len(words),
-        tokens=covered / running if running else None,
-    )
-
-
-def _known(word: str, kept: Mapping[str, np.ndarray]) -> bool:
-    return word in kept or word.lower() in kept
+@contextmanager
+def _open(path: Path, member: str | None) -> Iterator[Iterable[bytes]]:
+    """Opens a plain, gzipped or zipped file, told apart by content, and looks whether it is text."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file of word vectors")
+    try:
+        with ExitStack() as stack:
+            stream: IO[bytes] | gzip.GzipFile = stack.enter_context(path.open("rb"))
+            magic = stream.read(4)
+            stream.seek(0)
+            if magic.startswith(b"\x1f\x8b"):
+                stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
+            elif magic == b"PK\x03\x04":
+                archive = stack.enter_context(zipfile.ZipFile(stream))
+                stream = stack.enter_context(archive.open(_member(path, archive, member)))
+            _refuse_what_is_not_text(path, stream.read(PEEK))
+            stream.seek(0)
+            yield stream
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
+        raise BadInput(f"{path} is cut off or damaged ({error}); fetch it again") from error
 
 
-def _rows(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, int, str, list[str]]]:
-    """Yields (D, line number, word, D fields) for every line after a header."""
+def _member(path: Path, archive: zipfile.ZipFile, member: str | None) -> str:
+    """Chooses the file of an archive to read."""
+    names = [item.filename for item in archive.infolist() if not item.is_dir()]
+    if member is None and len(names) == 1:
+        return names[0]
+    if member in names:
+        return member
+    asked = f"no {member} among its files" if member else f"{len(names)} files in it; unpack the one you want"
+    raise BadInput(f"{path}: {asked}", names)
+
+
+def _refuse_what_is_not_text(path: Path, head: bytes) -> None:
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise BadInput(f"{path} is a web page, not word vectors; fetch the file behind the page's link")
+    if CONTROL.search(head):
+        raise BadInput(
+            f"{path} is binary; save the vectors as text (gensim: save_word2vec_format(binary=False))"
+        )
+
+
+def _lines(path: Path, stream: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
+    """Yields line number from 1, line with single spaces, and D, for every line that holds a vector."""
     dim = None
     for number, raw in enumerate(stream, start=1):
-        line = _decode(path, number, raw)
-        if not line:
-            continue
-        if dim is None:
-            header = _header(line) if number == 1 else None
-            if header is not None:
-                dim = header
-                continue
-            dim = _width(path, number, line)
-        # The word may hold spaces ("New York"): numbers are counted from the right.
-        word, *fields = line.rsplit(" ", dim)
-        if len(fields) != dim or not word:
-            raise BadInput(f"{path}, line {number:,}: {len(fields)} fields after the word; expected {dim} numbers")
-        yield dim, number, word, fields
+        line = raw.rstrip(b" \t\r\n").replace(b"\t", b" ")
+        header = HEADER.fullmatch(line) if number == 1 else None
+        if header:
+            dim = int(header[1])
+        elif line:
+            if dim is None:
+                dim = line.count(b" ")
+            if dim == 0 or line.count(b" ") < dim:
+                numbers = f"{dim:,} numbers" if dim else "its numbers"
+                fields = f"{line.count(b' ') + 1:,} fields, expected a word and {numbers}"
+                raise BadInput(f"{path}, line {number:,}: {fields}")
+            if number == 1:  # wanted or not, it must be a vector: it says how many numbers there are
+                _numbers(path, number, line, dim)
+            yield number, line, dim
     if dim is None:
-        raise BadInput(f"{path} is empty; expected one word and its numbers a line")
+        raise BadInput(f"{path} is empty; expected a word and its numbers on each line")
+
+
+def _fields(path: Path, number: int, line: bytes, dim: int) -> list[bytes]:
+    """Splits a line into the word and D numbers."""
+    fields = line.rsplit(b" ", dim)
+    if ONE_TOO_MANY.search(fields[0]):
+        raise BadInput(f"{path}, line {number:,}: more than {dim:,} numbers after the word")
+    return fields
+
+
+def _numbers(path: Path, number: int, line: bytes, dim: int) -> np.ndarray:
+    """Reads the numbers of a line, (D,) float32."""
+    vector = np.empty(dim, np.float32)
+    for place, field in enumerate(_fields(path, number, line, dim)[1:]):
+        try:
+            vector[place] = float(field)
+        except ValueError:
+            raise BadInput(
+                f"{path}, line {number:,}: {field.decode(errors='replace')!r} is not a number"
+            ) from None
+    if not np.isfinite(vector).all():
+        raise BadInput(f"{path}, line {number:,}: a number is infinite, NaN or beyond float32")
+    return vector

@@ -108,16 +108,22 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
 
         Returns:
             The model, float32 whatever the checkpoint's dtype, in eval mode as from `from_pretrained`.
+
+        Raises:
+            ValueError: The checkpoint lacks weights of the backbone, which would then be random.
         """
         backbone = AutoConfig.from_pretrained(name_or_path, revision=revision, **config_overrides)
-        encoder = AutoModel.from_pretrained(
+        encoder, found = AutoModel.from_pretrained(
             name_or_path,
             revision=revision,
             config=backbone,
+            output_loading_info=True,
             dtype=torch.float32,
             use_safetensors=True,  # a pickle is never opened
             **without_pooler(backbone),
         )
+        if absent := sorted(found["missing_keys"]):
+            raise ValueError(f"the checkpoint lacks {len(absent)} of the backbone's weights, such as {absent[0]}")
         labels: dict[str, Any] = {"num_labels": num_labels, "id2label": id2label, "label2id": label2id}
         config = cls.config_class(
             encoder_config=encoder.config,

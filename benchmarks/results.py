@@ -1,0 +1,180 @@
+"""Trains recipes on their real data and writes docs/results.md and docs/results.json.
+
+    python benchmarks/results.py
+    python benchmarks/results.py bag textcnn --dataset_name path/to/imdb
+
+What stands in docs/results.json stays until the same entry is measured again; docs/results.md is
+drawn from it. A run that is finished in its folder is read, not repeated; one that was stopped goes
+on. Flags after `--` go to every recipe and stand in the commands of the table.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = "stanfordnlp/imdb"  # what --dataset_name stands for, wherever the copy lies
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+RUNS: dict[str, tuple[str, list[str]]] = {  # name -> recipe file, flags beyond the recipe's own settings
+    "bag": ("recipes/imdb_bag.py", []),
+    "textcnn": ("recipes/imdb_textcnn.py", []),
+    "bilstm": ("recipes/imdb_bilstm.py", []),
+    "minilm": ("recipes/imdb.py", []),
+}
+
+PAGE = """# Results
+
+{data}, {rows:,} test rows, scored once, at the end, by the model that was best on validation rows
+cut from train. Intervals are 95 %. The floor is TF-IDF with logistic regression, trained on the same
+rows; the difference is taken row by row. Minutes are those of training with its evaluations.
+
+{scores}
+
+Where and with what:
+
+{circumstances}
+
+`python benchmarks/results.py` writes this page; [results.json](results.json) has every score.
+"""
+
+
+def main() -> None:
+    """Measures what was asked for, and draws the page anew after each run."""
+    options, extra = parse()
+    page, store = options.docs / "results.md", options.docs / "results.json"
+    entries = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    for name in options.names or RUNS:
+        entries[name] = measure(name, options, extra)
+        entries = {known: entries[known] for known in RUNS if known in entries}
+        options.docs.mkdir(parents=True, exist_ok=True)
+        store.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+        page.write_text(render(entries), encoding="utf-8")
+        print(f"{name}: in {page}", flush=True)
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    """Returns this script's own options and the flags after `--`, which are the recipes'."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(RUNS)}")
+    parser.add_argument("--dataset_name", default=DATA, help=f"a copy of {DATA}")
+    parser.add_argument("--model", default=MODEL, help=f"a copy of {MODEL}, for minilm")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "runs/results", help="folder of the runs")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    if unknown := set(options.names) - RUNS.keys():
+        parser.error(f"no such entry: {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}")
+    return options, arguments[end + 1 :]
+
+
+def measure(name: str, options: argparse.Namespace, extra: list[str]) -> dict[str, Any]:
+    """Trains one entry, unless its folder holds the finished run, and returns what is to be kept."""
+    recipe, flags = RUNS[name]
+    run_dir, note = options.output_dir / name, options.output_dir / f"{name}.json"
+    command = shlex.join(["accelerate", "launch", recipe, *flags, *extra])
+    if not note.exists() or json.loads(note.read_text(encoding="utf-8"))["command"] != command:
+        places = ["--dataset_name", place(options.dataset_name), "--output_dir", str(run_dir.resolve())]
+        if name == "minilm":
+            places += ["--model_name_or_path", place(options.model)]
+        accelerate = str(Path(sys.executable).with_name("accelerate"))
+        print(f"{name}: {command}", flush=True)
+        done = subprocess.run([accelerate, "launch", recipe, *places, *flags, *extra], cwd=ROOT)
+        if done.returncode:
+            sys.exit(f"error: {name} ended with code {done.returncode}; repeat the command to go on")
+        circumstances = {"command": command, "commit": commit(), "machine": machine()}
+        circumstances["date"] = datetime.now(UTC).date().isoformat()
+        note.write_text(json.dumps(circumstances, indent=2) + "\n", encoding="utf-8")
+    record = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+    return {
+        **json.loads(note.read_text(encoding="utf-8")),
+        "versions": record["versions"],
+        "threads": record["threads"],
+        "processes": record["world_size"],
+        "settings": public_settings(record["settings"]),
+        "results": json.loads((run_dir / "all_results.json").read_text(encoding="utf-8")),
+    }
+
+
+def place(id_or_folder: str) -> str:
+    """Returns a Hub id as it is, and a folder as it is found from anywhere."""
+    return str(Path(id_or_folder).resolve()) if Path(id_or_folder).exists() else id_or_folder
+
+
+def public_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that were given a value, with ids in place of this machine's folders."""
+    public = {name: value for name, value in settings.items() if value is not None and name != "output_dir"}
+    public["dataset_name"] = DATA
+    if "model_name_or_path" in public:
+        public["model_name_or_path"] = MODEL
+    return public
+
+
+def machine() -> str:
+    """Returns processor, cores, memory and GPU in words."""
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    parts = [models[0] if models else "unknown processor", f"{os.cpu_count()} cores", f"{memory:.0f} GiB"]
+    return ", ".join(parts + (gpus or ["no GPU"]))
+
+
+def commit() -> str:
+    """Returns the commit that is checked out, marked if files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if not done.returncode else "unknown"
+
+
+def render(entries: dict[str, dict[str, Any]]) -> str:
+    """Returns the page as Markdown."""
+    scores = [["Recipe", "Command", "Accuracy", "F1", "Floor", "Above the floor", "Minutes"]]
+    circumstances = [["Recipe", "Machine", "Threads", "torch", "transformers", "Date", "Commit"]]
+    for name, entry in entries.items():
+        results, versions = entry["results"], entry["versions"]
+        scores.append(
+            [
+                name,
+                f"`{entry['command']}`",
+                with_interval(results, "test_accuracy"),
+                with_interval(results, "test_f1"),
+                with_interval(results, "test_tfidf_accuracy"),
+                with_interval(results, "test_accuracy_over_tfidf", sign="+"),
+                f"{results['train_runtime'] / 60:.1f}",
+            ]
+        )
+        threads = str(entry["threads"] * entry["processes"])
+        used = [versions["torch"], versions["transformers"], entry["date"], entry["commit"]]
+        circumstances.append([name, entry["machine"], threads, *used])
+    rows = max(int(entry["results"]["test_samples"]) for entry in entries.values())
+    return PAGE.format(data=DATA, rows=rows, scores=table(scores), circumstances=table(circumstances))
+
+
+def with_interval(results: dict[str, float], key: str, sign: str = "") -> str:
+    """Returns a score and its interval, or a dash where it was not measured."""
+    if key not in results:
+        return "-"
+    value, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
+    return f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Returns rows, the head first, as a Markdown table."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+if __name__ == "__main__":
+    main()

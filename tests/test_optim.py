@@ -1,0 +1,312 @@
+"""Who learns at which rate: depth of parameters, groups, freezing, optimizers, schedules."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+
+from hftune import optim
+from hftune.config import SCHEDULERS, TextSettings
+from hftune.errors import BadInput
+from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
+from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from tests.tiny import FAMILIES, tiny_model
+
+
+@pytest.fixture(scope="module")
+def pristine():
+    """One classifier of each kind; tests take a copy."""
+    models = {family: tiny_model(family, num_labels=3) for family in FAMILIES}
+    models["pooled"] = PooledEncoderForSequenceClassification(
+        PooledEncoderConfig(encoder_config=tiny_model("bert").config, pooling="attention", num_labels=3)
+    )
+    models["textcnn"] = TextCNNForSequenceClassification(TextCNNConfig(vocab_size=50, embedding_dim=8))
+    return models
+
+
+@pytest.fixture
+def models(pristine):
+    return copy.deepcopy(pristine)
+
+
+BACKBONES = [*FAMILIES, "pooled"]
+HEADS = {
+    "bert": {"classifier"},
+    "roberta": {"classifier"},
+    "electra": {"classifier"},
+    "distilbert": {"pre_classifier", "classifier"},
+    "modernbert": {"head", "classifier"},
+    "gpt2": {"score"},
+    "pooled": {"attention", "classifier"},
+}
+# Parameters outside of numbered layers, and where they belong.
+PLACES = {
+    "bert": {
+        "embeddings.word_embeddings.weight": 0,
+        "embeddings.LayerNorm.bias": 0,
+        "pooler.dense.weight": 2,
+    },
+    "roberta": {"embeddings.position_embeddings.weight": 0},
+    "electra": {"embeddings_project.weight": 0, "embeddings.token_type_embeddings.weight": 0},
+    "distilbert": {"embeddings.position_embeddings.weight": 0},
+    "modernbert": {"embeddings.tok_embeddings.weight": 0, "final_norm.weight": 2},
+    "gpt2": {"wte.weight": 0, "wpe.weight": 0, "ln_f.weight": 2},
+    "pooled": {"embeddings.word_embeddings.weight": 0},
+}
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_depth_of_every_parameter(models, family):
+    model = models[family]
+    assert optim.number_of_layers(model) == 2
+    depths = {name: optim.layer_of(name, model) for name, _ in model.named_parameters()}
+    assert {name.split(".")[0] for name, depth in depths.items() if depth is None} == HEADS[family]
+    assert {depth for depth in depths.values() if depth is not None} == {0, 1, 2}
+    for name, depth in PLACES[family].items():
+        assert depths[f"{model.base_model_prefix}.{name}"] == depth, name
+    for name, depth in depths.items():
+        for number in (0, 1):
+            if f"layer.{number}." in name or f"layers.{number}." in name or f".h.{number}." in name:
+                assert depth == number + 1, name
+
+
+def test_a_small_model_is_one_layer(models):
+    model = models["textcnn"]
+    assert {optim.layer_of(name, model) for name, _ in model.named_parameters()} == {0}
+    groups = optim.parameter_groups(model, TextSettings(head_lr_multiplier=10, layer_decay=0.5))
+    assert {group["lr"] for group in groups} == {TextSettings().learning_rate}
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+@pytest.mark.parametrize("family", [*BACKBONES, "textcnn"])
+def test_no_parameter_is_lost_or_twice(models, family, layer_decay):
+    model = models[family]
+    groups = optim.parameter_groups(model, TextSettings(layer_decay=layer_decay))
+    names = optim.names_in_groups(model, groups)
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    for group in groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.01 if parameter.ndim > 1 else 0.0)
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_rates_fall_from_the_head_to_the_embeddings(models, family):
+    model = models[family]
+    settings = TextSettings(learning_rate=1e-3, layer_decay=0.5, head_lr_multiplier=10)
+    groups = optim.parameter_groups(model, settings)
+    rates = {group["name"]: group["lr"] for group in groups}
+    assert rates == {"head": 1e-2, "layer 2": 1e-3, "layer 1": 5e-4, "layer 0": 2.5e-4}
+    rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        depth = optim.layer_of(name, model)
+        assert rate_of[id(parameter)] == (1e-2 if depth is None else 1e-3 * 0.5 ** (2 - depth))
+
+
+def test_without_layer_decay_there_are_a_backbone_and_a_head(models):
+    groups = optim.parameter_groups(models["bert"], TextSettings(learning_rate=1e-3, head_lr_multiplier=10))
+    assert {(group["name"], group["lr"]) for group in groups} == {("backbone", 1e-3), ("head", 1e-2)}
+    head = sum(parameter.numel() for parameter in models["bert"].classifier.parameters())
+    rest = sum(parameter.numel() for parameter in models["bert"].parameters()) - head
+    assert optim.describe_groups(groups) == f"backbone {rest:,} at 0.001, head {head:,} at 0.01"
+
+
+def test_frozen_parameters_are_in_no_group(models):
+    model = models["bert"]
+    count = optim.freeze(model, r"embeddings|layer\.0\.")
+    groups = optim.parameter_groups(model, TextSettings())
+    names = optim.names_in_groups(model, groups)
+    assert count + len(names) == len(list(model.named_parameters()))
+    assert not any("embeddings" in name or "layer.0." in name for name in names)
+    assert any("layer.1." in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(", "not a regular expression"), ("nosuch", "no parameter has such a name"), (".", "nothing is left")],
+)
+def test_freeze_says_what_is_wrong(models, pattern, message):
+    with pytest.raises(BadInput, match=message) as caught:
+        optim.freeze(models["bert"], pattern)
+    assert f"--freeze {pattern}" in caught.value.message
+    if pattern == "nosuch":
+        assert "classifier.weight" in caught.value.details
+
+
+def trainable(model) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_thawing_goes_down_from_the_head(models, family):
+    model = models[family]
+    after_step = optim.gradual_unfreezing(0.5, steps_per_epoch=8)  # a layer every 4 steps
+    lowest = []
+    for steps in range(14):
+        after_step(steps, model)
+        depths = {optim.layer_of(name, model) for name in trainable(model)}
+        assert depths == {None, *(depth for depth in (0, 1, 2) if depth >= 3 - steps // 4)}
+        lowest.append(len(depths))
+    assert lowest == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 2
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 7, 8, 11, 12, 99])
+def test_thawing_depends_on_the_number_of_steps_alone(pristine, steps):
+    """A resumed run calls it with its first step directly."""
+    through, at_once = copy.deepcopy(pristine["bert"]), copy.deepcopy(pristine["bert"])
+    stepping, resumed = (optim.gradual_unfreezing(0.5, steps_per_epoch=8) for _ in range(2))
+    for model in (through, at_once):
+        optim.freeze(model, r"layer\.1\..*bias|classifier\.bias")
+    for step in range(steps + 1):
+        stepping(step, through)
+    resumed(steps, at_once)
+    assert trainable(through) == trainable(at_once)
+
+
+def test_thawing_leaves_frozen_what_the_user_froze(models):
+    model = models["bert"]
+    optim.freeze(model, "embeddings")
+    after_step = optim.gradual_unfreezing(1, steps_per_epoch=1)
+    after_step(0, model)
+    after_step(100, model)
+    every = {name for name, _ in model.named_parameters()}
+    assert trainable(model) == {name for name in every if "embeddings" not in name}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("adamw_torch", "AdamW"),
+        ("adamw_torch_fused", "AdamW"),
+        ("sgd", "SGD"),
+        ("adagrad", "Adagrad"),
+        ("timm_lamb", "Lamb"),
+    ],
+)
+def test_every_optimizer_keeps_the_groups_rates_and_learns(models, name, kind):
+    if name.startswith("timm_"):
+        pytest.importorskip("timm")
+    model = models["bert"]
+    settings = TextSettings(optim=name, learning_rate=1e-2, head_lr_multiplier=2, weight_decay=0.3)
+    groups = optim.parameter_groups(model, settings)
+    expected = [(group["lr"], group["weight_decay"], len(group["params"])) for group in groups]
+    optimizer = optim.build_optimizer(groups, settings)
+    assert type(optimizer).__name__ == kind
+    got = [(group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups]
+    assert got == expected
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    ids = torch.randint(5, 50, (4, 9))
+    model(input_ids=ids, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    optimizer.step()
+    for name in ("classifier.weight", "bert.encoder.layer.0.attention.self.query.weight"):
+        assert not torch.equal(dict(model.named_parameters())[name], before[name])
+
+
+def parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.ones(2, 2))
+
+
+def test_optimizer_arguments_arrive():
+    def build(**changes):
+        return optim.build_optimizer([{"params": [parameter()], "name": "all"}], TextSettings(**changes))
+
+    assert build(optim="sgd").defaults["momentum"] == 0.9
+    assert build(optim="sgd", optim_args="momentum=0.5,nesterov=true").defaults["nesterov"] is True
+    assert tuple(build(optim="adamw_torch", optim_args="betas=[0.9,0.98]").defaults["betas"]) == (0.9, 0.98)
+    assert build(optim="adamw_torch_fused").defaults["fused"]
+    assert not build(optim="adamw_torch").defaults["fused"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optim": "sgd", "optim_args": "beta=1"},
+        {"optim": "sgd", "optim_args": "momentum=-1"},
+        {"optim": "adamw_torch", "optim_args": "eps=small"},
+        {"optim": "adamw_torch", "optim_args": "betas=[0.9]"},
+        {"optim": "adamw_torch", "optim_args": "lr=0.1"},
+        {"optim": "adamw_torch_fused", "optim_args": "foreach=true"},
+        {"optim": "adagrad", "optim_args": "momentum=0.9"},
+        {"optim": "timm_lamb", "optim_args": "nosuch=1"},
+        {"optim": "timm_nosuch"},
+    ],
+)
+def test_what_an_optimizer_does_not_take_is_bad_input(changes):
+    if changes["optim"].startswith("timm_"):
+        pytest.importorskip("timm")
+    settings = TextSettings(**changes)
+    with pytest.raises(BadInput) as caught:
+        optim.build_optimizer([{"params": [parameter()]}], settings)
+    assert f"--optim {settings.optim}" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+NEEDED = {"cosine_with_min_lr": "min_lr_rate=0.1", "cosine_warmup_with_min_lr": "min_lr_rate=0.1"}
+BY_SCORE = ("reduce_lr_on_plateau", "greedy")
+
+
+def rates(name: str, steps: int = 20, **changes) -> list[float]:
+    """Returns the rate of each step of a run."""
+    settings = TextSettings(
+        lr_scheduler_type=name, learning_rate=1.0, **{"lr_scheduler_kwargs": NEEDED.get(name), **changes}
+    )
+    optimizer = torch.optim.SGD([{"params": [parameter()], "lr": 1.0}])
+    schedule = optim.build_schedule(optimizer, settings, steps, greater_is_better=True)
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step(0.1 * step) if name in BY_SCORE else schedule.step()
+            schedule.load_state_dict(schedule.state_dict())
+    return found
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_schedule_lasts_for_the_run(name):
+    found = rates(name, warmup_steps=0 if name in BY_SCORE else 0.25)
+    assert len(found) == 20
+    assert max(found) == pytest.approx(1)
+    if name in ("linear", "cosine", "polynomial"):
+        assert found[5] == 1
+        assert 0 < found[-1] < 0.15
+    if "warmup" in name or name in ("linear", "cosine", "inverse_sqrt"):
+        assert found[0] < 0.3
+        assert found[:5] == sorted(found[:5])
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.25, 5), (5, 5), (0.99, 20), (1, 1), (0, 0)])
+def test_warmup_below_one_is_a_share_of_the_run(warmup, steps):
+    found = rates("constant_with_warmup", warmup_steps=warmup)
+    assert found == pytest.approx([min(1, step / max(1, steps)) for step in range(20)] if steps else [1] * 20)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_schedules_by_score_know_its_direction(better):
+    """A score that rises for ever never lowers the rate, or does, if lower is better."""
+    for name in BY_SCORE:
+        settings = TextSettings(lr_scheduler_type=name, lr_scheduler_kwargs="patience=2,factor=0.5")
+        optimizer = torch.optim.SGD([{"params": [parameter()], "lr": 1e-4}])
+        schedule = optim.build_schedule(optimizer, settings, 20, greater_is_better=better)
+        for step in range(8):
+            schedule.step(0.1 * step)
+        rate = optimizer.param_groups[0]["lr"]
+        assert (rate >= 1e-4) == better, name
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("linear", "nosuch=1"),
+        ("cosine_with_min_lr", None),
+        ("reduce_lr_on_plateau", "factor=2"),
+        ("polynomial", "lr_end=3"),
+        ("constant", "num_cycles=2"),
+        ("constant_with_warmup", "num_cycles=2"),
+    ],
+)
+def test_what_a_schedule_does_not_take_is_bad_input(name, arguments):
+    with pytest.raises(BadInput, match="lr_scheduler_kwargs") as caught:
+        rates(name, lr_scheduler_kwargs=arguments)
+    assert name in caught.value.message

@@ -1,0 +1,107 @@
+"""The choice of a number format: flags before accelerate's configuration before the device."""
+
+import pytest
+import torch
+
+from hftune import precision
+from hftune.config import TextSettings
+from hftune.errors import BadInput
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretends to be a machine: a GPU of some capability, or a CPU with or without fast bf16."""
+
+    def be(kind: str, launched: str | None = None) -> None:
+        gpu = kind.startswith("gpu")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+        if gpu:
+            capability = (int(kind[-2]), int(kind[-1]))
+            monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+            monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+        fast = "amx_bf16" if kind == "fast cpu" else None
+        monkeypatch.setattr(precision, "fast_bf16_cpu", lambda: fast)
+        if launched is None:
+            monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+        else:
+            monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+
+    return be
+
+
+@pytest.mark.parametrize(
+    ("kind", "launched", "flags", "chosen"),
+    [
+        ("gpu80", None, {}, "bf16"),
+        ("gpu90", "no", {}, "bf16"),  # "no" is what accelerate sets when nobody chose
+        ("gpu75", None, {}, "fp16"),
+        ("fast cpu", None, {}, "bf16"),
+        ("slow cpu", None, {}, "no"),
+        ("slow cpu", None, {"bf16": True}, "bf16"),
+        ("gpu80", None, {"fp16": True}, "fp16"),
+        ("gpu80", "fp16", {}, "fp16"),
+        ("gpu80", "fp16", {"bf16": True}, "bf16"),
+        ("gpu75", "bf16", {}, "bf16"),
+        ("slow cpu", "bf16", {}, "bf16"),
+        ("gpu80", None, {"bf16": False}, "no"),
+        ("gpu75", None, {"bf16": False}, "no"),
+        ("fast cpu", None, {"bf16": False}, "no"),
+        ("gpu75", None, {"fp16": False}, "no"),
+        ("gpu80", None, {"fp16": False}, "bf16"),
+        ("gpu80", None, {"bf16": False, "fp16": False}, "no"),
+        ("gpu80", "bf16", {"bf16": False}, "no"),
+        ("gpu80", "bf16", {"bf16": False, "fp16": False}, "no"),
+        ("gpu75", "fp16", {"fp16": False}, "no"),
+        ("gpu80", "fp16", {"fp16": False}, "bf16"),
+        ("fast cpu", "fp16", {"fp16": False}, "bf16"),
+    ],
+)
+def test_the_choice(machine, kind, launched, flags, chosen):
+    machine(kind, launched)
+    assert precision.choose_precision(TextSettings(**flags))[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("kind", "launched", "flags", "reason"),
+    [
+        ("gpu80", None, {}, "Some GPU computes it natively"),
+        ("gpu75", None, {}, "Some GPU (capability 7.5) has no fast bf16"),
+        ("fast cpu", None, {}, "this CPU has amx_bf16"),
+        ("gpu80", "fp16", {}, "accelerate's configuration"),
+        ("gpu80", "fp16", {"bf16": True}, "--bf16"),
+        ("gpu80", None, {"bf16": False, "fp16": False}, "--bf16 false --fp16 false"),
+    ],
+)
+def test_the_reason(machine, kind, launched, flags, reason):
+    machine(kind, launched)
+    assert precision.choose_precision(TextSettings(**flags))[1] == reason
+
+
+@pytest.mark.parametrize(
+    ("launched", "flags"), [(None, {"fp16": True}), ("fp16", {}), ("bf16", {"fp16": True})]
+)
+def test_fp16_without_a_gpu_is_bad_input(machine, launched, flags):
+    machine("fast cpu", launched)
+    with pytest.raises(BadInput, match="fp16 needs a GPU"):
+        precision.choose_precision(TextSettings(**flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("fpu sse avx512_bf16 ht", "avx512_bf16"),
+        ("avx512_bf16 amx_bf16", "amx_bf16"),
+        ("fpu avx512f not_amx_bf16", None),
+        ("", None),
+    ],
+)
+def test_the_cpu_says_what_it_has(monkeypatch, tmp_path, flags, found):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: amx_bf16\n")
+    monkeypatch.setattr(precision, "Path", lambda _name: cpuinfo)
+    assert precision.fast_bf16_cpu() == found
+
+
+def test_a_machine_without_cpuinfo_is_taken_for_slow(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "Path", lambda _name: tmp_path / "missing")
+    assert precision.fast_bf16_cpu() is None

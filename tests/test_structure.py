@@ -1,0 +1,203 @@
+"""The house keeps its shape: imports point downwards, files stay small, nothing heavy loads early.
+
+Which file stands in which room is read from docs/architecture.md, so that the page cannot go stale.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "hftune"
+
+FILE_LINES = 500  # the longest are tables of checks and of settings
+LOOP_FILE_LINES = 260  # train.py: a second hour of reading is one too many
+LOOP_LINES = 40  # fit
+FUNCTION_LINES = 65  # without the docstring; the longest only hands settings on
+RECIPE_LINES = range(10, 61)
+
+PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "matplotlib"}
+
+
+def module_name(path: Path) -> str:
+    """hftune/data/text.py -> data/text, recipes/imdb.py -> recipes/imdb."""
+    base = PACKAGE if path.is_relative_to(PACKAGE) else ROOT
+    return path.relative_to(base).with_suffix("").as_posix()
+
+
+def parsed(paths) -> dict[str, ast.Module]:
+    return {module_name(path): ast.parse(path.read_text(), str(path)) for path in sorted(paths)}
+
+
+MODULES = parsed(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+PACKAGES = parsed(PACKAGE.rglob("__init__.py"))
+RECIPES = parsed(path for path in (ROOT / "recipes").glob("*.py") if path.name != "__init__.py")
+BENCHMARKS = parsed((ROOT / "benchmarks").glob("*.py"))
+
+
+@cache
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Returns what a file imports, inside functions too: `a` and `a.b` for `from a import b`."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def own_imports(tree: ast.Module) -> set[str]:
+    """Returns what a file imports of hftune, as modules: data/text, recipes/imdb."""
+    own = (name for name in imported_modules(tree) if name.startswith("hftune."))
+    return {name.removeprefix("hftune.").replace(".", "/") for name in own} & (
+        MODULES.keys() | RECIPES.keys()
+    )
+
+
+def rooms() -> dict[str, int]:
+    """Returns each module's room in docs/architecture.md, counted from the bottom."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.split("## The rooms")[1].split("\n## ")[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ")][1:]
+    named = [re.findall(r"`([\w/*.]+)`", row) for row in rows]
+    places = {name: height for height, row in enumerate(reversed(named)) for name in row}
+    assert len(places) == sum(map(len, named)), "a file stands in two rooms of docs/architecture.md"
+    recipes = places.pop("recipes/*.py")
+    return places | dict.fromkeys(RECIPES, recipes)
+
+
+def functions(tree: ast.Module):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def length_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    lines = node.end_lineno - node.lineno + 1
+    if ast.get_docstring(node) is not None:
+        lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+    return lines
+
+
+def test_every_module_stands_in_a_room():
+    assert MODULES.keys() | RECIPES.keys() == rooms().keys()
+
+
+def test_the_picture_names_every_module():
+    picture = (ROOT / "docs" / "architecture.svg").read_text()
+    words = set(re.findall(r"\w+", " ".join(re.findall(r">([^<>]+)</text>", picture))))
+    assert {name.split("/")[-1] for name in MODULES} <= words
+
+
+def test_imports_point_downwards():
+    place = rooms()
+    upwards = [
+        f"{name} imports {other}"
+        for name, tree in (MODULES | RECIPES).items()
+        for other in own_imports(tree)
+        if place[other] > place[name]
+    ]
+    assert not upwards
+
+
+def test_no_circles():
+    graph = {name: own_imports(tree) for name, tree in (MODULES | RECIPES).items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_models_travel_alone():
+    for name, tree in MODULES.items():
+        if name.startswith("models/"):
+            used = {module.split(".")[0] for module in imported_modules(tree)}
+            assert used <= {"torch", "transformers", *sys.stdlib_module_names}, name
+
+
+def test_only_recipes_import_from_the_package_itself():
+    for name, tree in (MODULES | PACKAGES).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert "hftune" not in [alias.name for alias in node.names], name
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name}: relative import"
+                if node.module == "hftune":  # a module of that name is fine, a name of __init__ is not
+                    assert {alias.name for alias in node.names} <= MODULES.keys() | {"models", "data"}, name
+
+
+def test_no_drawer_for_everything():
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+    for name in MODULES | RECIPES | PACKAGES:
+        assert not drawers & set(name.split("/")), name
+
+
+def test_evaluate_has_one_door_and_optional_packages_none_at_import():
+    assert [name for name, tree in MODULES.items() if "evaluate" in imported_modules(tree)] == [
+        "evaluate_metrics"
+    ]
+    assert not any("evaluate_metrics" in own_imports(tree) for tree in MODULES.values())
+    for name, tree in (MODULES | RECIPES).items():
+        at_top = imported_modules(
+            ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        )
+        assert not {"timm", "torchvision", "albumentations", "tensorboard"} & at_top, name
+
+
+def test_size_budgets():
+    over = []
+    for name, tree in MODULES.items():
+        lines = len((PACKAGE / f"{name}.py").read_text().splitlines())
+        if lines > (LOOP_FILE_LINES if name == "train" else FILE_LINES):
+            over.append(f"{name}: {lines} lines")
+        for function in functions(tree):
+            length = length_without_docstring(function)
+            if length > (LOOP_LINES if (name, function.name) == ("train", "fit") else FUNCTION_LINES):
+                over.append(f"{name}.{function.name}: {length} lines")
+    assert not over
+
+
+def test_no_pickle():
+    for name, tree in (MODULES | RECIPES | BENCHMARKS).items():
+        assert not PICKLES & {module.split(".")[0] for module in imported_modules(tree)}, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) not in {"torch.load", "torch.save"}, f"{name}:{node.lineno}"
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert ast.unparse(node.value) == "False", f"{name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_short_and_says_how_to_launch_it(name):
+    lines = (ROOT / f"{name}.py").read_text().splitlines()
+    assert len(lines) in RECIPE_LINES
+    docstring = ast.get_docstring(RECIPES[name]) or ""
+    assert re.search(rf"^ +accelerate launch {name}\.py", docstring, re.MULTILINE)
+
+
+def test_help_and_import_stay_light():
+    code = """
+import contextlib, io, runpy, sys
+import hftune, hftune.launcher, hftune.recipes.imdb
+sys.argv = ["recipes/imdb.py", "--help"]
+page = io.StringIO()
+try:
+    with contextlib.redirect_stdout(page):
+        runpy.run_path("recipes/imdb.py", run_name="__main__")
+except SystemExit as ending:
+    assert not ending.code, ending
+assert "--learning_rate" in page.getvalue()
+print(" ".join({name.partition(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(done.stdout.split())
