@@ -60,20 +60,18 @@ def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrained
     tokenizer = data.processor
     changes = checked_overrides(config_class(), settings)
     fixed = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **labels}
-    try:
-        config = config_class(**{**changes, **fixed})
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
-    if not settings.embeddings:
-        return model_class(config)
     vocabulary = tokenizer.get_vocab()
-    vectors = read_vectors(settings.embeddings, vocabulary)
-    config.embedding_dim = vectors.dim
-    model = model_class(config)
-    fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
-    numbers = np.bincount(data.train.token_ids(), minlength=len(tokenizer))
-    counts = {word: int(numbers[row]) for word, row in vocabulary.items()}
-    log.info("vectors: %s", vectors.coverage_line(vocabulary, counts))
+    vectors = read_vectors(settings.embeddings, vocabulary) if settings.embeddings else None
+    if vectors:
+        fixed["embedding_dim"] = vectors.dim
+    try:
+        model = model_class(config_class(**{**changes, **fixed}))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
+    if vectors:
+        fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
+        counts = np.bincount(data.train.token_ids(), minlength=len(tokenizer))
+        log.info("vectors: %s", vectors.coverage_line(vocabulary, counts))
     model.get_input_embeddings().weight.requires_grad_(not settings.freeze_embeddings)
     return model
 

@@ -335,7 +335,7 @@ def _value(text: str, flag: str) -> Any:
     words = {"true": True, "false": False, "none": None, "null": None}
     if text.lower() in words:
         return words[text.lower()]
-    whole = _whole(text) if re.fullmatch(r"[+-]?\d+", text) else None
+    whole = _whole(text) if re.fullmatch(r"[+-]?\d[\d_]*", text) else None
     number = _number(text) if whole is None else whole
     return text if number is None else number
 

@@ -13,8 +13,14 @@ recipe = imdb.recipe.replace(
     name="imdb_bag",
     description=__doc__,
     model_type="bag",
+    config_overrides="embedding_dim=16,ngrams=2,num_buckets=500000,dropout=0.2",
+    max_length=2048,  # an average has no reason to stop early
+    per_device_train_batch_size=64,
     learning_rate=1e-2,
+    weight_decay=0.0,
+    warmup_steps=0.05,
     num_train_epochs=4,
+    bf16=False,  # there is no matrix product to speak of
 )
 
 if __name__ == "__main__":

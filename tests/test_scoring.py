@@ -13,7 +13,16 @@ from tests.tiny import tiny_model
 
 N, CLASSES = 41, 3
 CPU = torch.device("cpu")
-ALONE = SimpleNamespace(process_index=0, num_processes=1, device=CPU)
+
+
+def process(index: int, of: int) -> SimpleNamespace:
+    """The part of an Accelerator that scoring uses."""
+    return SimpleNamespace(
+        process_index=index, num_processes=of, device=CPU, unwrap_model=lambda model: model
+    )
+
+
+ALONE = process(0, 1)
 
 
 class Rows(torch.utils.data.Dataset):

@@ -20,10 +20,10 @@ from transformers import (
 
 TEXT = (
     "the a an and of to is in it i this that was as with for but on not he his are you have be one film "
-    "movie all at they by who an from so like there her or just about out if has what some good more very when "
-    "she up can time no my even which would only story really see their had were me well than much we bad get "
-    "do great been because people will other also into first made could make its way how too most him "
-    "characters acting plot boring funny love best worst scene . , ! ? ' ##s ##ed ##ing ##ly"
+    "movie all at they by who an from so like there her or just about out if has what some good more "
+    "very when she up can time no my even which would only story really see their had were me well than much "
+    "we bad get do great been because people will other also into first made could make its way how too most "
+    "him characters acting plot boring funny love best worst scene . , ! ? ' ##s ##ed ##ing ##ly"
 )
 WORDS = TEXT.split()
 ENDOFTEXT = "<|endoftext|>"

@@ -68,21 +68,15 @@ def load_tokenizer(settings: TextSettings, splits: Splits) -> PreTrainedTokenize
         return tokenizer
     name = settings.model_name_or_path
     if name is None:
-        raise BadInput(
-            "no model is named: give --model_name_or_path NAME, or --model_type to start from scratch"
-        )
+        raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(
             f"--model_name_or_path {name}: no tokenizer could be loaded: {first_line(error)}"
         ) from None
-    if len(tokenizer) <= len(
-        tokenizer.all_special_ids
-    ):  # what transformers makes of a folder without its files
-        raise BadInput(
-            f"--model_name_or_path {name}: no tokenizer there, only a model; save its tokenizer too"
-        )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up without a file
+        raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: it has no words")
     if tokenizer.pad_token_id is None:  # GPT-2 and its kin have none; the mask keeps it from being read
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"

@@ -123,7 +123,9 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             **without_pooler(backbone),
         )
         if absent := sorted(found["missing_keys"]):
-            raise ValueError(f"the checkpoint lacks {len(absent)} of the backbone's weights, such as {absent[0]}")
+            raise ValueError(
+                f"the checkpoint lacks {len(absent)} of the backbone's weights, such as {absent[0]}"
+            )
         labels: dict[str, Any] = {"num_labels": num_labels, "id2label": id2label, "label2id": label2id}
         config = cls.config_class(
             encoder_config=encoder.config,

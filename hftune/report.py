@@ -1,0 +1,211 @@
+"""What a person sees at the end of a run: a table, a verdict, and the learning curve."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hftune.metrics import LOWER_IS_BETTER
+
+FLOORS = {"tfidf": "TF-IDF + logistic regression", "majority": "majority class"}
+NAMES = {
+    "loss": "log loss",
+    "f1": "F1",
+    "f1_macro": "F1, macro",
+    "mcc": "MCC",
+    "roc_auc": "ROC AUC",
+    "ece": "ECE",
+}
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"
+COLOURS = [BLUE, "#2e8b57", "#8a4fbf", "#b5651d", "#0f9fb5"]
+
+
+def print_summary(
+    console: Console, name: str, results: Mapping[str, float], run_dir: Path, next_steps: Sequence[str]
+) -> None:
+    """Prints how a finished run ended.
+
+    Args:
+        console: Where to.
+        name: The recipe's name.
+        results: The content of `all_results.json`.
+        run_dir: Where model and results lie.
+        next_steps: What a person may do now, one line each.
+    """
+    console.print()
+    if metrics_of(results):
+        console.print(summary_table(name, results), soft_wrap=False)  # cells wrap on a narrow terminal
+    lines = [verdict(results), _effort(results), f"saved in {run_dir}", *(f"  {step}" for step in next_steps)]
+    for line in filter(None, lines):
+        console.print(line, markup=False, emoji=False)
+
+
+def summary_table(name: str, results: Mapping[str, float]) -> Table:
+    """Lays out the scores, one metric a row; a column without any score is left out.
+
+    Args:
+        name: The table's title.
+        results: Flat scores: `eval_METRIC`, `test_METRIC` with `_low` and `_high`, its 95 % interval, and the
+            simple models' `test_tfidf_METRIC`, `test_majority_METRIC`.
+    """
+    columns = {"validation": "eval_", "test \\[95 % interval]": "test_"}
+    columns |= {title: f"test_{floor}_" for floor, title in FLOORS.items()}
+    metrics = metrics_of(results)
+    table = Table(title=name, title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("metric", no_wrap=True)
+    shown = {
+        title: prefix for title, prefix in columns.items() if any(prefix + m in results for m in metrics)
+    }
+    for title, prefix in shown.items():
+        style, width = ("bold", len("0.912 [0.908, 0.916]")) if prefix == "test_" else ("", len("0.912"))
+        table.add_column(title, justify="right", style=style, min_width=width, overflow="fold")
+    for metric in metrics:
+        cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
+        table.add_row(_title(metric), *map(Text, cells))
+    return table
+
+
+def metrics_of(results: Mapping[str, float]) -> list[str]:
+    """Returns the metrics that a run's results hold for its model, the loss last."""
+    names = [key.removeprefix("eval_") for key in results if key.startswith("eval_")]
+    for key in results:
+        metric = key.removeprefix("test_")
+        of_floor = "_over_" in metric or metric.startswith(tuple(f"{floor}_" for floor in FLOORS))
+        if key.startswith("test_") and f"{key}_low" in results and not of_floor:
+            names.append(metric)
+    return sorted(dict.fromkeys(names), key=lambda name: name == "loss")
+
+
+def verdict(results: Mapping[str, float]) -> str:
+    """Says whether the model beats TF-IDF with logistic regression, "" where that was not measured.
+
+    It does when the 95 % interval of the difference in accuracy on the same test rows lies above 0.
+    """
+    key = "test_accuracy_over_tfidf"
+    if key not in results:
+        return ""
+    gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
+    if gain > 0:
+        return f"better than {FLOORS['tfidf']} by {gain:.3f} [{low:.3f}, {high:.3f}] accuracy"
+    return f"does not beat {FLOORS['tfidf']}: accuracy differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _effort(results: Mapping[str, float]) -> str:
+    """Says what the training took, "" where the results do not tell."""
+    if "train_runtime" not in results:
+        return ""
+    figures = [f"trained for {results['train_runtime'] / 60:,.1f} minutes"]
+    if "train_samples_per_second" in results:
+        figures.append(f"{results['train_samples_per_second']:,.0f} rows/s")
+    if "train_loss" in results:
+        figures.append(f"mean training loss {results['train_loss']:.4f}")
+    return ", ".join(figures)
+
+
+def _score(results: Mapping[str, float], key: str, interval: bool) -> str:
+    value = results.get(key, math.nan)
+    if math.isnan(value):
+        return "-"
+    low, high = results.get(f"{key}_low", math.nan), results.get(f"{key}_high", math.nan)
+    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if interval and not math.isnan(low + high) else "")
+
+
+def draw_curve(
+    log_lines: Sequence[Mapping[str, Any]], path: Path, metric_for_best_model: str = "accuracy"
+) -> None:
+    """Draws losses, learning rate and validation scores over the steps: a PNG of 1200 x 500 pixels.
+
+    Args:
+        log_lines: Records of `log.jsonl`: `step` with `loss` and `learning_rate`, or with `eval_*`.
+        path: The picture.
+        metric_for_best_model: The score that says which step is best; where it was not logged, the loss.
+    """
+    logged = dict.fromkeys(key for line in log_lines for key in line if key.startswith("eval_"))
+    metrics = [key for key in logged if key != "eval_loss"]
+    best = f"eval_{metric_for_best_model}"
+    best = best if best in logged else "eval_loss"
+    figure = Figure(figsize=(12, 5), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
+    grid = figure.add_gridspec(2, 2 if metrics else 1, height_ratios=[4, 1])
+    losses = figure.add_subplot(grid[0, 0], title="Loss", ylabel="loss")
+    rate = figure.add_subplot(grid[1, 0], sharex=losses, xlabel="optimizer step", ylabel="learning\nrate")
+    _draw_line(losses, log_lines, "loss", "training", BLUE)
+    _draw_line(losses, log_lines, "eval_loss", "validation", ORANGE, marker="o")
+    _draw_line(rate, log_lines, "learning_rate", "", GREY)
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
+    rate.set_ylim(bottom=0)
+    losses.tick_params(labelbottom=False)
+    if best == "eval_loss":
+        _mark_best(losses, log_lines, best)
+    panels = [losses, rate]
+    if metrics:
+        scores = figure.add_subplot(grid[:, 1], sharex=losses, title="Validation scores", ylabel="score")
+        scores.set_xlabel("optimizer step")
+        for place, key in enumerate(metrics):
+            _draw_line(scores, log_lines, key, _title(key), COLOURS[place % len(COLOURS)], marker="o")
+        if best != "eval_loss":
+            _mark_best(scores, log_lines, best)
+        panels.append(scores)
+    for panel in panels:
+        _tidy(panel)
+    figure.savefig(path)
+
+
+def _draw_line(
+    panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, marker: str = ""
+) -> None:
+    """Draws one logged value over the steps; nothing where it was never logged."""
+    points = [(line["step"], line[key]) for line in log_lines if key in line]
+    if len(points) == 1:
+        marker = "o"  # one point has no line to be seen by
+    if points:
+        panel.plot(*zip(*points, strict=True), color=colour, label=label, marker=marker)
+
+
+def _mark_best(panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Rings the best value, the first of equal ones, and names its step."""
+    sign = -1 if key.removeprefix("eval_") in LOWER_IS_BETTER else 1
+    points = [(line["step"], line[key]) for line in log_lines if key in line and math.isfinite(line[key])]
+    if not points:
+        return
+    step, value = max(points, key=lambda point: (sign * point[1], -point[0]))
+    panel.axvline(step, color=GREY, linewidth=1, linestyle=":")
+    label = f"best: {_title(key)} {value:.3f} at step {step:,}"
+    panel.plot(
+        step,
+        value,
+        marker="o",
+        markersize=13,
+        fillstyle="none",
+        markeredgewidth=2,
+        color="black",
+        linestyle="",
+        label=label,
+    )
+
+
+def _title(key: str) -> str:
+    name = key.removeprefix("eval_")
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def _tidy(panel: Axes) -> None:
+    """Gives a panel readable text, whole steps and a legend where there is something to tell apart."""
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panel.grid(color="#e5e7eb")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.title.set(fontsize=14, fontweight="bold")
+    for text in (panel.xaxis.label, panel.yaxis.label):
+        text.set_fontsize(12)
+    panel.tick_params(labelsize=11)
+    if panel.get_legend_handles_labels()[1]:
+        panel.legend(fontsize=11, framealpha=0.9)
