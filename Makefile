@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The recipe that `make run` trains on the built-in sample, and what it is told.
-SAMPLE_RECIPE := recipes/imdb_bilstm.py
-SAMPLE_FLAGS := --dataset_name sample --output_dir runs/sample
+SAMPLE_RECIPE := recipes/imdb.py
+SAMPLE_FLAGS := --dataset_name sample --model_type bilstm --config_overrides embedding_dim=64,hidden_size=64,readout=max \
+	--learning_rate 5e-3 --per_device_train_batch_size 32 --num_train_epochs 6 --output_dir runs/sample
 
 # One test process per core, eight at most (each loads torch), one thread in each.
 JOBS ?= $(shell { env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; echo 8; } | sort -n | head -1)

@@ -102,7 +102,7 @@ def assemble(
     if settings.gradual_unfreezing:
         after_step = optim.gradual_unfreezing(settings.gradual_unfreezing, len(plan.epoch(0)))
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     if settings.torch_compile:
         model.compile()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)

@@ -1,6 +1,7 @@
 """What a person sees at the end of a run: a table, a verdict, and the learning curve."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def summary_table(name: str, results: Mapping[str, float]) -> Table:
             simple models' `test_tfidf_METRIC`, `test_majority_METRIC`.
     """
     columns = {"validation": "eval_", "test \\[95 % interval]": "test_"}
-    columns |= {title: f"test_{floor}_" for floor, title in FLOORS.items()}
+    # One word a line, so that 80 characters hold all columns and no interval is broken.
+    columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{floor}_" for floor, title in FLOORS.items()}
     metrics = metrics_of(results)
     table = Table(title=name, title_justify="left", title_style="bold", header_style="bold")
     table.add_column("metric", no_wrap=True)
@@ -65,8 +67,7 @@ def summary_table(name: str, results: Mapping[str, float]) -> Table:
         title: prefix for title, prefix in columns.items() if any(prefix + m in results for m in metrics)
     }
     for title, prefix in shown.items():
-        style, width = ("bold", len("0.912 [0.908, 0.916]")) if prefix == "test_" else ("", len("0.912"))
-        table.add_column(title, justify="right", style=style, min_width=width, overflow="fold")
+        table.add_column(title, justify="right", style="bold" if prefix == "test_" else "", overflow="fold")
     for metric in metrics:
         cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
         table.add_row(_title(metric), *map(Text, cells))
@@ -93,7 +94,7 @@ def verdict(results: Mapping[str, float]) -> str:
     if key not in results:
         return ""
     gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
-    if gain > 0:
+    if low > 0:
         return f"better than {FLOORS['tfidf']} by {gain:.3f} [{low:.3f}, {high:.3f}] accuracy"
     return f"does not beat {FLOORS['tfidf']}: accuracy differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
 

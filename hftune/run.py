@@ -134,7 +134,8 @@ def train_and_score(
     if accelerator.is_main_process:
         finish.save_model(model, data, run_dir)
         finish.write_results(run_dir, results)
-        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png")
+        metric = settings.metric_for_best_model.removeprefix("eval_")
+        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)
         record.finished = True
         record.write(run_dir)
         print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))

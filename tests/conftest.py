@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 CACHE = tempfile.mkdtemp(prefix="hftune-tests-")
@@ -24,3 +25,25 @@ os.environ |= {
 # How long an example takes says nothing about the code on a busy machine.
 settings.register_profile("hftune", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hftune")
+
+
+@pytest.fixture
+def quick_disk(monkeypatch):
+    """Waiting for the disk matters when the power fails, which no run here arranges."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory):
+    """A folder with train.csv, validation.csv and test.csv."""
+    from tests.runs import write_reviews
+
+    return write_reviews(tmp_path_factory.mktemp("reviews"))
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """A folder with a tiny random BERT and its tokenizer."""
+    from tests.tiny import tiny_checkpoint
+
+    return tiny_checkpoint("bert", tmp_path_factory.mktemp("encoder"))

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import accelerate
 import numpy as np
 import psutil
 import pytest
@@ -17,9 +16,9 @@ from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
 from safetensors.torch import load_file
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
-from hftune.launcher import launch
-from tests.tiny import tiny_checkpoint
+from tests.runs import file_flags, run_recipe
 
+pytestmark = pytest.mark.usefixtures("quick_disk")
 ROOT = Path(__file__).parents[1]
 GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SMALL = {
@@ -29,34 +28,10 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch):
-    """Waiting for the disk matters when the power fails, which no test here arranges."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory) -> Path:
-    """90 training rows of the sample: an uneven number, so that every epoch ends in a shorter window."""
-    from hftune.data.sample import load_sample
-
-    folder = tmp_path_factory.mktemp("reviews")
-    sample = load_sample()
-    for name, size in (("train", 90), ("validation", 20), ("test", 20)):
-        sample[name].select(range(size)).to_csv(folder / f"{name}.csv", index=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> Path:
-    return tiny_checkpoint("bert", tmp_path_factory.mktemp("encoder"))
-
-
 def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
     """A recipe with dropout on, cut down to a few steps per second."""
     flags = [
-        *("--train_file", reviews / "train.csv", "--validation_file", reviews / "validation.csv"),
-        *("--test_file", reviews / "test.csv", "--label_column_name", "label", "--floor", "false"),
+        *(*file_flags(reviews), "--floor", "false"),
         *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48, "--bf16", "false"),
         *("--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", "none", "--min_frequency", 1),
     ]
@@ -68,8 +43,7 @@ def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
 
 def run_here(module, flags: list, run_dir: Path) -> str:
     """Runs a recipe in this process; returns the digest of everything that must not change."""
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    launch(module.recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
+    run_recipe(module.recipe, flags, run_dir)
     return digest(run_dir)
 
 

@@ -24,7 +24,6 @@ class TextCNNConfig(PreTrainedConfig):
         embedding_dim: Size of a word vector.
         kernel_sizes: Widths of the windows, in words.
         num_filters: Filters of each width.
-        word_dropout: Chance that a word is left blank, its vector zero, while training.
         embedding_dropout: Chance that a value of a word vector is zeroed while training.
         dropout: Chance that a filter's match is zeroed while training.
         initializer_range: Standard deviation of the word vectors at the start.
@@ -37,7 +36,6 @@ class TextCNNConfig(PreTrainedConfig):
     embedding_dim: int = 128
     kernel_sizes: list[int] | tuple[int, ...] = (3, 4, 5)
     num_filters: int = 100
-    word_dropout: float = 0.0
     embedding_dropout: float = 0.0
     dropout: float = 0.5
     initializer_range: float = 0.1
@@ -105,7 +103,7 @@ class TextCNNForSequenceClassification(PreTrainedModel):
             attention_mask = input_ids != self.config.pad_token_id
         is_word = attention_mask.bool().unsqueeze(1)  # (B, 1, L)
         x = self.embedding_dropout(self.embedding(input_ids)).transpose(1, 2)  # (B, E, L)
-        x = x * F.dropout(is_word.to(x.dtype), self.config.word_dropout, self.training)
+        x = x.masked_fill(~is_word, 0)
         widths = zip(self.convolutions, self.config.kernel_sizes, strict=True)
         matches = [self._strongest_match(convolution, width, x, is_word) for convolution, width in widths]
         logits = self.classifier(self.dropout(torch.cat(matches, dim=1)))
