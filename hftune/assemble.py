@@ -197,12 +197,14 @@ def _saving(
     return save
 
 
-def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint) -> Progress:
+def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint, fingerprint: str) -> Progress:
     """Puts a checkpoint's weights, optimizer, schedule and counters back.
 
     Raises:
         BadInput: If the checkpoint belongs to another model, optimizer or data set.
     """
+    if checkpoint.state["data_fingerprint"] != fingerprint:
+        raise BadInput(f"{checkpoint.path} was trained on other data; choose another --output_dir")
     load_weights(model, checkpoint)
     restore_optimizer(
         training.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]

@@ -70,14 +70,15 @@ def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrained
         raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
     if vectors:
         fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
-        counts = np.bincount(data.train.token_ids(), minlength=len(tokenizer))
+        seen = np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
+        counts = np.bincount(seen, minlength=len(tokenizer))
         log.info("vectors: %s", vectors.coverage_line(vocabulary, counts))
     model.get_input_embeddings().weight.requires_grad_(not settings.freeze_embeddings)
     return model
 
 
 def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
-    name = settings.model_name_or_path
+    name = str(settings.model_name_or_path)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         changes = checked_overrides(config, settings)

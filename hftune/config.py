@@ -197,6 +197,9 @@ class Settings:
 class TextSettings(Settings):
     """What a run on texts can be told besides."""
 
+    # --- model ---
+    model_type: Literal["textcnn", "bilstm", "bag"] | None = None  # small model to train from scratch
+
     # --- text ---
     text_column_name: str | None = None  # column of the texts (else found by its usual names)
     max_length: int = 512  # tokens of a text that the model reads; the rest is cut

@@ -17,8 +17,9 @@ def first_non_finite_module(
         def hook(_module: torch.nn.Module, _inputs: tuple, output: object) -> None:
             tensors = output if isinstance(output, tuple | list) else [output]
             for tensor in tensors:
-                is_float = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
-                if is_float and not found and not torch.isfinite(tensor).all():
+                if found or not isinstance(tensor, torch.Tensor):
+                    continue
+                if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                     found.append(name)
 
         return hook

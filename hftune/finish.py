@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def score_result(
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     data: Data,
     accelerator: Accelerator,
     settings: Settings,

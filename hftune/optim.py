@@ -145,7 +145,10 @@ def _timm_optimizer(
     except ImportError:
         raise BadInput(f"--optim timm_{name} needs timm: pip install 'hftune[image]'") from None
     if name not in list_optimizers():
-        raise BadInput(f"--optim timm_{name}: timm has no such optimizer; it has", list_optimizers())
+        raise BadInput(
+            f"--optim timm_{name}: timm has no such optimizer; it has",
+            [str(known) for known in list_optimizers()],
+        )
     return create_optimizer_v2(groups, opt=name, lr=settings.learning_rate, **arguments)
 
 

@@ -26,7 +26,7 @@ NAMES = {
     "ece": "ECE",
 }
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"
-COLOURS = [BLUE, "#2e8b57", "#8a4fbf", "#b5651d", "#0f9fb5"]
+COLOURS = [BLUE, "#2e8b57", "#8a4fbf", "#d9730d", "#0f9fb5", "#c2255c", "#7a6a00", "#444444"]
 
 
 def print_summary(
@@ -130,7 +130,8 @@ def draw_curve(
         metric_for_best_model: The score that says which step is best; where it was not logged, the loss.
     """
     logged = dict.fromkeys(key for line in log_lines for key in line if key.startswith("eval_"))
-    metrics = [key for key in logged if key != "eval_loss"]
+    # Errors lie near 0, scores near 1: one axis shows only one kind well.
+    metrics = [key for key in logged if key.removeprefix("eval_") not in LOWER_IS_BETTER]
     best = f"eval_{metric_for_best_model}"
     best = best if best in logged else "eval_loss"
     figure = Figure(figsize=(12, 5), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))

@@ -116,7 +116,7 @@ def train_and_score(
         first_step=checkpoint.step if checkpoint else 0,
         stop=stop,
     )
-    progress = restore(training, model, checkpoint) if checkpoint else Progress()
+    progress = restore(training, model, checkpoint, data.fingerprint) if checkpoint else Progress()
     if accelerator.is_main_process:
         record.write(run_dir)
     stop.deferred = True

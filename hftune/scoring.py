@@ -8,12 +8,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hftune.data.batch import batch_loader, by_length
+from hftune.data.bundle import Rows
 from hftune.metrics import METRICS, ClassificationCounts
 
 
 def _answers(
     model: torch.nn.Module,
-    rows: torch.utils.data.Dataset,
+    rows: Rows,
     collate: Callable,
     accelerator: Accelerator,
     rows_per_batch: int,
@@ -37,7 +38,7 @@ def _answers(
 
 def score(
     model: torch.nn.Module,
-    rows: torch.utils.data.Dataset,
+    rows: Rows,
     collate: Callable,
     accelerator: Accelerator,
     *,
@@ -53,7 +54,7 @@ def score(
 
     Args:
         model: Anything whose forward returns `.logits`, float of shape (B, C).
-        rows: A map-style set with `lengths`, int64 of shape (N,).
+        rows: The set.
         collate: Makes a batch of rows.
         accelerator: Says which share is this process's, and where the model lives.
         num_labels: C.
@@ -75,7 +76,7 @@ def score(
 
 def predict(
     model: torch.nn.Module,
-    rows: torch.utils.data.Dataset,
+    rows: Rows,
     collate: Callable,
     accelerator: Accelerator,
     *,
@@ -90,7 +91,7 @@ def predict(
     ]
     if accelerator.num_processes > 1:
         parts = gather_object(parts)
-    logits = np.full((len(rows), num_labels), np.nan, np.float32)  # type: ignore[arg-type]
+    logits = np.full((len(rows), num_labels), np.nan, np.float32)
     for ids, values in parts:
         logits[ids] = values
     return logits

@@ -15,9 +15,11 @@ from signal import SIGINT, SIGTERM
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from transformers.optimization import GreedyLR
 
 from hftune.data.batch import BatchPlan, MicroBatch, Step, batch_loader
+from hftune.data.bundle import Rows
 from hftune.diagnosis import non_finite
 from hftune.errors import StoppedBySignal
 from hftune.losses import Loss
@@ -61,9 +63,9 @@ class Training:
     accelerator: Accelerator
     model: torch.nn.Module
     optimizer: AcceleratedOptimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    schedule: LRScheduler
     plan: BatchPlan
-    rows: torch.utils.data.Dataset
+    rows: Rows
     collate: Callable
     workers: int
     loss: Loss
@@ -156,11 +158,10 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
             # Times the processes: DistributedDataParallel averages over them.
             accelerator.backward(loss * (micro.share * accelerator.num_processes))
         total += loss.detach() * micro.share
-    norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm or math.inf)
+    norm = float(accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm or math.inf))
     # One exchange, and one wait for the device: every process must know of the others' trouble.
     told = torch.stack([total, *training.stop.flags(total.device)])
     mean_loss, interrupted, terminated = accelerator.reduce(told, reduction="sum").tolist()
-    norm = float(norm)
     # fp16's scaler meets infinite gradients as a matter of course: it skips the step by itself.
     if not math.isfinite(mean_loss) or not (math.isfinite(norm) or accelerator.scaler):
         raise non_finite(
@@ -171,20 +172,16 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
             values={
                 "loss": mean_loss,
                 "gradient norm": norm,
-                "learning rate": training.schedule.get_last_lr()[0],
+                "learning rate": float(training.schedule.get_last_lr()[0]),
             },
             rows=[int(row) for micro in shares if micro.share for row in micro.rows],
         )
     training.optimizer.step()
-    if not (accelerator.optimizer_step_was_skipped or waits_for_scores(training.schedule)):
+    waits_for_score = isinstance(training.schedule, ReduceLROnPlateau | GreedyLR)
+    if not (accelerator.optimizer_step_was_skipped or waits_for_score):
         training.schedule.step()
     training.optimizer.zero_grad()
     return mean_loss, norm, SIGTERM if terminated else SIGINT if interrupted else 0
-
-
-def waits_for_scores(schedule: torch.optim.lr_scheduler.LRScheduler) -> bool:
-    """Returns whether a schedule moves with the validation score instead of the steps."""
-    return isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau | GreedyLR)
 
 
 def log_training(training: Training, progress: Progress, step: Step, norm: float) -> None:
@@ -205,7 +202,7 @@ def evaluate(training: Training, progress: Progress, step: Step, bar: Bar) -> bo
     """Scores the validation set; returns whether the model is the best so far."""
     scores = training.evaluate()
     score = scores[training.metric_for_best_model]
-    if waits_for_scores(training.schedule):
+    if isinstance(training.schedule, ReduceLROnPlateau | GreedyLR):
         training.schedule.step(score)
     improved = progress.judge(score, training.greater_is_better, training.early_stopping_patience)
     epoch = round(step.epochs_done, 4)

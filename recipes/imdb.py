@@ -4,12 +4,16 @@
     accelerate launch recipes/imdb.py --model_name_or_path FacebookAI/roberta-base
     accelerate launch recipes/imdb.py --train_file reviews.csv --max_length 256
 
-Data    Maas et al. 2011, Learning Word Vectors for Sentiment Analysis; 25,000 reviews to train, 25,000 to test
+Data    Maas et al. 2011, Learning Word Vectors for Sentiment Analysis: 25,000 reviews to train and to test
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import hftune
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ def load_data(settings: Settings) -> hftune.Data:
     return hftune.load_text(settings)
 
 
-def build_model(settings: Settings, data: hftune.Data):
+def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
     """A checkpoint with its own classifier, a pooled one, or a small model from scratch."""
     return hftune.build_text_classifier(settings, data)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from hftune.models.bag import BagConfig, BagForSequenceClassification, hash_pairs
@@ -170,20 +171,33 @@ def test_textcnn_takes_the_maximum_over_windows():
     assert not torch.equal(once, twice)  # windows across the seam
 
 
-def test_bilstm_final_is_what_both_directions_read_last():
-    model = small("bilstm-final")
-    row = torch.tensor([[5, 6, 7, 8]])
+@pytest.mark.parametrize("readout", ["final", "mean", "max"])
+def test_bilstm_equals_torchs_bidirectional_lstm_over_packed_texts(readout):
+    model = small(f"bilstm-{readout}")
+    reference = torch.nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True)
+    for layer in (0, 1):
+        for ours, suffix in ((model.forward_lstms[layer], ""), (model.backward_lstms[layer], "_reverse")):
+            for name, weights in ours.state_dict().items():  # weight_ih_l0 and so on
+                reference.get_parameter(name[:-1] + f"{layer}{suffix}").data.copy_(weights)
+    batch = pad([[5, 6, 7, 8], [9, 10], [11]], extra=3)
+    lengths = batch["attention_mask"].sum(1)
     with torch.no_grad():
-        states, _ = model.lstm(model.embedding(row))  # (1, L, 2H)
-        by_hand = model.classifier(torch.cat([states[:, -1, :6], states[:, 0, 6:]], 1))
-        logits = model(torch.nn.functional.pad(row, (0, 3))).logits
+        packed = pack_padded_sequence(
+            model.embedding(batch["input_ids"]), lengths, True, enforce_sorted=False
+        )
+        states, (final, _) = reference(packed)
+        states, _ = pad_packed_sequence(states, batch_first=True, padding_value=torch.nan)
+        pooled = {"final": torch.cat([final[2], final[3]], 1), "mean": states.nanmean(1)}
+        pooled["max"] = states.nan_to_num(-torch.inf).amax(1)
+        by_hand = model.classifier(pooled[readout])
+        logits = model(**batch).logits
     torch.testing.assert_close(logits, by_hand, atol=1e-6, rtol=0)
 
 
 def test_bilstm_starts_with_an_open_forget_gate():
-    lstm = small("bilstm-mean").lstm
-    gates = (lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 6)
-    assert gates.tolist() == [[0.0] * 6, [1.0] * 6, [0.0] * 6, [0.0] * 6]
+    for lstm in small("bilstm-mean").backward_lstms:
+        gates = (lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 6)
+        assert gates.tolist() == [[0.0] * 6, [1.0] * 6, [0.0] * 6, [0.0] * 6]
 
 
 @given(st.lists(st.integers(0, 2**20), min_size=2, max_size=9), st.integers(1, 10**6))

@@ -147,17 +147,9 @@ def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(flags, tmp_pat
 
 
 def test_the_best_model_is_kept_and_waiting_ends(flags, tmp_path):
-    """At a rate of 0 nothing gets better: two evaluations without gain end the run, the first is the best."""
-    still = [
-        "--learning_rate",
-        0,
-        "--early_stopping_patience",
-        2,
-        "--num_train_epochs",
-        6,
-        "--floor",
-        "false",
-    ]
+    """At a rate of 0 nothing gets better: two evaluations without gain end it, the first is the best."""
+    flags[flags.index("--num_train_epochs") + 1] = 6
+    still = ["--learning_rate", 0, "--early_stopping_patience", 2, "--floor", "false"]
     results = run_recipe(imdb.recipe, [*flags, *still], tmp_path)
     assert results["epoch"] == 3
     record = json.loads((tmp_path / "run.json").read_text())

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from hftune.data.bundle import Rows
 from hftune.seed import key, permutation
 
 CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
@@ -151,7 +152,7 @@ def by_length(lengths: np.ndarray, rows_per_batch: int) -> list[np.ndarray]:
 
 
 def batch_loader(
-    dataset: torch.utils.data.Dataset,
+    dataset: Rows,
     batches: "Iterator[np.ndarray] | list[np.ndarray]",
     collate: Callable,
     *,
@@ -162,9 +163,9 @@ def batch_loader(
 
     Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
     """
-    loader = torch.utils.data.DataLoader(
-        dataset,
-        batch_sampler=(rows.tolist() for rows in batches),  # type: ignore[arg-type]
+    loader: torch.utils.data.DataLoader = torch.utils.data.DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=(rows.tolist() for rows in batches),
         collate_fn=collate,
         num_workers=workers,
         pin_memory=device.type == "cuda",

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 
+class Rows(Protocol):
+    """A map-style set: what a torch `DataLoader` or transformers' `Trainer` takes, and two arrays.
+
+    Attributes:
+        lengths: How much of a batch each row takes (tokens; 1 where it does not matter), int64 (N,).
+        labels: Class numbers, int64 (N,).
+    """
+
+    lengths: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """Returns N."""
+
+    def __getitem__(self, row: int, /) -> Any:
+        """Returns a row as `collate` takes it."""
+
+
 @dataclass(frozen=True)
 class Data:
     """Everything between a data set and the loop.
 
-    The sets are map-style with `lengths` (int64, (N,)) and `labels` (int64, (N,)). They and
-    `collate` work in `transformers.Trainer` and in a torch `DataLoader` as they are.
+    The sets and `collate` work in `transformers.Trainer` and in a torch `DataLoader` as they are.
 
     Args:
         train: Rows to learn from.
@@ -31,9 +48,9 @@ class Data:
             gives to the test rows, float of shape (N, C). None where there is no test set.
     """
 
-    train: torch.utils.data.Dataset
-    validation: torch.utils.data.Dataset
-    test: torch.utils.data.Dataset | None
+    train: Rows
+    validation: Rows
+    test: Rows | None
     collate: Callable[[list], dict[str, torch.Tensor]]
     labels: tuple[str, ...]
     processor: Any

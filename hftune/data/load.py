@@ -1,7 +1,10 @@
 """Text classification data from settings: splits, tokenizer, token ids, and the floor to beat."""
 
 import logging
+from collections.abc import Callable
 
+import datasets
+import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.config import TextSettings
@@ -46,7 +49,7 @@ def load_text(settings: TextSettings) -> Data:
         fingerprint=splits.fingerprint,
         facts={f"{name}_samples": len(split) for name, split in rows.items()}
         | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
-        floor=_floor(splits) if splits.test is not None else None,
+        floor=_floor(splits.train, splits.test, len(splits.labels)) if splits.test is not None else None,
     )
 
 
@@ -57,15 +60,15 @@ def load_tokenizer(settings: TextSettings, splits: Splits) -> PreTrainedTokenize
         BadInput: If the checkpoint has no tokenizer that can be loaded.
     """
     if settings.model_type:
-        tokenizer = train_tokenizer(
+        learned = train_tokenizer(
             splits.train["text"],
             tokenizer_type=settings.tokenizer_type,
             vocab_size=settings.vocab_size,
             min_frequency=settings.min_frequency,
             max_length=settings.max_length,
         )
-        log.info("vocabulary: %s tokens, learned from the train split", f"{len(tokenizer):,}")
-        return tokenizer
+        log.info("vocabulary: %s tokens, learned from the train split", f"{len(learned):,}")
+        return learned
     name = settings.model_name_or_path
     if name is None:
         raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")
@@ -111,12 +114,10 @@ def log_lengths(train: TokenRows, settings: TextSettings) -> None:
     )
 
 
-def _floor(splits: Splits):
-    def floor():
+def _floor(train: datasets.Dataset, test: datasets.Dataset, num_labels: int) -> Callable[[], dict]:
+    def floor() -> dict[str, np.ndarray]:
         from hftune.floor import predict_floor
 
-        return predict_floor(
-            splits.train["text"], splits.train["label"], splits.test["text"], len(splits.labels)
-        )
+        return predict_floor(train["text"], train["label"], test["text"], num_labels)
 
     return floor

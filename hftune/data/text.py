@@ -49,10 +49,6 @@ class TokenRows(torch.utils.data.Dataset):
             "label": int(self.labels[row]),
         }
 
-    def token_ids(self) -> np.ndarray:
-        """Returns the ids of all rows in a row, int32, for counting."""
-        return self._ids
-
 
 class TextCollator:
     """Pads rows to the longest of the batch.

@@ -1,6 +1,8 @@
 """A bidirectional LSTM of any depth: read the text both ways, pool the states, classify.
 
-Padding is never read: the sequences are packed, so the backward direction starts at each text's last word.
+Padding changes nothing: each direction is an LSTM of its own that reads the words first, the backward one
+from each text's last word, and states at padding are left out. Packed sequences would do the same, but where
+lengths differ their backward pass takes about ten times as long on a CPU.
 Papers: Hochreiter & Schmidhuber 1997 (LSTM); Schuster & Paliwal 1997 (bidirectional); Jozefowicz et al. 2015
 (forget gate bias of 1).
 Shapes: B texts, L positions, E embedding_dim, H hidden_size of one direction, C labels.
@@ -10,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -68,16 +69,12 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id
         )
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.lstm = nn.LSTM(
-            config.embedding_dim,
-            config.hidden_size,
-            num_layers=config.num_layers,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-            bidirectional=True,
-            batch_first=True,
-        )
+        H = config.hidden_size
+        widths = [config.embedding_dim] + [2 * H] * (config.num_layers - 1)
+        self.forward_lstms = nn.ModuleList(nn.LSTM(width, H, batch_first=True) for width in widths)
+        self.backward_lstms = nn.ModuleList(nn.LSTM(width, H, batch_first=True) for width in widths)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)  # type: ignore[arg-type]
+        self.classifier = nn.Linear(2 * H, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -128,11 +125,10 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
         is_word = attention_mask.bool()
-        lengths = is_word.sum(1)
-        # Packing wants the words first, so left padding moves right; the stable sort keeps their order.
+        # Words first: left padding moves right; the stable sort keeps the words' order.
         input_ids = input_ids.gather(1, (~is_word).to(torch.uint8).argsort(dim=1, stable=True))
         x = self.embedding_dropout(self.embedding(input_ids))  # (B, L, E)
-        logits = self.classifier(self.dropout(self._read(x, lengths)))
+        logits = self.classifier(self.dropout(self._read(x, is_word.sum(1, keepdim=True))))
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -141,16 +137,28 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _read(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Runs the LSTM over the words and pools its states, (B, L, E) and lengths (B,) -> (B, 2H)."""
-        # An empty text cannot be packed: it is read as one padding vector, which is zero.
-        lengths = lengths.clamp(min=1)
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, (final, _) = self.lstm(packed)
+        """Runs all layers over the words and pools the last one's states, (B, L, E) and (B, 1) -> (B, 2H)."""
+        position = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])  # (B, L)
+        is_padding = position >= lengths
+        mirrored = torch.where(is_padding, position, lengths - 1 - position)
+        for depth, (forward, backward) in enumerate(
+            zip(self.forward_lstms, self.backward_lstms, strict=True)
+        ):
+            x = self.dropout(x) if depth > 0 else x
+            onward, _ = forward(x)  # (B, L, H)
+            back, _ = backward(reorder(x, mirrored))
+            x = torch.cat([onward, reorder(back, mirrored)], dim=2)  # (B, L, 2H)
         if self.config.readout == "final":
-            return torch.cat([final[-2], final[-1]], dim=1)  # last layer: forward, backward
+            last = (lengths - 1).clamp(min=0)  # where the forward direction ends; the backward one ends at 0
+            return torch.cat([reorder(onward, last)[:, 0], x[:, 0, onward.shape[2] :]], dim=1)
         if self.config.readout == "max":
-            return pad_packed_sequence(states, batch_first=True, padding_value=-torch.inf)[0].amax(dim=1)
-        return pad_packed_sequence(states, batch_first=True)[0].sum(dim=1) / lengths.unsqueeze(1)
+            return x.masked_fill(is_padding.unsqueeze(2), -1).amax(dim=1)  # states lie in (-1, 1)
+        return x.masked_fill(is_padding.unsqueeze(2), 0).sum(dim=1) / lengths.clamp(min=1)
+
+
+def reorder(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Takes each text's vectors in another order, (B, L, E) and (B, M) positions -> (B, M, E)."""
+    return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
 BiLSTMConfig.register_for_auto_class()
