@@ -12,19 +12,14 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune import optim
-from hftune.checkpoint import (
-    Checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    rotate,
-    save_checkpoint,
-)
+from hftune.checkpoint import Checkpoint, rotate, save_checkpoint
 from hftune.config import Settings
 from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.errors import BadInput
 from hftune.losses import build_loss
 from hftune.metrics import greater_is_better
+from hftune.optimizer_state import optimizer_tensors, restore_optimizer
 from hftune.recipe import Recipe
 from hftune.rundir import RunRecord
 from hftune.scoring import score

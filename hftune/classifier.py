@@ -10,10 +10,11 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from hftune.config import TextSettings, nearest, parse_overrides
+from hftune.config import TextSettings
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
+from hftune.values import parse_overrides
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,14 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
         "problem_type": "single_label_classification",
     }
     if settings.model_type:
-        return _small_model(settings, data, labels)
+        return _small_model(settings.model_type, settings, data, labels)
     model = _pretrained(settings, data, labels)
     splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
     return model
 
 
-def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
+def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
     from hftune.models import bag, bilstm, textcnn
 
     classes = {
@@ -52,10 +53,6 @@ def _small_model(settings: TextSettings, data: Data, labels: dict) -> PreTrained
         "bilstm": (bilstm.BiLSTMConfig, bilstm.BiLSTMForSequenceClassification),
         "textcnn": (textcnn.TextCNNConfig, textcnn.TextCNNForSequenceClassification),
     }
-    kind = settings.model_type
-    if kind not in classes:
-        known = ", ".join(classes)
-        raise BadInput(f"--model_type {kind}: no such kind; choose from {known}{nearest(str(kind), classes)}")
     config_class, model_class = classes[kind]
     tokenizer = data.processor
     changes = checked_overrides(config_class(), settings)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from transformers import PreTrainedModel, get_scheduler
 
-from hftune.config import Settings, parse_overrides
+from hftune.config import Settings
 from hftune.errors import BadInput
+from hftune.values import parse_overrides
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|stages)\.(\d+)\.")
 

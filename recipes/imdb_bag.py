@@ -5,9 +5,8 @@
 Model   Joulin et al. 2016, Bag of Tricks for Efficient Text Classification
 """
 
-from hftune.recipes import imdb
-
 from hftune import launch
+from hftune.recipes import imdb
 
 recipe = imdb.recipe.replace(
     name="imdb_bag",

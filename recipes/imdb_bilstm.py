@@ -1,20 +1,26 @@
 """IMDb film reviews with a BiLSTM trained from scratch.
 
     accelerate launch recipes/imdb_bilstm.py
+    accelerate launch recipes/imdb_bilstm.py --embeddings runs/imdb.vec
 
+Vectors glove.6B.100d.txt, or IMDb's own: benchmarks/imdb_vectors.py
 Model   Graves and Schmidhuber 2005, Framewise Phoneme Classification with Bidirectional LSTM
 """
 
-from hftune.recipes import imdb
-
 from hftune import launch
+from hftune.recipes import imdb
 
 recipe = imdb.recipe.replace(
     name="imdb_bilstm",
     description=__doc__,
     model_type="bilstm",
+    config_overrides="hidden_size=128,readout=max,embedding_dropout=0.3,dropout=0.5",
+    max_length=400,
+    truncation="head+tail",
+    per_device_train_batch_size=32,
     learning_rate=2e-3,
-    num_train_epochs=5,
+    weight_decay=0.0,
+    num_train_epochs=4,
 )
 
 if __name__ == "__main__":

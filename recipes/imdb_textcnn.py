@@ -1,20 +1,25 @@
 """IMDb film reviews with a TextCNN trained from scratch.
 
     accelerate launch recipes/imdb_textcnn.py
+    accelerate launch recipes/imdb_textcnn.py --embeddings runs/imdb.vec
 
+Vectors glove.6B.100d.txt, or IMDb's own: benchmarks/imdb_vectors.py
 Model   Kim 2014, Convolutional Neural Networks for Sentence Classification
 """
 
-from hftune.recipes import imdb
-
 from hftune import launch
+from hftune.recipes import imdb
 
 recipe = imdb.recipe.replace(
     name="imdb_textcnn",
     description=__doc__,
     model_type="textcnn",
+    config_overrides="kernel_sizes=[2,3,4],num_filters=150,embedding_dropout=0.3,dropout=0.5",
+    truncation="head+tail",
+    per_device_train_batch_size=32,
     learning_rate=1e-3,
-    num_train_epochs=5,
+    weight_decay=0.0,
+    num_train_epochs=4,
 )
 
 if __name__ == "__main__":

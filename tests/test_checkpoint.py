@@ -21,14 +21,13 @@ from hftune.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     newest_whole,
-    optimizer_tensors,
-    restore_optimizer,
     rotate,
     save_checkpoint,
     tensor_digest,
     verify_checkpoint,
 )
 from hftune.errors import BadInput, NonFiniteError, ResourceError
+from hftune.optimizer_state import optimizer_tensors, restore_optimizer
 
 DTYPES = list(module._DTYPES)
 

@@ -32,9 +32,6 @@ class Rows(torch.utils.data.Dataset):
     def __getitem__(self, row):
         return {"input_ids": np.arange(self.lengths[row]) % 40 + 5, "label": int(self.labels[row])}
 
-    def token_ids(self):
-        return np.concatenate([self[row]["input_ids"] for row in range(len(self))])
-
 
 def data_of(tokenizer, *, train=(3, 9), validation=(4,), test=None) -> Data:
     return Data(
@@ -271,7 +268,6 @@ def test_a_small_model_fits_the_vocabulary_and_the_labels(vocabulary, kind, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "textcn"}, "--model_type textcn: no such kind; .*did you mean textcnn"),
         ({"model_type": "bilstm", "config_overrides": "num_layer=2"}, "did you mean num_layers"),
         (
             {"model_type": "bilstm", "config_overrides": "hidden_size=big"},
@@ -298,7 +294,7 @@ def test_word_vectors_are_put_in_and_frozen_on_demand(vocabulary, frozen, tmp_pa
     assert weight[ids["film"]].tolist() == [1, 2, 3, 4]
     assert weight[ids["good"]].tolist() == [-1, 0, 0.5, 2]
     assert weight.requires_grad != frozen
-    running = data.train.token_ids()
+    running = np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
     covered = np.isin(running, [ids["film"], ids["good"]]).mean()
     assert f"2 of {len(ids):,} words" in caplog.text
     assert f"{100 * covered:.1f} % of running tokens" in caplog.text

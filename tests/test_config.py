@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hftune.config import CLEARS, IMPLIES, LEAST, SCHEDULERS, Settings, TextSettings, parse_overrides
+from hftune.config import CLEARS, IMPLIES, LEAST, SCHEDULERS, Settings, TextSettings
 from hftune.errors import BadInput
+from hftune.values import parse_overrides
 
 
 @dataclass(frozen=True, kw_only=True)

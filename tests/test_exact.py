@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
 from safetensors.torch import load_file
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
+from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
 from tests.runs import file_flags, run_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

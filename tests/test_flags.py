@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hftune.config import Settings, TextSettings, field_types
 from hftune.errors import BadInput
-from hftune.flags import RENAMED, field_comments, help_text, parse
+from hftune.flags import RENAMED, parse
+from hftune.help import field_comments, help_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,7 @@ def test_what_is_cut_is_told(reviews, tmp_path, caplog):
     assert "max_length 30 (tail) cuts 8 of 24 train texts (33.3 %)" in caplog.text
 
 
-@pytest.mark.parametrize("missing", ["tokenizer", "everything", "name", "half of it"])
+@pytest.mark.parametrize("missing", ["tokenizer", "everything", "half of it"])
 def test_no_tokenizer_is_bad_input(tmp_path, missing):
     """Without its files transformers makes up one that knows no word, and says nothing."""
     folder = tiny_checkpoint("bert", tmp_path / "bert")
@@ -94,4 +94,9 @@ def test_no_tokenizer_is_bad_input(tmp_path, missing):
     elif missing == "half of it":
         (folder / "tokenizer.json").write_text('{"version"')
     with pytest.raises(BadInput, match="--model_name_or_path"):
-        load_tokenizer(TextSettings(model_name_or_path=None if missing == "name" else name), None)
+        load_tokenizer(TextSettings(model_name_or_path=name), None)
+
+
+def test_no_model_at_all_is_bad_input():
+    with pytest.raises(BadInput, match="no model: give --model_name_or_path NAME, or --model_type KIND"):
+        load_tokenizer(TextSettings(), None)

@@ -12,12 +12,12 @@ from hftune.errors import BadInput, NonFiniteError
 from hftune.metrics import (
     METRICS,
     ClassificationCounts,
-    RankingSketch,
     check_metrics,
     greater_is_better,
     known_metrics,
     score_confusion,
 )
+from hftune.ranking import RankingSketch
 
 COUNTED = ("accuracy", "precision", "recall", "f1", "f1_macro", "mcc")
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from hftune.recipes import imdb
 from safetensors.torch import load_file
 from transformers import pipeline
 
 from hftune.checkpoint import list_checkpoints
+from hftune.recipes import imdb
 from hftune.scoring import predict
 from hftune.track import read_log
 from tests.runs import file_flags, run_recipe

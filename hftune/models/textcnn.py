@@ -14,8 +14,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-READOUTS = ("max", "max+mean")
-
 
 class TextCNNConfig(PreTrainedConfig):
     """Settings of a TextCNN.
@@ -26,7 +24,6 @@ class TextCNNConfig(PreTrainedConfig):
         embedding_dim: Size of a word vector.
         kernel_sizes: Widths of the windows, in words.
         num_filters: Filters of each width.
-        readout: "max" takes each filter's strongest match over the text, "max+mean" its average match as well.
         embedding_dropout: Chance that a value of a word vector is zeroed while training.
         dropout: Chance that a filter's match is zeroed while training.
         initializer_range: Standard deviation of the word vectors at the start.
@@ -39,15 +36,9 @@ class TextCNNConfig(PreTrainedConfig):
     embedding_dim: int = 128
     kernel_sizes: list[int] | tuple[int, ...] = (3, 4, 5)
     num_filters: int = 100
-    readout: str = "max"
     embedding_dropout: float = 0.0
     dropout: float = 0.5
     initializer_range: float = 0.1
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        if self.readout not in READOUTS:
-            raise ValueError(f"readout is {self.readout!r}: use one of {', '.join(READOUTS)}")
 
 
 class TextCNNForSequenceClassification(PreTrainedModel):
@@ -70,8 +61,8 @@ class TextCNNForSequenceClassification(PreTrainedModel):
             nn.Conv1d(config.embedding_dim, config.num_filters, width) for width in config.kernel_sizes
         )
         self.dropout = nn.Dropout(config.dropout)
-        features = config.num_filters * len(config.kernel_sizes) * (1 if config.readout == "max" else 2)
-        self.classifier = nn.Linear(features, config.num_labels)  # type: ignore[arg-type]
+        matches = config.num_filters * len(config.kernel_sizes)
+        self.classifier = nn.Linear(matches, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -114,9 +105,8 @@ class TextCNNForSequenceClassification(PreTrainedModel):
         x = self.embedding_dropout(self.embedding(input_ids)).transpose(1, 2)  # (B, E, L)
         x = x.masked_fill(~is_word, 0)
         widths = zip(self.convolutions, self.config.kernel_sizes, strict=True)
-        widths = zip(self.convolutions, self.config.kernel_sizes, strict=True)
-        features = [self._match(convolution, width, x, is_word) for convolution, width in widths]
-        logits = self.classifier(self.dropout(torch.cat(features, dim=1)))
+        matches = [self._strongest_match(convolution, width, x, is_word) for convolution, width in widths]
+        logits = self.classifier(self.dropout(torch.cat(matches, dim=1)))
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -124,16 +114,13 @@ class TextCNNForSequenceClassification(PreTrainedModel):
             )
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def _match(
+    def _strongest_match(
         self, convolution: nn.Module, width: int, x: torch.Tensor, is_word: torch.Tensor
     ) -> torch.Tensor:
-        """Pools each filter's matches over the windows that start at a word, (B, E, L) -> (B, N) or (B, 2N)."""
+        """Finds each filter's maximum over the windows that start at a word, (B, E, L) -> (B, N)."""
         matches = convolution(F.pad(x, (0, width - 1)))  # (B, N, L): one window per start
-        if self.config.readout == "max":
-            # The rectifier after the maximum gives the same as before it, for L times less work.
-            return F.relu(matches.masked_fill(~is_word, -torch.inf).amax(dim=2))
-        matches = F.relu(matches).masked_fill(~is_word, 0)
-        return torch.cat([matches.amax(dim=2), matches.sum(dim=2) / is_word.sum(2).clamp(min=1)], dim=1)
+        # The rectifier after the maximum gives the same as before it, for L times less work.
+        return F.relu(matches.masked_fill(~is_word, -torch.inf).amax(dim=2))
 
 
 TextCNNConfig.register_for_auto_class()
