@@ -56,7 +56,7 @@ CLEARS = {
     "dataset_name": ("dataset_config_name", "dataset_revision", "train_file", "validation_file", "test_file"),
     "train_file": ("dataset_name", "dataset_config_name", "dataset_revision", "validation_file", "test_file"),
     "model_name_or_path": ("model_type", "config_overrides", "embeddings", "freeze_embeddings"),
-    "model_type": ("model_name_or_path", "config_overrides"),
+    "model_type": ("model_name_or_path", "config_overrides", "pooling"),
     "optim": ("optim_args",),
     "lr_scheduler_type": ("lr_scheduler_kwargs",),
     "bf16": ("fp16",),
@@ -220,6 +220,9 @@ class TextSettings(Settings):
             _stop(self, "tokens_per_batch", f"one text may have --max_length {self.max_length} tokens")
         if self.embeddings and self.model_name_or_path:
             _clash("embeddings", "model_name_or_path", "a pretrained model brings its own embeddings")
+        if self.pooling != "native" and self.model_type:
+            advice = "a small model reads out in its own way, see readout in --config_overrides"
+            _clash("pooling", "model_type", advice)
         if self.freeze_embeddings and not self.embeddings:
             where = "for those of a pretrained model use --freeze embeddings"
             raise BadInput(f"--freeze_embeddings needs --embeddings FILE; {where}")

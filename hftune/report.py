@@ -57,7 +57,7 @@ def summary_table(name: str, results: Mapping[str, float]) -> Table:
         results: Flat scores: `eval_METRIC`, `test_METRIC` with `_low` and `_high`, its 95 % interval, and the
             simple models' `test_tfidf_METRIC`, `test_majority_METRIC`.
     """
-    columns = {"validation": "eval_", "test \\[95 % interval]": "test_"}
+    columns = {"validation": "eval_", "test [95 % interval]": "test_"}
     # One word a line, so that 80 characters hold all columns and no interval is broken.
     columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{floor}_" for floor, title in FLOORS.items()}
     metrics = metrics_of(results)
@@ -67,7 +67,9 @@ def summary_table(name: str, results: Mapping[str, float]) -> Table:
         title: prefix for title, prefix in columns.items() if any(prefix + m in results for m in metrics)
     }
     for title, prefix in shown.items():
-        table.add_column(title, justify="right", style="bold" if prefix == "test_" else "", overflow="fold")
+        table.add_column(
+            Text(title), justify="right", style="bold" if prefix == "test_" else "", overflow="fold"
+        )
     for metric in metrics:
         cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
         table.add_row(_title(metric), *map(Text, cells))

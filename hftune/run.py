@@ -62,7 +62,9 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     check_metrics(evaluation_metrics(recipe, settings))
     precision, reason = choose_precision(settings)
     accelerator = make_accelerator(settings, precision, run_dir)
-    console = Console(quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True)
+    console = Console(
+        quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )
     speak_through(console)
     with RunDir.open(run_dir, recipe.name) if accelerator.is_main_process else contextlib.nullcontext():
         record = RunRecord.read(run_dir)

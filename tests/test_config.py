@@ -227,3 +227,8 @@ def test_overrides_read_what_json_writes(values: dict[str, Any]):
 def test_malformed_overrides_are_refused(text: str):
     with pytest.raises(BadInput, match=r"--config_overrides"):
         parse_overrides(text)
+
+
+def test_pooling_belongs_to_pretrained_models():
+    with pytest.raises(BadInput, match="--pooling and --model_type"):
+        TextSettings(pooling="mean", model_type="textcnn")

@@ -24,6 +24,11 @@ SMALL = {
     "textcnn": lambda: TextCNNForSequenceClassification(
         TextCNNConfig(vocab_size=VOCAB, embedding_dim=8, kernel_sizes=[2, 5], num_filters=6, **NAMES)
     ),
+    "textcnn-mean": lambda: TextCNNForSequenceClassification(
+        TextCNNConfig(
+            vocab_size=VOCAB, embedding_dim=8, kernel_sizes=[2, 5], num_filters=6, readout="max+mean", **NAMES
+        )
+    ),
     "bag": lambda: BagForSequenceClassification(
         BagConfig(vocab_size=VOCAB, embedding_dim=8, num_buckets=97, initializer_range=1.0, **NAMES)
     ),

@@ -41,7 +41,7 @@ def train_tokenizer(
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
         [
-            normalizers.Replace(Regex(r"<br\s*/?>"), " "),  # line breaks of scraped reviews are no words
+            normalizers.Replace(Regex(r"(?i)<br\s*/?>"), " "),  # line breaks of scraped reviews are no words
             normalizers.NFKC(),
             normalizers.BertNormalizer(
                 clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=True

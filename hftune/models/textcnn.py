@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+READOUTS = ("max", "max+mean")
+
 
 class TextCNNConfig(PreTrainedConfig):
     """Settings of a TextCNN.
@@ -24,6 +26,8 @@ class TextCNNConfig(PreTrainedConfig):
         embedding_dim: Size of a word vector.
         kernel_sizes: Widths of the windows, in words.
         num_filters: Filters of each width.
+        readout: "max" takes each filter's strongest match, as in the paper; "max+mean" also its mean match,
+            which tells how often a pattern occurs in a long text.
         embedding_dropout: Chance that a value of a word vector is zeroed while training.
         dropout: Chance that a filter's match is zeroed while training.
         initializer_range: Standard deviation of the word vectors at the start.
@@ -36,9 +40,15 @@ class TextCNNConfig(PreTrainedConfig):
     embedding_dim: int = 128
     kernel_sizes: list[int] | tuple[int, ...] = (3, 4, 5)
     num_filters: int = 100
+    readout: str = "max"
     embedding_dropout: float = 0.0
     dropout: float = 0.5
     initializer_range: float = 0.1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.readout not in READOUTS:
+            raise ValueError(f"readout is {self.readout!r}: use one of {', '.join(READOUTS)}")
 
 
 class TextCNNForSequenceClassification(PreTrainedModel):
@@ -61,8 +71,8 @@ class TextCNNForSequenceClassification(PreTrainedModel):
             nn.Conv1d(config.embedding_dim, config.num_filters, width) for width in config.kernel_sizes
         )
         self.dropout = nn.Dropout(config.dropout)
-        matches = config.num_filters * len(config.kernel_sizes)
-        self.classifier = nn.Linear(matches, config.num_labels)  # type: ignore[arg-type]
+        features = config.num_filters * len(config.kernel_sizes) * (2 if config.readout == "max+mean" else 1)
+        self.classifier = nn.Linear(features, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -105,8 +115,8 @@ class TextCNNForSequenceClassification(PreTrainedModel):
         x = self.embedding_dropout(self.embedding(input_ids)).transpose(1, 2)  # (B, E, L)
         x = x.masked_fill(~is_word, 0)
         widths = zip(self.convolutions, self.config.kernel_sizes, strict=True)
-        matches = [self._strongest_match(convolution, width, x, is_word) for convolution, width in widths]
-        logits = self.classifier(self.dropout(torch.cat(matches, dim=1)))
+        features = [self._read(convolution, width, x, is_word) for convolution, width in widths]
+        logits = self.classifier(self.dropout(torch.cat(features, dim=1)))
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -114,13 +124,17 @@ class TextCNNForSequenceClassification(PreTrainedModel):
             )
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
-    def _strongest_match(
+    def _read(
         self, convolution: nn.Module, width: int, x: torch.Tensor, is_word: torch.Tensor
     ) -> torch.Tensor:
-        """Finds each filter's maximum over the windows that start at a word, (B, E, L) -> (B, N)."""
+        """Pools each filter over the windows that start at a word, (B, E, L) -> (B, N) or (B, 2N)."""
         matches = convolution(F.pad(x, (0, width - 1)))  # (B, N, L): one window per start
         # The rectifier after the maximum gives the same as before it, for L times less work.
-        return F.relu(matches.masked_fill(~is_word, -torch.inf).amax(dim=2))
+        strongest = F.relu(matches.masked_fill(~is_word, -torch.inf).amax(dim=2))
+        if self.config.readout == "max":
+            return strongest
+        mean = F.relu(matches).masked_fill(~is_word, 0).sum(dim=2) / is_word.sum(dim=2).clamp(min=1)
+        return torch.cat([strongest, mean], dim=1)
 
 
 TextCNNConfig.register_for_auto_class()
