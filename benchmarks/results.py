@@ -29,9 +29,9 @@ SUBSET = [
     *("--learning_rate", "1e-4"),
 ]
 RUNS: dict[str, tuple[str, list[str]]] = {  # name -> recipe file, flags beyond the recipe's own settings
-    "bag": ("recipes/imdb_bag.py", []),
-    "textcnn": ("recipes/imdb_textcnn.py", []),
-    "bilstm": ("recipes/imdb_bilstm.py", []),
+    "bag": ("recipes/imdb_bag.py", []),  # runs/imdb.vec: see imdb_vectors.py
+    "textcnn": ("recipes/imdb_textcnn.py", ["--embeddings", "runs/imdb.vec"]),
+    "bilstm": ("recipes/imdb_bilstm.py", ["--embeddings", "runs/imdb.vec"]),
     "minilm": ("recipes/imdb.py", SUBSET),
 }
 

@@ -55,7 +55,7 @@ def score_result(
     results |= _with_intervals("test", logits, data.test.labels, names)
     write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
     if settings.floor and data.floor:
-        results |= score_floor(data.floor, logits, data.test.labels, metrics)
+        results |= score_floor(data.floor, logits, data.test.labels, names)
     return results
 
 

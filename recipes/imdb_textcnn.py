@@ -14,10 +14,10 @@ recipe = imdb.recipe.replace(
     name="imdb_textcnn",
     description=__doc__,
     model_type="textcnn",
-    config_overrides="kernel_sizes=[2,3,4],num_filters=150,embedding_dropout=0.3,dropout=0.5",
-    truncation="head+tail",
+    config_overrides="kernel_sizes=[2,3,4],num_filters=150,readout=max+mean,embedding_dropout=0.3,dropout=0.5",
+    max_length=1024,
     per_device_train_batch_size=32,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     weight_decay=0.0,
     num_train_epochs=4,
 )

@@ -1,17 +1,13 @@
 import dataclasses
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hftune.config import CLEARS, IMPLIES, LEAST, SCHEDULERS, Settings, TextSettings
 from hftune.errors import BadInput
-from hftune.values import parse_overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,40 +189,6 @@ def test_replace_keeps_the_class_and_changes_nothing_else():
     changed = Recipe().replace(seed="7")
     assert type(changed) is Recipe
     assert dataclasses.asdict(changed) == dataclasses.asdict(Recipe()) | {"seed": 7}
-
-
-def test_overrides_have_the_types_they_are_written_in():
-    text = 'hidden=128, scale=1e-3,tied=True,drop=none,act=gelu_new,sizes=[3,4,[5]],name="a,b=c"'
-    assert parse_overrides(text) == {
-        "hidden": 128,
-        "scale": 1e-3,
-        "tied": True,
-        "drop": None,
-        "act": "gelu_new",
-        "sizes": [3, 4, [5]],
-        "name": "a,b=c",
-    }
-    assert parse_overrides("") == {}
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@given(st.dictionaries(st.from_regex("[a-z_]{1,8}", fullmatch=True), VALUES, max_size=4))
-def test_overrides_read_what_json_writes(values: dict[str, Any]):
-    assert parse_overrides(json.dumps(values)) == values
-    listed = ",".join(f"{name}={json.dumps(value)}" for name, value in values.items())
-    assert parse_overrides(listed) == values
-
-
-@pytest.mark.parametrize("text", ["a", "=1", "a=", "a=1,", "a=1,,b=2", "a=[1,2", "a b=1", '{"a": 1'])
-def test_malformed_overrides_are_refused(text: str):
-    with pytest.raises(BadInput, match=r"--config_overrides"):
-        parse_overrides(text)
 
 
 def test_pooling_belongs_to_pretrained_models():
