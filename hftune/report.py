@@ -159,6 +159,8 @@ def draw_curve(
         panels.append(scores)
     for panel in panels:
         _tidy(panel)
+    if metrics:  # beside the panel: many lines leave no corner free
+        scores.legend(fontsize=11, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path)
 
 
