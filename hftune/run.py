@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
+import sys
 from pathlib import Path
 
 import accelerate
@@ -233,7 +235,11 @@ def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator)
 
 def next_steps(run_dir: Path) -> list[str]:
     """Returns what a person may want to do with a finished run."""
+    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    trust = ", trust_remote_code=True" if "auto_map" in config else ""  # its one source file came along
+    predictions = " and test_predictions.csv" if (run_dir / "test_predictions.csv").exists() else ""
     return [
-        f"look at {run_dir / 'curve.png'} and {run_dir / 'test_predictions.csv'}",
-        f'use it: pipeline("text-classification", "{run_dir}") from transformers',
+        f"look at curve.png{predictions} there",
+        f'use it: from transformers import pipeline; pipeline("text-classification", "{run_dir}"{trust})',
+        f"try your own rows: accelerate launch {sys.argv[0]} --train_file FILE.csv --output_dir runs/mine",
     ]
