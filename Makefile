@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The recipe that `make run` trains on the built-in sample, and what it is told.
 SAMPLE_RECIPE := recipes/imdb.py
+# accelerate's own defaults, said so that it does not warn that nobody said them
+LAUNCH_FLAGS := --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 SAMPLE_FLAGS := --dataset_name sample --model_type bilstm --config_overrides embedding_dim=64,hidden_size=64,readout=max \
 	--learning_rate 5e-3 --per_device_train_batch_size 32 --num_train_epochs 6 --output_dir runs/sample
 
@@ -20,7 +22,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 run: $(VENV)/.installed  ## install, then train a small model on the built-in sample: no Hub, no account, no GPU
-	$(BIN)/accelerate launch $(SAMPLE_RECIPE) $(SAMPLE_FLAGS)
+	$(BIN)/accelerate launch $(LAUNCH_FLAGS) $(SAMPLE_RECIPE) $(SAMPLE_FLAGS)
 
 test: $(VENV)/.installed-test  ## install what the tests need, then run them all
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
