@@ -38,8 +38,12 @@ format: $(VENV)/.installed-dev  ## ruff puts order and layout right
 
 check: lint test  ## lint and test, as before every commit
 
-results: $(VENV)/.installed  ## train the recipes on the real data (hours) and write docs/results.md
+results: $(VENV)/.installed runs/imdb.vec  ## train the recipes on the real data (hours) and write docs/results.md
 	$(BIN)/python benchmarks/results.py
+
+runs/imdb.vec: | $(VENV)/.installed
+	$(PIP) gensim
+	$(BIN)/python benchmarks/imdb_vectors.py $@
 
 clean:  ## remove caches and build leftovers; runs/ and the environment stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
