@@ -2,6 +2,8 @@
 
     accelerate launch recipes/imdb_bag.py
 
+Result  accuracy 0.906 [0.902, 0.909] on 25,000 test reviews, as it stands,
+        one seed, 1 min on one core of an AMD EPYC; TF-IDF + logistic regression 0.908
 Model   Joulin et al. 2016, Bag of Tricks for Efficient Text Classification
 """
 

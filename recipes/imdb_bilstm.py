@@ -4,6 +4,8 @@
     accelerate launch recipes/imdb_bilstm.py --embeddings runs/imdb.vec
 
 Vectors glove.6B.100d.txt, or IMDb's own: benchmarks/imdb_vectors.py
+Result  accuracy 0.897 [0.893, 0.900] on 25,000 test reviews, with those vectors,
+        one seed, 10 min on one core of an AMD EPYC; TF-IDF + logistic regression 0.908
 Model   Graves and Schmidhuber 2005, Framewise Phoneme Classification with Bidirectional LSTM
 """
 

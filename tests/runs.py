@@ -1,6 +1,8 @@
 """Whole runs in this process: a few reviews, a tiny encoder, and the door that users take."""
 
+import os
 from pathlib import Path
+from unittest.mock import patch
 
 import accelerate
 
@@ -26,4 +28,5 @@ def file_flags(reviews: Path) -> list:
 def run_recipe(recipe: Recipe, flags: list, run_dir: Path) -> dict[str, float]:
     """Launches a recipe as a program of its own would, with nothing left of an earlier run."""
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    return launch(recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
+    with patch.dict(os.environ):  # a run without the Hub tells its process to stay offline
+        return launch(recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
