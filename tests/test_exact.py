@@ -80,7 +80,7 @@ def start_from(straight: Path, copy: Path, step: int) -> None:
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("kind", ["bert", "textcnn", "bilstm", "bag"])
-def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, encoder, tmp_path):
+def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, encoder, tmp_path, capsys):
     module, flags = flags_for(kind, reviews, encoder)
     flags += ["--gradient_accumulation_steps", accumulation]
     straight = run_here(module, flags, tmp_path / "straight")
@@ -89,7 +89,9 @@ def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, en
     chosen = steps if accumulation == 3 else [1, 11, 12, 13, 24]  # an epoch has 12 steps
     for step in chosen:
         start_from(tmp_path / "straight", tmp_path / f"from-{step}", step)
+        capsys.readouterr()
         assert run_here(module, flags, tmp_path / f"from-{step}") == straight, f"resumed after step {step}"
+        assert f"from-{step}/checkpoint-{step}" in capsys.readouterr().out  # and did not start anew
 
 
 def test_resume_survives_workers_and_token_budget(reviews, encoder, tmp_path):
