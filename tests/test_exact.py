@@ -163,14 +163,18 @@ def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(re
     assert digest(tmp_path / "two") == one
 
 
-def test_eight_by_one_is_one_by_eight(reviews, encoder, tmp_path):
-    """Accumulation is exact up to rounding, in an epoch's shorter last window too; no dropout here."""
+@pytest.mark.parametrize("sizes", [((8, 1), (1, 8)), ((12, 1), (4, 3))], ids=str)
+def test_eight_by_one_is_one_by_eight(sizes, reviews, encoder, tmp_path):
+    """Accumulation is exact up to rounding; no dropout here.
+
+    An epoch's last window is shorter, and with 4 rows its two micro-batches have 4 and 2.
+    """
     module, flags = flags_for("bert", reviews, encoder)
     flags += ["--config_overrides", "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0"]
     flags += ["--train_sampling_strategy", "random"]  # grouping sorts more rows where batches are larger
     weights = []
     at = flags.index("--per_device_train_batch_size") + 1
-    for rows, accumulation in ((8, 1), (1, 8)):
+    for rows, accumulation in sizes:
         run_dir = tmp_path / f"{rows}x{accumulation}"
         flags[at] = rows
         size = ["--gradient_accumulation_steps", accumulation]
