@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = "stanfordnlp/imdb"  # what --dataset_name stands for, wherever the copy lies
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-# What one core without a GPU trains in about 25 minutes.
+# What one core without a GPU, shared with other work, trained in 40 minutes; see docs/results.md.
 SUBSET = [
     *("--max_train_samples", "12000", "--num_train_epochs", "1", "--max_length", "256"),
     *("--truncation", "head+tail", "--config_overrides", "attention_probs_dropout_prob=0"),
