@@ -36,8 +36,8 @@ BROKEN = [  # what is wrong, file name, bytes, what the message says after the f
     ("commas in tsv", "x.tsv", b"text,label\na,1\n", " line 1: the columns are separated by commas, not by"),
     ("HTML", "x.csv", b"\n<!DOCTYPE html><html>404</html>", " is an HTML page"),
     ("HTML jsonl", "x.jsonl", b"<html>404</html>", " is an HTML page"),
-    ("gzip", "x.csv", gzip.compress(GOOD), " is compressed with gzip (inside: 'text,label"),
-    ("broken gzip", "x.csv", gzip.compress(GOOD)[:14], " is compressed with gzip"),
+    ("gzip", "x.csv", gzip.compress(GOOD, mtime=0), " is compressed with gzip (inside: 'text,label"),
+    ("broken gzip", "x.csv", gzip.compress(GOOD, mtime=0)[:14], " is compressed with gzip"),
     ("Excel", "x.csv", b"PK\x03\x04 ...", " is a zip archive or an Excel workbook"),
     ("LFS", "x.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", " is a Git LFS"),
     ("LFS", "x.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", " is a Git LFS poin"),
@@ -53,7 +53,7 @@ BROKEN = [  # what is wrong, file name, bytes, what the message says after the f
     ("parquet as csv", "x.csv", b"PAR1....PAR1", " is a parquet file; rename it"),
     ("hollow parquet", "x.parquet", b"PAR1" + b"\0" * 40 + b"PAR1", " is a damaged parquet file"),
     ("extension", "x.txt", GOOD, ": a data file's name must end with one of .csv"),
-    ("packed", "x.csv.gz", gzip.compress(GOOD), "; unpack it first"),
+    ("packed", "x.csv.gz", gzip.compress(GOOD, mtime=0), "; unpack it first"),
 ]  # fmt: skip
 
 
