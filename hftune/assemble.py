@@ -22,7 +22,7 @@ from hftune.metrics import greater_is_better
 from hftune.optimizer_state import optimizer_tensors, restore_optimizer
 from hftune.recipe import Recipe
 from hftune.rundir import RunRecord
-from hftune.scoring import score
+from hftune.scoring import named, score
 from hftune.signals import Stop
 from hftune.track import RunLog
 from hftune.train import Progress, Training
@@ -93,6 +93,7 @@ def assemble(
     upwards = greater_is_better(metric) if settings.greater_is_better is None else settings.greater_is_better
     optimizer = optim.build_optimizer(groups, settings)
     schedule = optim.build_schedule(optimizer, settings, total, greater_is_better=upwards)
+    refuse_two_owners(recipe, settings)
     after_step = recipe.after_step
     if settings.gradual_unfreezing:
         after_step = optim.gradual_unfreezing(settings.gradual_unfreezing, len(plan.epoch(0)))
@@ -127,13 +128,24 @@ def assemble(
         ),
         eval_at=marks(settings.eval_strategy, settings.eval_steps, plan, total),
         save_at=marks(settings.save_strategy, settings.save_steps, plan, total),
-        metric_for_best_model=f"eval_{metric}",
+        metric_for_best_model=next(iter(named("eval", {metric: 0.0}))),
         greater_is_better=upwards,
         keep_best=settings.load_best_model_at_end,
         early_stopping_patience=settings.early_stopping_patience,
     )
     training.save = _saving(training, model, settings, record, run_dir)
     return training
+
+
+def refuse_two_owners(recipe: Recipe, settings: Settings) -> None:
+    """Raises `BadInput` if a flag asks for what the recipe's own `loss` or `after_step` would drop."""
+    for flag in ("class_weight", "label_smoothing_factor"):
+        if recipe.loss and getattr(settings, flag):
+            raise BadInput(
+                f"--{flag}: the recipe {recipe.name} has a loss of its own, which does not know it"
+            )
+    if recipe.after_step and settings.gradual_unfreezing:
+        raise BadInput(f"--gradual_unfreezing: the recipe {recipe.name} has an after_step of its own")
 
 
 def _evaluation(
@@ -150,18 +162,17 @@ def _evaluation(
             num_labels=len(data.labels),
             rows_per_batch=settings.per_device_eval_batch_size,
             workers=settings.dataloader_num_workers,
-            names=["log_loss", *names],
+            names=names,
         )
-        scores = counts.compute(["log_loss", *names])
-        return {"eval_loss": scores["log_loss"]} | {f"eval_{name}": scores[name] for name in names}
+        return named("eval", counts.compute(names))
 
     return evaluate
 
 
 def evaluation_metrics(recipe: Recipe, settings: Settings) -> list[str]:
-    """Returns the recipe's metrics and the one that chooses the best model."""
+    """Returns the loss, the recipe's metrics, and the one that chooses the best model."""
     chosen = settings.metric_for_best_model.removeprefix("eval_")
-    return list(dict.fromkeys([*recipe.metrics, *([] if chosen == "loss" else [chosen])]))
+    return list(dict.fromkeys(["log_loss", *recipe.metrics, "log_loss" if chosen == "loss" else chosen]))
 
 
 def _saving(

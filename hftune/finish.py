@@ -1,7 +1,6 @@
 """After training: the best weights, the test set once, the floor beside it, and the files of the run."""
 
 import csv
-import json
 import logging
 import os
 import shutil
@@ -18,8 +17,7 @@ from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.intervals import paired_difference
 from hftune.metrics import ClassificationCounts
-from hftune.rundir import write_json
-from hftune.scoring import predict, score
+from hftune.scoring import named, predict, score
 from hftune.train import Progress
 
 log = logging.getLogger(__name__)
@@ -44,18 +42,17 @@ def score_result(
         "rows_per_batch": settings.per_device_eval_batch_size,
         "workers": settings.dataloader_num_workers,
     }
-    names = ["log_loss", *(name for name in metrics if name != "log_loss")]
-    counts = score(model, data.validation, data.collate, accelerator, names=names, **options)
-    results = _named("eval", counts.compute(names))
+    counts = score(model, data.validation, data.collate, accelerator, names=metrics, **options)
+    results = named("eval", counts.compute(metrics))
     if data.test is None:
         return results
     logits = predict(model, data.test, data.collate, accelerator, **options)
     if not accelerator.is_main_process:
         return results
-    results |= _with_intervals("test", logits, data.test.labels, names)
+    results |= _with_intervals("test", logits, data.test.labels, metrics)
     write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
     if settings.floor and data.floor:
-        results |= score_floor(data.floor, logits, data.test.labels, names)
+        results |= score_floor(data.floor, logits, data.test.labels, metrics)
     return results
 
 
@@ -74,18 +71,14 @@ def score_floor(
     return results
 
 
-def _named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
-    return {f"{prefix}_{'loss' if name == 'log_loss' else name}": value for name, value in scores.items()}
-
-
 def _with_intervals(
     prefix: str, logits: np.ndarray, labels: np.ndarray, names: list[str]
 ) -> dict[str, float]:
     counts = ClassificationCounts(logits.shape[1], names)
     counts.update(logits, labels)
-    results = _named(prefix, counts.compute(names))
+    results = named(prefix, counts.compute(names))
     for name, (low, high) in counts.intervals(names).items():
-        key = next(iter(_named(prefix, {name: 0.0})))
+        key = next(iter(named(prefix, {name: 0.0})))
         results |= {f"{key}_low": low, f"{key}_high": high}
     return results
 
@@ -120,13 +113,3 @@ def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:
         "train_runtime": progress.seconds,
         "train_samples_per_second": progress.rows / max(progress.seconds, 1e-9),
     }
-
-
-def write_results(run_dir: Path, results: dict[str, float]) -> None:
-    """Writes `all_results.json`, one flat object."""
-    write_json(run_dir / "all_results.json", results)
-
-
-def read_results(run_dir: Path) -> dict[str, float]:
-    """Reads `all_results.json` of a finished run."""
-    return json.loads((run_dir / "all_results.json").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from hftune.metrics import check_metrics
 from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve, print_summary
-from hftune.rundir import RunDir, RunRecord, compare_settings, package_versions
+from hftune.rundir import RunDir, RunRecord, compare_settings, package_versions, read_json, write_json
 from hftune.seed import seed_torch
 from hftune.signals import Stop
 from hftune.track import Bar, ConsoleHandler, read_log
@@ -74,7 +74,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
             refuse_other_settings(run_dir, record, settings)
         if record and record.finished:
             console.print(f"{run_dir} holds this run, finished; choose another --output_dir to train again")
-            results = finish.read_results(run_dir)
+            results = read_json(run_dir / "all_results.json")
             print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
             return results
         log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
@@ -107,7 +107,8 @@ def train_and_score(
         raise BadInput(f"{run_dir} holds a run on other data; choose another --output_dir")
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
-    log.info("batches: %d steps per epoch, %.1f %% padding", len(plan.epoch(0)), 100 * plan.padding_share())
+    padding = plan.padding_share()
+    log.info("batches: %d steps per epoch, %.1f %% padding", len(plan.epoch(0)), 100 * padding)
     training = assemble(
         recipe,
         settings,
@@ -123,21 +124,18 @@ def train_and_score(
     progress = restore(training, model, checkpoint, data.fingerprint) if checkpoint else Progress()
     if accelerator.is_main_process:
         record.write(run_dir)
-    stop.deferred = True
-    with Bar(console, training.total_steps, progress.step) as bar:
+    with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:
         fit(training, progress, bar)
-    stop.deferred = False
     training.log.close()
     if settings.load_best_model_at_end and progress.best_step:
         load_weights(model, load_checkpoint(run_dir / f"checkpoint-{progress.best_step}"))
         console.print(f"best: step {progress.best_step:,}; scoring it")
-    results = finish.training_results(progress, plan) | data.facts
-    results |= {"padding_share": plan.padding_share()}
+    results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
     results |= finish.score_result(training.model, data, accelerator, settings, metrics, run_dir)
     if accelerator.is_main_process:
         finish.save_model(model, data, run_dir)
-        finish.write_results(run_dir, results)
+        write_json(run_dir / "all_results.json", results)
         metric = settings.metric_for_best_model.removeprefix("eval_")
         draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)
         record.finished = True

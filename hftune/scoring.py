@@ -95,3 +95,8 @@ def predict(
     for ids, values in parts:
         logits[ids] = values
     return logits
+
+
+def named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
+    """Returns scores under the names of `all_results.json`; the log loss is the loss there."""
+    return {f"{prefix}_{'loss' if name == 'log_loss' else name}": value for name, value in scores.items()}

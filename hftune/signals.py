@@ -1,6 +1,8 @@
 """SIGINT and SIGTERM: at once where nothing can be lost, at the end of the step while training."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,21 @@ class Stop:
 
         arrived = [self.signum == signal.SIGINT, self.signum == signal.SIGTERM]
         return torch.tensor(arrived, dtype=torch.float32, device=device)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Defers signals inside; one that nobody asked for by the end is raised there.
+
+        Raises:
+            StoppedBySignal: The training is done and saved, what comes after it is not.
+        """
+        self.deferred = True
+        try:
+            yield
+        finally:
+            self.deferred = False
+        if self.signum:
+            raise StoppedBySignal(self.signum, "the training is saved; the same command scores it")
 
     def _receive(self, signum: int, _frame: FrameType | None) -> None:
         first = not self.signum

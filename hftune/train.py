@@ -129,7 +129,7 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
         last = progress.finished or progress.step == training.total_steps
         if last or signum or progress.step in training.save_at or (improved and training.keep_best):
             training.save(progress)
-        if signum and not last:
+        if signum:
             raise StoppedBySignal(
                 signum, f"step {progress.step:,} is saved; the same command goes on from there"
             )

@@ -127,18 +127,19 @@ def test_a_loss_that_is_not_finite_stops_before_it_spreads(flags, tmp_path, caps
     assert json.loads((tmp_path / "exit.json").read_text())["code"] == 3
 
 
-def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(flags, tmp_path, capsys):
+@pytest.mark.parametrize("stop_at", [5, 24])  # of 24 steps: the last one has nothing behind it to stop at
+def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(stop_at, flags, tmp_path, capsys):
     flags = [*flags, "--floor", "false"]
     straight = run_recipe(imdb.recipe, flags, tmp_path / "straight")
 
-    def stop_at_five(steps, model):
-        if steps == 5:
+    def stop(steps, model):
+        if steps == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    code, said = failed(imdb.recipe.replace(after_step=stop_at_five), flags, tmp_path / "stopped", capsys)
+    code, said = failed(imdb.recipe.replace(after_step=stop), flags, tmp_path / "stopped", capsys)
     assert code == 143
     assert "the same command" in said
-    assert list_checkpoints(tmp_path / "stopped")[-1] in (5, 6)
+    assert list_checkpoints(tmp_path / "stopped")[-1] in (stop_at, stop_at + 1)
     again = run_recipe(imdb.recipe, flags, tmp_path / "stopped")
     timed = {"train_runtime", "train_samples_per_second"}
     assert {k: v for k, v in again.items() if k not in timed} == {
@@ -208,3 +209,26 @@ def test_without_a_network_it_says_what_to_pass(tmp_path):
     assert line.startswith("error: ")
     assert "stanfordnlp/imdb" in line
     assert "--dataset_name sample" in line
+
+
+@pytest.mark.parametrize(
+    ("part", "flag"),
+    [
+        ({"loss": lambda model, batch: model(**batch).loss}, ["--class_weight", "balanced"]),
+        ({"loss": lambda model, batch: model(**batch).loss}, ["--label_smoothing_factor", 0.1]),
+        ({"after_step": lambda steps, model: None}, ["--gradual_unfreezing", 1]),
+    ],
+    ids=["weights", "smoothing", "unfreezing"],
+)
+def test_a_flag_that_the_recipe_would_drop_is_refused(part, flag, flags, tmp_path, capsys):
+    code, said = failed(imdb.recipe.replace(**part), [*flags, *flag], tmp_path, capsys)
+    assert code == 2
+    assert flag[0] in said
+
+
+@pytest.mark.parametrize("metric", ["loss", "log_loss"])
+def test_the_loss_can_choose_the_best_model(metric, flags, tmp_path):
+    run_recipe(imdb.recipe, [*flags, "--floor", "false", "--metric_for_best_model", metric], tmp_path)
+    scores = [line for line in read_log(tmp_path / "log.jsonl") if "eval_loss" in line]
+    best = min(scores, key=lambda line: line["eval_loss"])
+    assert json.loads((tmp_path / "run.json").read_text())["best_step"] == best["step"]
