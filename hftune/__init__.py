@@ -10,22 +10,23 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hftune.classifier import build_text_classifier
-    from hftune.config import Settings, TextSettings
+    from hftune.config import Settings
     from hftune.data.bundle import Data
-    from hftune.data.load import load_text
+    from hftune.data.load_text import load_text
     from hftune.errors import BadInput
     from hftune.launcher import launch
     from hftune.recipe import Recipe
+    from hftune.text_settings import TextSettings
 
 _HOME = {
     "BadInput": "hftune.errors",
     "Data": "hftune.data.bundle",
     "Recipe": "hftune.recipe",
     "Settings": "hftune.config",
-    "TextSettings": "hftune.config",
+    "TextSettings": "hftune.text_settings",
     "build_text_classifier": "hftune.classifier",
     "launch": "hftune.launcher",
-    "load_text": "hftune.data.load",
+    "load_text": "hftune.data.load_text",
 }
 
 __all__ = [

@@ -10,10 +10,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from hftune.config import TextSettings
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
+from hftune.text_settings import TextSettings
 from hftune.values import parse_overrides
 
 log = logging.getLogger(__name__)

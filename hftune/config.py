@@ -48,15 +48,25 @@ LEAST = {
     "max_length": 1,
     "vocab_size": 1,
     "min_frequency": 1,
+    "image_size": 8,
+    "eval_image_size": 8,
+    "mixup": 0,
+    "cutmix": 0,
+    "model_ema": 0,
 }
 
 # A value that is given takes the place of what a recipe chose instead of it or because of it:
 # `--train_file x.csv` clears the recipe's dataset_name, another optim clears the old one's optim_args.
+_FILES = ("train_file", "validation_file", "test_file")
+_FOLDERS = ("train_dir", "validation_dir", "test_dir")
+_REPOSITORY = ("dataset_name", "dataset_config_name", "dataset_revision")
+_OF_A_MODEL = ("config_overrides", "checkpoint_path", "image_mean", "image_std")
 CLEARS = {
-    "dataset_name": ("dataset_config_name", "dataset_revision", "train_file", "validation_file", "test_file"),
-    "train_file": ("dataset_name", "dataset_config_name", "dataset_revision", "validation_file", "test_file"),
-    "model_name_or_path": ("model_type", "config_overrides", "embeddings", "freeze_embeddings"),
-    "model_type": ("model_name_or_path", "config_overrides", "pooling"),
+    "dataset_name": (*_REPOSITORY[1:], *_FILES, *_FOLDERS),
+    "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS),
+    "train_dir": (*_REPOSITORY, *_FILES, *_FOLDERS[1:]),
+    "model_name_or_path": ("model_type", *_OF_A_MODEL, "embeddings", "freeze_embeddings"),
+    "model_type": ("model_name_or_path", *_OF_A_MODEL, "pooling"),
     "optim": ("optim_args",),
     "lr_scheduler_type": ("lr_scheduler_kwargs",),
     "bf16": ("fp16",),
@@ -103,7 +113,7 @@ class Settings:
     per_device_train_batch_size: int = 32  # rows
     per_device_eval_batch_size: int = 64  # rows
     gradient_accumulation_steps: int = 1  # batches per optimizer step
-    dataloader_num_workers: int = 0  # processes that prepare batches; 0: the main process does
+    dataloader_num_workers: int | None = 0  # processes that prepare batches; 0: the main process does
 
     # --- optimisation ---
     learning_rate: float = 5e-5  # peak rate of the backbone
@@ -120,9 +130,10 @@ class Settings:
     max_grad_norm: float = 1.0  # longer gradients are clipped to this norm; 0: no clipping
     label_smoothing_factor: float = 0.0  # share of the target that is spread over all classes
     class_weight: str | None = None  # "balanced" (rarer classes weigh more), or one per class: "0.3,0.7"
-    freeze: str | None = None  # regular expression of parameter names that stay as they are
+    freeze: str | None = None  # what stays as it is: "backbone", or a regular expression of parameter names
     # epochs between thawing one more layer, from the top; 0: everything trains from the start
     gradual_unfreezing: float = 0.0
+    model_ema: float = 0.0  # decay of a running mean of the weights, scored and saved instead; 0: none
 
     # --- precision ---
     bf16: bool | None = None  # bfloat16 autocast; not given: chosen by device
@@ -138,7 +149,7 @@ class Settings:
     metric_for_best_model: str = "accuracy"  # score of the validation rows that decides which is best
     greater_is_better: bool | None = None  # direction of that score; not given: known from its name
     early_stopping_patience: int = 0  # stop after this many evaluations without a better score; 0: never
-    floor: bool = True  # score the majority class and TF-IDF + logistic regression beside the model
+    floor: bool = True  # score the majority class and a logistic regression beside the model
 
     # --- run ---
     output_dir: str | None = None  # run directory (default: runs/NAME of the recipe)
@@ -189,45 +200,6 @@ class Settings:
         return type(self)(**values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextSettings(Settings):
-    """What a run on texts can be told besides."""
-
-    # --- model ---
-    model_type: Literal["textcnn", "bilstm", "bag"] | None = None  # small model to train from scratch
-
-    # --- text ---
-    text_column_name: str | None = None  # column of the texts (else found by its usual names)
-    max_length: int = 512  # tokens of a text that the model reads; the rest is cut
-    truncation: Literal["head", "tail", "head+tail"] = "head"  # the part of a longer text that is kept
-    # one vector of all tokens, before the head; native: the model's own classifier
-    pooling: Literal["native", "cls", "mean", "max", "attention", "last"] = "native"
-    # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
-    train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
-    tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
-
-    # --- vocabulary of models trained from scratch ---
-    tokenizer_type: Literal["word", "character"] = "word"  # what a token is
-    vocab_size: int = 30_000  # most frequent tokens that are kept
-    min_frequency: int = 2  # rarer tokens are unknown to the model
-    embeddings: str | None = None  # file of word vectors to start from
-    freeze_embeddings: bool = False  # leave the word vectors as they are in the file
-
-    def check(self) -> None:
-        """Raises BadInput with the flag's name for an impossible value or a contradiction."""
-        super().check()
-        if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_length:
-            _stop(self, "tokens_per_batch", f"one text may have --max_length {self.max_length} tokens")
-        if self.embeddings and self.model_name_or_path:
-            _clash("embeddings", "model_name_or_path", "a pretrained model brings its own embeddings")
-        if self.pooling != "native" and self.model_type:
-            advice = "a small model reads out in its own way, see readout in --config_overrides"
-            _clash("pooling", "model_type", advice)
-        if self.freeze_embeddings and not self.embeddings:
-            where = "for those of a pretrained model use --freeze embeddings"
-            raise BadInput(f"--freeze_embeddings needs --embeddings FILE; {where}")
-
-
 def field_types(cls: type[Settings]) -> dict[str, Any]:
     """Returns the type of each field; what a base lets be None may be None in a subclass too.
 
@@ -258,30 +230,32 @@ def _first_default(cls: type[Settings], name: str) -> Any:
     return next((base.__dict__[name] for base in reversed(cls.__mro__) if name in base.__dict__), None)
 
 
-def _stop(settings: Settings, name: str, problem: str) -> typing.NoReturn:
+def refuse(settings: Settings, name: str, problem: str) -> typing.NoReturn:
+    """Raises `BadInput` that names a flag and its value."""
     raise BadInput(f"--{name} {getattr(settings, name)}: {problem}")
 
 
-def _clash(name: str, other: str, advice: str) -> typing.NoReturn:
+def refuse_both(name: str, other: str, advice: str) -> typing.NoReturn:
+    """Raises `BadInput` that names two flags of which one may be given."""
     raise BadInput(f"--{name} and --{other} contradict each other: {advice}")
 
 
 def _check_data(settings: Settings) -> None:
     if settings.dataset_name and settings.train_file:
-        _clash("dataset_name", "train_file", "give one of them")
+        refuse_both("dataset_name", "train_file", "give one of them")
     for name in ("validation_file", "test_file"):
         if getattr(settings, name) and not settings.train_file:
             raise BadInput(f"--{name} needs --train_file")
     for name in ("dataset_config_name", "dataset_revision"):
         if getattr(settings, name) and settings.train_file:
-            _clash(name, "train_file", "a file has none")
+            refuse_both(name, "train_file", "a file has none")
     if not 0 < settings.train_val_split < 1:
-        _stop(settings, "train_val_split", "must be a share between 0 and 1")
+        refuse(settings, "train_val_split", "must be a share between 0 and 1")
 
 
 def _check_model(settings: Settings) -> None:
     if settings.model_name_or_path and settings.model_type:
-        _clash("model_name_or_path", "model_type", "a pretrained model has its type; give one of them")
+        refuse_both("model_name_or_path", "model_type", "a pretrained model has its type; give one of them")
     for name in ("config_overrides", "optim_args", "lr_scheduler_kwargs"):
         parse_overrides(getattr(settings, name) or "", name)
 
@@ -290,41 +264,43 @@ def _check_numbers(settings: Settings) -> None:
     for name, least in LEAST.items():
         value = getattr(settings, name, None)  # Settings has no max_length
         if value is not None and value < least:
-            _stop(settings, name, f"must be at least {least}")
+            refuse(settings, name, f"must be at least {least}")
     if not 0 < settings.layer_decay <= 1:
-        _stop(settings, "layer_decay", "must be above 0 and at most 1")
+        refuse(settings, "layer_decay", "must be above 0 and at most 1")
+    if settings.model_ema >= 1:
+        refuse(settings, "model_ema", "must be below 1")
     if not 0 <= settings.label_smoothing_factor < 1:
-        _stop(settings, "label_smoothing_factor", "must be at least 0 and below 1")
+        refuse(settings, "label_smoothing_factor", "must be at least 0 and below 1")
     for name in ("eval_steps", "save_steps", "logging_steps", "warmup_steps"):
         value = getattr(settings, name)
         if value is not None and value >= 1 and not float(value).is_integer():
-            _stop(settings, name, "must be a share below 1 or a whole number of steps")
+            refuse(settings, name, "must be a share below 1 or a whole number of steps")
         if value is not None and value <= 0 and name != "warmup_steps":
-            _stop(settings, name, "must be above 0")
+            refuse(settings, name, "must be above 0")
 
 
 def _check_optimisation(settings: Settings) -> None:
     name = settings.optim
     if name not in OPTIMIZERS and not name.startswith("timm_"):
         known = f"{', '.join(OPTIMIZERS)} or timm_NAME"
-        _stop(settings, "optim", f"no such optimizer; choose from {known}{nearest(name, OPTIMIZERS)}")
+        refuse(settings, "optim", f"no such optimizer; choose from {known}{nearest(name, OPTIMIZERS)}")
     name = settings.lr_scheduler_type
     if name not in SCHEDULERS:
         known = ", ".join(SCHEDULERS)
-        _stop(
+        refuse(
             settings,
             "lr_scheduler_type",
             f"no such schedule; choose from {known}{nearest(name, SCHEDULERS)}",
         )
     weights = settings.class_weight
     if weights and weights != "balanced" and not all(_is_weight(w) for w in weights.split(",")):
-        _stop(settings, "class_weight", 'must be "balanced" or numbers from 0, comma separated')
+        refuse(settings, "class_weight", 'must be "balanced" or numbers from 0, comma separated')
     try:
         re.compile(settings.freeze or "")
     except re.error as problem:
-        _stop(settings, "freeze", f"not a regular expression: {problem}")
+        refuse(settings, "freeze", f"not a regular expression: {problem}")
     if settings.bf16 and settings.fp16:
-        _clash("bf16", "fp16", "give one of them")
+        refuse_both("bf16", "fp16", "give one of them")
 
 
 def _is_weight(text: str) -> bool:
@@ -334,11 +310,13 @@ def _is_weight(text: str) -> bool:
 
 def _check_schedule(settings: Settings) -> None:
     if settings.max_steps != -1 and settings.max_steps < 1:
-        _stop(settings, "max_steps", "must be at least 1, or -1 for no limit")
+        refuse(settings, "max_steps", "must be at least 1, or -1 for no limit")
     if settings.max_steps < 0 and settings.num_train_epochs <= 0:
-        _stop(settings, "num_train_epochs", "must be above 0")
+        refuse(settings, "num_train_epochs", "must be above 0")
     if settings.max_steps > 0 and settings.warmup_steps >= max(1, settings.max_steps):
-        _stop(settings, "warmup_steps", f"must be below --max_steps {settings.max_steps}, or a share below 1")
+        refuse(
+            settings, "warmup_steps", f"must be below --max_steps {settings.max_steps}, or a share below 1"
+        )
 
 
 def _check_saving(settings: Settings) -> None:
@@ -353,10 +331,12 @@ def _check_saving(settings: Settings) -> None:
     without = "without evaluations there is no best model; drop one of them"
     if settings.eval_strategy == "no":
         if settings.load_best_model_at_end:
-            _clash("eval_strategy no", "load_best_model_at_end", without)
+            refuse_both("eval_strategy no", "load_best_model_at_end", without)
         if settings.early_stopping_patience:
-            _clash("eval_strategy no", "early_stopping_patience", without)
+            refuse_both("eval_strategy no", "early_stopping_patience", without)
         if settings.save_strategy == "best":
-            _clash("eval_strategy no", "save_strategy best", without)
+            refuse_both("eval_strategy no", "save_strategy best", without)
     if settings.save_strategy == "no" and settings.load_best_model_at_end:
-        _clash("save_strategy no", "load_best_model_at_end", "without checkpoints the best model is lost")
+        refuse_both(
+            "save_strategy no", "load_best_model_at_end", "without checkpoints the best model is lost"
+        )

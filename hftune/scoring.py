@@ -29,7 +29,8 @@ def _answers(
     # Bare: DistributedDataParallel's forward waits for all processes, which have unequal shares here.
     model = accelerator.unwrap_model(model)
     model.eval()
-    loader = batch_loader(rows, batches, collate, workers=workers, device=accelerator.device)
+    row_ids = (ids.tolist() for ids in batches)
+    loader = batch_loader(rows, row_ids, collate, workers=workers, device=accelerator.device)
     for ids, batch in zip(batches, loader, strict=True):
         with torch.inference_mode():
             labels = batch.pop("labels")

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hftune.classifier import build_text_classifier
-from hftune.config import TextSettings
 from hftune.data.bundle import Data
 from hftune.data.text import TextCollator
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput
+from hftune.text_settings import TextSettings
 from tests.tiny import FAMILIES, POSITIONS, WORDS, tiny_checkpoint, tiny_tokenizer
 
 LABELS = ("bad", "fair", "good")

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from hftune.config import CLEARS, IMPLIES, LEAST, SCHEDULERS, Settings, TextSettings
+from hftune.config import CLEARS, IMPLIES, LEAST, SCHEDULERS, Settings
 from hftune.errors import BadInput
+from hftune.image_settings import ImageSettings
+from hftune.text_settings import TextSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ def test_importing_loads_nothing_heavy():
 
 
 def test_tables_name_existing_fields():
-    fields = {field.name for field in dataclasses.fields(TextSettings)}
+    fields = {field.name for kind in (TextSettings, ImageSettings) for field in dataclasses.fields(kind)}
     assert set(CLEARS) | {rival for rivals in CLEARS.values() for rival in rivals} <= fields
     assert {name for name, _ in IMPLIES} | {
         name for changes in IMPLIES.values() for name in changes

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hftune.config import Settings, TextSettings, field_types
+from hftune.config import Settings, field_types
 from hftune.errors import BadInput
 from hftune.flags import RENAMED, parse
 from hftune.help import field_comments, help_text
+from hftune.text_settings import TextSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn.functional import cross_entropy
 
-from hftune.config import TextSettings
 from hftune.errors import BadInput
 from hftune.losses import build_loss, class_weights
+from hftune.text_settings import TextSettings
 from tests.tiny import tiny_model
 
 NAMES = ("bad", "fair", "good")

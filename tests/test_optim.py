@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from hftune import optim
-from hftune.config import SCHEDULERS, TextSettings
+from hftune.config import SCHEDULERS
 from hftune.errors import BadInput
 from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from hftune.text_settings import TextSettings
 from tests.tiny import FAMILIES, tiny_model
 
 

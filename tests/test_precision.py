@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hftune import precision
-from hftune.config import TextSettings
 from hftune.errors import BadInput
+from hftune.text_settings import TextSettings
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from hftune.config import TextSettings
 from hftune.errors import BadInput
 from hftune.recipe import Recipe
+from hftune.text_settings import TextSettings
 
 
 def load_data(settings):

@@ -5,14 +5,14 @@ made for all processes together, so that one process with two micro-batches and 
 one each see the same rows, and a run that starts in the middle sees what it would have seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-from hftune.data.bundle import Rows
+from hftune.data.bundle import Rows, Visit
 from hftune.seed import key, permutation
 
 CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
@@ -32,6 +32,10 @@ class MicroBatch:
     rows: np.ndarray
     share: float
     index: int
+
+    def visits(self, epoch: int, seed: int) -> list[int]:
+        """Returns the row ids as a set takes them that changes its rows at random."""
+        return [Visit.of(row, epoch, seed) for row in self.rows.tolist()]
 
 
 @dataclass(frozen=True)
@@ -153,19 +157,19 @@ def by_length(lengths: np.ndarray, rows_per_batch: int) -> list[np.ndarray]:
 
 def batch_loader(
     dataset: Rows,
-    batches: "Iterator[np.ndarray] | list[np.ndarray]",
+    batches: Iterable[list[int]],
     collate: Callable,
     *,
     workers: int,
     device: torch.device,
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Yields one batch on the device for each array of row ids, in that order.
+    """Yields one batch on the device for each list of row ids, in that order.
 
     Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
     """
     loader: torch.utils.data.DataLoader = torch.utils.data.DataLoader(
         dataset,  # type: ignore[arg-type]
-        batch_sampler=(rows.tolist() for rows in batches),
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         pin_memory=device.type == "cuda",

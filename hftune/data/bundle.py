@@ -11,6 +11,24 @@ if TYPE_CHECKING:
     import torch
 
 
+class Visit(int):
+    """A row id that knows in which epoch of which run the row is visited.
+
+    A set that changes its rows at random draws the change from (seed, epoch, row); to every other set
+    this is the row's number.
+    """
+
+    epoch: int
+    seed: int
+
+    @classmethod
+    def of(cls, row: int, epoch: int, seed: int) -> Visit:
+        """Returns the visit of a row."""
+        visit = cls(row)
+        visit.epoch, visit.seed = epoch, seed
+        return visit
+
+
 class Rows(Protocol):
     """A map-style set: what a torch `DataLoader` or transformers' `Trainer` takes, and two arrays.
 
@@ -26,7 +44,7 @@ class Rows(Protocol):
         """Returns N."""
 
     def __getitem__(self, row: int, /) -> Any:
-        """Returns a row as `collate` takes it."""
+        """Returns a row as `collate` takes it; `row` is a `Visit` where the loop asks."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,9 @@ class Data:
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
         floor: Trains simple models on the train split; returns the log-probabilities that each
             gives to the test rows, float of shape (N, C). None where there is no test set.
+        picture: Shows a test row, uint8 of shape (H, W, 3). None where rows are no pictures.
+        views: Wraps a model so that its logits are a mean over several views of each row, for a second
+            score of the test rows. None where there is one view.
     """
 
     train: Rows
@@ -57,3 +78,5 @@ class Data:
     fingerprint: str
     facts: dict[str, float] = field(default_factory=dict)
     floor: Callable[[], dict[str, np.ndarray]] | None = None
+    picture: Callable[[int], np.ndarray] | None = None
+    views: Callable[[torch.nn.Module], torch.nn.Module] | None = None

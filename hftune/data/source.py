@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from huggingface_hub.utils import httpx
 
-from hftune.config import TextSettings
 from hftune.data.checks import (
     Part,
     check_texts,
@@ -29,6 +28,7 @@ from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput
 from hftune.offline import hub_id
 from hftune.seed import permutation
+from hftune.text_settings import TextSettings
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 _WITHOUT_HUB = (

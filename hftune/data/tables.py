@@ -39,15 +39,19 @@ class Table:
         columns: By name: an Arrow column, or a list where the values are of several types.
         lines: The line (1-based) on which each row begins; None where rows have no lines.
         class_names: Names of the classes of those columns whose data bring them.
+        places: What each row is called, such as the path of its file; None where a number has to do.
     """
 
     name: str
     columns: dict[str, pa.ChunkedArray | list[Any]]
     lines: list[int] | None = None
     class_names: dict[str, list[str]] = field(default_factory=dict)
+    places: list[str] | None = None
 
     def place(self, row: int) -> str:
         """Says where a row (0-based) stands, such as "train.csv line 17" or "x.parquet row 3"."""
+        if self.places is not None:
+            return self.places[row]
         return f"{self.name} row {row}" if self.lines is None else f"{self.name} line {self.lines[row]}"
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from hftune.config import TextSettings
-from hftune.data.load import load_text, load_tokenizer
+from hftune.data.load_text import load_text, load_tokenizer
 from hftune.errors import BadInput
+from hftune.text_settings import TextSettings
 from tests.tiny import POSITIONS, WORDS, tiny_checkpoint, tiny_tokenizer
 
 

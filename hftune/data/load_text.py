@@ -7,12 +7,12 @@ import datasets
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from hftune.config import TextSettings
 from hftune.data.bundle import Data
 from hftune.data.source import Splits, load_splits
 from hftune.data.text import TextCollator, TokenRows, tokenize, truncation_report
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput, first_line
+from hftune.text_settings import TextSettings
 
 log = logging.getLogger(__name__)
 
