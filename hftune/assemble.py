@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune import optim
+from hftune.averaging import WeightAverage
 from hftune.checkpoint import Checkpoint, rotate, save_checkpoint
 from hftune.config import Settings
-from hftune.data.batch import BatchPlan
+from hftune.data.batch import BatchPlan, worker_count
 from hftune.data.bundle import Data
 from hftune.errors import BadInput
-from hftune.losses import build_loss
+from hftune.freezing import freeze, gradual_unfreezing, keep_statistics
+from hftune.losses import Loss, build_loss
 from hftune.metrics import greater_is_better
 from hftune.optimizer_state import optimizer_tensors, restore_optimizer
 from hftune.recipe import Recipe
@@ -28,6 +30,8 @@ from hftune.track import RunLog
 from hftune.train import Progress, Training
 
 log = logging.getLogger(__name__)
+
+AfterStep = Callable[[int, torch.nn.Module], None]
 
 
 def build_plan(settings: Settings, data: Data, processes: int, micro_batches_per_step: int) -> BatchPlan:
@@ -70,6 +74,11 @@ def marks(strategy: str, every: float | None, plan: BatchPlan, total: int) -> fr
     return frozenset()
 
 
+def log_every(logging_steps: float, total: int) -> int:
+    """Returns the steps between two log records; below 1 they are given as a share of all steps."""
+    return max(1, round(logging_steps * total) if logging_steps < 1 else int(logging_steps))
+
+
 def assemble(
     recipe: Recipe,
     settings: Settings,
@@ -82,11 +91,12 @@ def assemble(
     run_dir: Path,
     first_step: int,
     stop: Stop,
-) -> Training:
-    """Builds optimizer, schedule, loss and the functions that evaluate and save."""
+) -> tuple[Training, WeightAverage | None]:
+    """Builds optimizer, schedule, loss, the functions that evaluate and save, and `--model_ema`'s mean."""
     total = total_steps(settings, plan)
+    keep_statistics(model, everywhere=getattr(settings, "freeze_batch_norm", False))
     if settings.freeze:
-        log.info("frozen: %d tensors match %s", optim.freeze(model, settings.freeze), settings.freeze)
+        log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)
     groups = optim.parameter_groups(model, settings)
     log.info("learns: %s", optim.describe_groups(groups))
     metric = settings.metric_for_best_model.removeprefix("eval_")
@@ -94,14 +104,16 @@ def assemble(
     optimizer = optim.build_optimizer(groups, settings)
     schedule = optim.build_schedule(optimizer, settings, total, greater_is_better=upwards)
     refuse_two_owners(recipe, settings)
-    after_step = recipe.after_step
-    if settings.gradual_unfreezing:
-        after_step = optim.gradual_unfreezing(settings.gradual_unfreezing, len(plan.epoch(0)))
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
     if settings.torch_compile:
         model.compile()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    average = WeightAverage(model, settings.model_ema) if settings.model_ema else None
+    after_steps = [recipe.after_step, average.after_step if average else None]
+    if settings.gradual_unfreezing:
+        after_steps.append(gradual_unfreezing(settings.gradual_unfreezing, len(plan.epoch(0))))
+    scored = average.module if average else prepared
     training = Training(
         accelerator=accelerator,
         model=prepared,
@@ -110,22 +122,17 @@ def assemble(
         plan=plan,
         rows=data.train,
         collate=data.collate,
-        workers=settings.dataloader_num_workers,
-        loss=recipe.loss or build_loss(settings, data.train.labels, data.labels),
-        after_step=after_step,
-        evaluate=_evaluation(recipe, settings, data, prepared, accelerator),
+        workers=worker_count(settings.dataloader_num_workers, accelerator.device, accelerator.num_processes),
+        loss=recipe.loss or choose_loss(settings, data),
+        after_step=in_turn(after_steps),
+        evaluate=_evaluation(recipe, settings, data, scored, accelerator),
         save=lambda progress: None,
         log=RunLog(run_dir / "log.jsonl", accelerator, first_step),
         stop=stop,
         seed=settings.seed,
         max_grad_norm=settings.max_grad_norm,
         total_steps=total,
-        log_every=max(
-            1,
-            round(settings.logging_steps * total)
-            if settings.logging_steps < 1
-            else int(settings.logging_steps),
-        ),
+        log_every=log_every(settings.logging_steps, total),
         eval_at=marks(settings.eval_strategy, settings.eval_steps, plan, total),
         save_at=marks(settings.save_strategy, settings.save_steps, plan, total),
         metric_for_best_model=next(iter(named("eval", {metric: 0.0}))),
@@ -133,14 +140,34 @@ def assemble(
         keep_best=settings.load_best_model_at_end,
         early_stopping_patience=settings.early_stopping_patience,
     )
-    training.save = _saving(training, model, settings, record, run_dir)
-    return training
+    training.save = _saving(training, model, average, settings, record, run_dir)
+    return training, average
+
+
+def in_turn(functions: Iterable[AfterStep | None]) -> AfterStep | None:
+    """Returns one `after_step` that calls several, None if there are none."""
+    given = [function for function in functions if function]
+
+    def after_step(steps: int, model: torch.nn.Module) -> None:
+        for function in given:
+            function(steps, model)
+
+    return after_step if given else None
+
+
+def choose_loss(settings: Settings, data: Data) -> Loss:
+    """Returns the loss that the settings ask for."""
+    if getattr(settings, "mixup", 0) or getattr(settings, "cutmix", 0):
+        from hftune.mixing import mixing_loss
+
+        return mixing_loss(settings, len(data.labels))  # type: ignore[arg-type]
+    return build_loss(settings, data.train.labels, data.labels)
 
 
 def refuse_two_owners(recipe: Recipe, settings: Settings) -> None:
     """Raises `BadInput` if a flag asks for what the recipe's own `loss` or `after_step` would drop."""
-    for flag in ("class_weight", "label_smoothing_factor"):
-        if recipe.loss and getattr(settings, flag):
+    for flag in ("class_weight", "label_smoothing_factor", "mixup", "cutmix"):
+        if recipe.loss and getattr(settings, flag, None):
             raise BadInput(
                 f"--{flag}: the recipe {recipe.name} has a loss of its own, which does not know it"
             )
@@ -152,6 +179,7 @@ def _evaluation(
     recipe: Recipe, settings: Settings, data: Data, model: torch.nn.Module, accelerator: Accelerator
 ) -> Callable[[], dict[str, float]]:
     names = evaluation_metrics(recipe, settings)
+    workers = worker_count(settings.dataloader_num_workers, accelerator.device, accelerator.num_processes)
 
     def evaluate() -> dict[str, float]:
         counts = score(
@@ -161,7 +189,7 @@ def _evaluation(
             accelerator,
             num_labels=len(data.labels),
             rows_per_batch=settings.per_device_eval_batch_size,
-            workers=settings.dataloader_num_workers,
+            workers=workers,
             names=names,
         )
         return named("eval", counts.compute(names))
@@ -176,7 +204,12 @@ def evaluation_metrics(recipe: Recipe, settings: Settings) -> list[str]:
 
 
 def _saving(
-    training: Training, model: PreTrainedModel, settings: Settings, record: RunRecord, run_dir: Path
+    training: Training,
+    model: PreTrainedModel,
+    average: WeightAverage | None,
+    settings: Settings,
+    record: RunRecord,
+    run_dir: Path,
 ) -> Callable[[Progress], None]:
     accelerator = training.accelerator
     names = optim.names_in_groups(model, training.optimizer.param_groups)
@@ -193,6 +226,8 @@ def _saving(
                 "data_fingerprint": record.data_fingerprints["data"],
             }
             tensors = {"model": model.state_dict(), "optimizer": optimizer}
+            if average:
+                tensors["average"] = average.state_dict()
             save_checkpoint(run_dir, progress.step, tensors, state)
             best = {progress.best_step} if settings.load_best_model_at_end and progress.best_step else set()
             rotate(run_dir, settings.save_total_limit, protect=best)
@@ -203,7 +238,13 @@ def _saving(
     return save
 
 
-def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint, fingerprint: str) -> Progress:
+def restore(
+    training: Training,
+    model: PreTrainedModel,
+    average: WeightAverage | None,
+    checkpoint: Checkpoint,
+    fingerprint: str,
+) -> Progress:
     """Puts a checkpoint's weights, optimizer, schedule and counters back.
 
     Raises:
@@ -211,7 +252,9 @@ def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint, 
     """
     if checkpoint.state["data_fingerprint"] != fingerprint:
         raise BadInput(f"{checkpoint.path} was trained on other data; choose another --output_dir")
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint, "model")
+    if average:
+        average.load_state_dict(checkpoint.tensors["average"], checkpoint.step)
     restore_optimizer(
         training.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]
     )
@@ -228,14 +271,14 @@ def restore(training: Training, model: PreTrainedModel, checkpoint: Checkpoint, 
     return Progress(**checkpoint.state["progress"])
 
 
-def load_weights(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
-    """Copies a checkpoint's weights into a model.
+def load_weights(model: PreTrainedModel, checkpoint: Checkpoint, which: str) -> None:
+    """Copies a checkpoint's weights into a model: "model", or their "average".
 
     Raises:
         BadInput: If names or shapes differ; the message names the first.
     """
     try:
-        model.load_state_dict(checkpoint.tensors["model"])
+        model.load_state_dict(checkpoint.tensors[which])
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise BadInput(f"{checkpoint.path} holds another model", lines[1:]) from None

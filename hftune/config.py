@@ -66,7 +66,7 @@ CLEARS = {
     "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS),
     "train_dir": (*_REPOSITORY, *_FILES, *_FOLDERS[1:]),
     "model_name_or_path": ("model_type", *_OF_A_MODEL, "embeddings", "freeze_embeddings"),
-    "model_type": ("model_name_or_path", *_OF_A_MODEL, "pooling"),
+    "model_type": ("model_name_or_path", *_OF_A_MODEL, "pooling", "freeze_batch_norm"),
     "optim": ("optim_args",),
     "lr_scheduler_type": ("lr_scheduler_kwargs",),
     "bf16": ("fp16",),

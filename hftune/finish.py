@@ -8,17 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import sklearn.metrics
 import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune.config import Settings
-from hftune.data.batch import BatchPlan
+from hftune.data.batch import BatchPlan, worker_count
 from hftune.data.bundle import Data
+from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
 from hftune.metrics import ClassificationCounts
 from hftune.scoring import named, predict, score
 from hftune.train import Progress
+from hftune.views import mirrored
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +38,35 @@ def score_result(
 
     Returns:
         Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
-        interval; the floor's scores as `test_majority_*` and `test_tfidf_*`.
+        interval; the floor's scores as `test_majority_*` and `test_tfidf_*` or `test_thumbnails_*`; with
+        `--test_time_augmentation` also `test_mirrored_*`.
     """
     options = {
         "num_labels": len(data.labels),
         "rows_per_batch": settings.per_device_eval_batch_size,
-        "workers": settings.dataloader_num_workers,
+        "workers": worker_count(
+            settings.dataloader_num_workers, accelerator.device, accelerator.num_processes
+        ),
     }
     counts = score(model, data.validation, data.collate, accelerator, names=metrics, **options)
     results = named("eval", counts.compute(metrics))
     if data.test is None:
         return results
     logits = predict(model, data.test, data.collate, accelerator, **options)
+    if getattr(settings, "test_time_augmentation", False):
+        both = mirrored(accelerator.unwrap_model(model))
+        answers = predict(both, data.test, data.collate, accelerator, **options)
+        results |= _with_intervals("test_mirrored", answers, data.test.labels, metrics)
     if not accelerator.is_main_process:
         return results
     results |= _with_intervals("test", logits, data.test.labels, metrics)
     write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
+    confusion = sklearn.metrics.confusion_matrix(
+        data.test.labels, logits.argmax(-1), labels=range(len(data.labels))
+    )
+    draw_confusion(confusion, data.labels, run_dir / "confusion.png")
+    if data.picture:
+        draw_mistakes(data.picture, logits, data.test.labels, data.labels, run_dir / "mistakes.png")
     if settings.floor and data.floor:
         results |= score_floor(data.floor, logits, data.test.labels, metrics)
     return results

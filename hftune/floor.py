@@ -24,8 +24,7 @@ def predict_floor(
 ) -> dict[str, np.ndarray]:
     """Trains the floor on the training texts and predicts the test texts.
 
-    Every class is given one further training row's worth of probability, so that classes without
-    training rows keep a finite logarithm. The same input gives the same output.
+    The same input gives the same output, and every logarithm is finite.
 
     Args:
         train_texts: N texts, at least one.
@@ -39,12 +38,29 @@ def predict_floor(
         by sublinear TF-IDF, under logistic regression).
     """
     labels = np.asarray(train_labels, np.int64)
+    if not len(test_texts):
+        return floor_log_probabilities(labels, num_labels, {"tfidf": np.zeros((0, num_labels))})
+    tfidf = _predict_tfidf(train_texts, labels, test_texts, num_labels)
+    return floor_log_probabilities(labels, num_labels, {"tfidf": tfidf})
+
+
+def floor_log_probabilities(
+    labels: np.ndarray, num_labels: int, predicted: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Adds the majority class to what simple models predict, and takes logarithms.
+
+    Args:
+        labels: Of the training rows, int64 (N,).
+        num_labels: Number of classes C.
+        predicted: Probabilities of the test rows by each simple model, (n, C) float64.
+
+    Returns:
+        Log-probabilities, (n, C) float64 each, finite: every class is given one further training row's
+        worth of probability.
+    """
     frequencies = np.bincount(labels, minlength=num_labels) / len(labels)
-    majority = np.tile(frequencies, (len(test_texts), 1))
-    probabilities = {
-        "majority": majority,
-        "tfidf": _predict_tfidf(train_texts, labels, test_texts, num_labels) if len(test_texts) else majority,
-    }
+    rows = len(next(iter(predicted.values())))
+    probabilities = {"majority": np.tile(frequencies, (rows, 1)), **predicted}
     return {
         name: np.log((len(labels) * p + 1) / (len(labels) + num_labels)) for name, p in probabilities.items()
     }

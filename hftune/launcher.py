@@ -73,7 +73,7 @@ def explain(error: Exception) -> HftuneError | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(
             "out of memory: try a smaller --per_device_train_batch_size with more "
-            "--gradient_accumulation_steps, a shorter --max_length, or --gradient_checkpointing"
+            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing"
         )
     return None
 

@@ -67,7 +67,7 @@ def ensure_reachable(model: str | None, dataset: str | None) -> str | None:
         advice = f"--dataset_name FOLDER, --train_file FILE or --dataset_name {SAMPLE}"
         raise BadInput(f"{reason} and {dataset} is not in the cache; pass {advice}")
     if model and not cached_model(model):
-        advice = "--model_name_or_path FOLDER or --model_type textcnn"
+        advice = "--model_name_or_path FOLDER, or --model_type KIND to train from scratch"
         raise BadInput(f"{reason} and {model} is not in the cache; pass {advice}")
     return f"{reason}: using the cached {' and '.join(name for name in (dataset, model) if name)}"
 

@@ -1,91 +1,15 @@
-"""Which parameters learn at which rate: groups, optimizer, schedule, freezing."""
+"""Which parameters learn at which rate: groups, optimizer, schedule."""
 
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from transformers import PreTrainedModel, get_scheduler
 
 from hftune.config import Settings
 from hftune.errors import BadInput
+from hftune.layers import depth, layers_of
 from hftune.values import parse_overrides
-
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|stages)\.(\d+)\.")
-
-
-def layer_of(name: str, model: PreTrainedModel) -> int | None:
-    """Returns how deep a parameter sits: 0 for embeddings, 1, 2, ... for layers, None for the head.
-
-    A parameter of the backbone that stands behind its layers (a final norm, a pooler) counts with
-    the last layer. A small model without a backbone (TextCNN, ...) is one layer: nothing of it is
-    newer than the rest.
-    """
-    prefix = f"{model.base_model_prefix}."
-    if model.base_model is model:
-        return 0
-    if not name.startswith(prefix):
-        return None
-    inner = name.removeprefix(prefix)
-    if match := LAYER.search(f".{inner}"):
-        return int(match[1]) + 1
-    return 0 if "embed" in inner or inner.startswith(("wte", "wpe")) else number_of_layers(model)
-
-
-def number_of_layers(model: PreTrainedModel) -> int:
-    """Returns the number of layers of the backbone, 0 if it has none."""
-    found = (LAYER.search(f".{name}") for name, _ in model.base_model.named_parameters())
-    return max((int(match[1]) + 1 for match in found if match), default=0)
-
-
-def freeze(model: PreTrainedModel, pattern: str) -> int:
-    """Freezes the parameters whose name contains a regular expression; returns how many tensors.
-
-    Raises:
-        BadInput: If the expression is invalid, matches nothing, or leaves nothing to train.
-    """
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        raise BadInput(f"--freeze {pattern}: not a regular expression: {error}") from None
-    chosen = [parameter for name, parameter in model.named_parameters() if search(name)]
-    if not chosen:
-        names = [name for name, _ in model.named_parameters()]
-        raise BadInput(f"--freeze {pattern}: no parameter has such a name; the names are", names)
-    for parameter in chosen:
-        parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise BadInput(f"--freeze {pattern}: nothing is left to train")
-    return len(chosen)
-
-
-def gradual_unfreezing(
-    epochs_per_layer: float, steps_per_epoch: int
-) -> Callable[[int, PreTrainedModel], None]:
-    """Thaws the backbone from the top, one layer after another (ULMFiT, Howard and Ruder 2018).
-
-    Args:
-        epochs_per_layer: Epochs between one layer and the next; at first only the head trains.
-        steps_per_epoch: Optimizer steps in an epoch.
-
-    Returns:
-        An `after_step` function of (steps done, model). What is frozen depends on the number of
-        steps alone, so a resumed run continues where it was.
-    """
-    frozen_by_choice: set[str] = set()
-
-    def after_step(steps: int, model: PreTrainedModel) -> None:
-        depth = number_of_layers(model)
-        lowest = depth - int(steps / (epochs_per_layer * steps_per_epoch)) + 1
-        if not frozen_by_choice:
-            frozen_by_choice.update(name for name, p in model.named_parameters() if not p.requires_grad)
-            frozen_by_choice.add("")  # looked, even if there was none
-        for name, parameter in model.named_parameters():
-            if name not in frozen_by_choice:
-                layer = layer_of(name, model)
-                parameter.requires_grad_(layer is None or layer >= lowest)
-
-    return after_step
 
 
 def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
@@ -98,13 +22,14 @@ def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
     Returns:
         Groups for a torch optimizer, each with `params`, `lr`, `weight_decay` and a `name`.
     """
-    depth = number_of_layers(model)
+    layers = layers_of(model)
+    top = depth(layers)
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        layer = layer_of(name, model)
-        factor = settings.head_lr_multiplier if layer is None else settings.layer_decay ** (depth - layer)
+        layer = layers[name]
+        factor = settings.head_lr_multiplier if layer is None else settings.layer_decay ** (top - layer)
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         whole = "all" if model.base_model is model else "backbone"
         place = "head" if layer is None else whole if settings.layer_decay == 1 else f"layer {layer}"

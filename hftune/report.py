@@ -16,7 +16,12 @@ from rich.text import Text
 
 from hftune.metrics import LOWER_IS_BETTER
 
-FLOORS = {"tfidf": "TF-IDF + logistic regression", "majority": "majority class"}
+FLOORS = {
+    "tfidf": "TF-IDF + logistic regression",
+    "thumbnails": "thumbnails + logistic regression",
+    "majority": "majority class",
+}
+BESIDE = {"mirrored": "with mirror images", **FLOORS}  # scores of the test rows besides the model's own
 NAMES = {
     "loss": "log loss",
     "f1": "F1",
@@ -55,11 +60,11 @@ def summary_table(name: str, results: Mapping[str, float]) -> Table:
     Args:
         name: The table's title.
         results: Flat scores: `eval_METRIC`, `test_METRIC` with `_low` and `_high`, its 95 % interval, and the
-            simple models' `test_tfidf_METRIC`, `test_majority_METRIC`.
+            scores beside them, such as `test_tfidf_METRIC` and `test_majority_METRIC`.
     """
     columns = {"validation": "eval_", "test [95 % interval]": "test_"}
     # One word a line, so that 80 characters hold all columns and no interval is broken.
-    columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{floor}_" for floor, title in FLOORS.items()}
+    columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{beside}_" for beside, title in BESIDE.items()}
     metrics = metrics_of(results)
     table = Table(title=name, title_justify="left", title_style="bold", header_style="bold")
     table.add_column("metric", no_wrap=True)
@@ -81,24 +86,25 @@ def metrics_of(results: Mapping[str, float]) -> list[str]:
     names = [key.removeprefix("eval_") for key in results if key.startswith("eval_")]
     for key in results:
         metric = key.removeprefix("test_")
-        of_floor = "_over_" in metric or metric.startswith(tuple(f"{floor}_" for floor in FLOORS))
-        if key.startswith("test_") and f"{key}_low" in results and not of_floor:
+        beside = "_over_" in metric or metric.startswith(tuple(f"{name}_" for name in BESIDE))
+        if key.startswith("test_") and f"{key}_low" in results and not beside:
             names.append(metric)
     return sorted(dict.fromkeys(names), key=lambda name: name == "loss")
 
 
 def verdict(results: Mapping[str, float]) -> str:
-    """Says whether the model beats TF-IDF with logistic regression, "" where that was not measured.
+    """Says whether the model beats logistic regression on simple features, "" where none was trained.
 
     It does when the 95 % interval of the difference in accuracy on the same test rows lies above 0.
     """
-    key = "test_accuracy_over_tfidf"
-    if key not in results:
+    floor = next((name for name in FLOORS if f"test_accuracy_over_{name}" in results), "majority")
+    if floor == "majority":
         return ""
+    key = f"test_accuracy_over_{floor}"
     gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
     if low > 0:
-        return f"better than {FLOORS['tfidf']} by {gain:.3f} [{low:.3f}, {high:.3f}] accuracy"
-    return f"does not beat {FLOORS['tfidf']}: accuracy differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"better than {FLOORS[floor]} by {gain:.3f} [{low:.3f}, {high:.3f}] accuracy"
+    return f"does not beat {FLOORS[floor]}: accuracy differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _effort(results: Mapping[str, float]) -> str:

@@ -108,8 +108,9 @@ def train_and_score(
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
     padding = plan.padding_share()
-    log.info("batches: %d steps per epoch, %.1f %% padding", len(plan.epoch(0)), 100 * padding)
-    training = assemble(
+    padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
+    log.info("batches: %d steps per epoch%s", len(plan.epoch(0)), padded)
+    training, average = assemble(
         recipe,
         settings,
         data,
@@ -121,15 +122,18 @@ def train_and_score(
         first_step=checkpoint.step if checkpoint else 0,
         stop=stop,
     )
-    progress = restore(training, model, checkpoint, data.fingerprint) if checkpoint else Progress()
+    progress = restore(training, model, average, checkpoint, data.fingerprint) if checkpoint else Progress()
     if accelerator.is_main_process:
         record.write(run_dir)
     with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:
         fit(training, progress, bar)
     training.log.close()
     if settings.load_best_model_at_end and progress.best_step:
-        load_weights(model, load_checkpoint(run_dir / f"checkpoint-{progress.best_step}"))
+        best = load_checkpoint(run_dir / f"checkpoint-{progress.best_step}")
+        load_weights(model, best, "average" if average else "model")
         console.print(f"best: step {progress.best_step:,}; scoring it")
+    elif average:
+        model.load_state_dict(average.state_dict())
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
     results |= finish.score_result(training.model, data, accelerator, settings, metrics, run_dir)
@@ -235,9 +239,13 @@ def next_steps(run_dir: Path) -> list[str]:
     """Returns what a person may want to do with a finished run."""
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     trust = ", trust_remote_code=True" if "auto_map" in config else ""  # its one source file came along
-    predictions = " and test_predictions.csv" if (run_dir / "test_predictions.csv").exists() else ""
+    pictures = ("curve.png", "confusion.png", "mistakes.png", "test_predictions.csv")
+    there = [name for name in pictures if (run_dir / name).exists()]
+    images = (run_dir / "preprocessor_config.json").exists()
+    task = "image-classification" if images else "text-classification"
+    own = "--train_dir FOLDER" if images else "--train_file FILE.csv"
     return [
-        f"look at curve.png{predictions} there",
-        f'use it: from transformers import pipeline; pipeline("text-classification", "{run_dir}"{trust})',
-        f"try your own rows: accelerate launch {sys.argv[0]} --train_file FILE.csv --output_dir runs/mine",
+        f"look at {', '.join(there)} there",
+        f'use it: from transformers import pipeline; pipeline("{task}", "{run_dir}"{trust})',
+        f"try your own rows: accelerate launch {sys.argv[0]} {own} --output_dir runs/mine",
     ]

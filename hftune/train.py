@@ -20,6 +20,7 @@ from transformers.optimization import GreedyLR
 
 from hftune.data.batch import BatchPlan, MicroBatch, Step, batch_loader
 from hftune.data.bundle import Rows
+from hftune.data.waiting import watch_waiting
 from hftune.diagnosis import non_finite
 from hftune.errors import StoppedBySignal
 from hftune.losses import Loss
@@ -92,12 +93,11 @@ class Training:
     def batches(self, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yields this process's batches from a step on, to the end of the run."""
         steps = self.plan.steps(first_step, self.total_steps)
-        row_ids = (
-            micro.visits(step.epoch, self.seed) for step in steps for micro in self.my_share(step)
-        )
-        return batch_loader(
+        row_ids = (micro.visits(step.epoch, self.seed) for step in steps for micro in self.my_share(step))
+        loader = batch_loader(
             self.rows, row_ids, self.collate, workers=self.workers, device=self.accelerator.device
         )
+        return watch_waiting(loader, self.workers)
 
 
 def fit(training: Training, progress: Progress, bar: Bar) -> None:

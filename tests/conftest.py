@@ -4,6 +4,7 @@ The variables are set before any library reads them; processes that tests start 
 """
 
 import atexit
+import copy
 import os
 import shutil
 import tempfile
@@ -47,3 +48,23 @@ def encoder(tmp_path_factory):
     from tests.tiny import tiny_checkpoint
 
     return tiny_checkpoint("bert", tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def pristine():
+    """One text classifier of each kind; tests take a copy."""
+    from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
+    from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+    from tests.tiny import FAMILIES, tiny_model
+
+    models = {family: tiny_model(family, num_labels=3) for family in FAMILIES}
+    models["pooled"] = PooledEncoderForSequenceClassification(
+        PooledEncoderConfig(encoder_config=tiny_model("bert").config, pooling="attention", num_labels=3)
+    )
+    models["textcnn"] = TextCNNForSequenceClassification(TextCNNConfig(vocab_size=50, embedding_dim=8))
+    return models
+
+
+@pytest.fixture
+def models(pristine):
+    return copy.deepcopy(pristine)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from hftune.data.checks import (
+    TEXT,
     Part,
     check_texts,
     choose_columns,
@@ -44,7 +45,7 @@ def words(*columns: str, **others: list) -> Table:
     ],
 )
 def test_clear_columns_are_inferred(given, columns):
-    assert choose_columns(given, None, None) == columns
+    assert choose_columns(given, TEXT, None, None) == columns
 
 
 @pytest.mark.parametrize(
@@ -63,13 +64,13 @@ def test_clear_columns_are_inferred(given, columns):
 )  # fmt: skip
 def test_unclear_columns_are_an_error_that_names_the_flag(given, text, label, message):
     with pytest.raises(BadInput) as caught:
-        choose_columns(given, text, label)
+        choose_columns(given, TEXT, text, label)
     assert message in caught.value.message
 
 
 def test_a_given_column_wins_over_the_inferred_one():
     given = words("text", "title", label=[0, 1], stars=[5, 1])
-    assert choose_columns(given, "title", "stars") == ("title", "stars")
+    assert choose_columns(given, TEXT, "title", "stars") == ("title", "stars")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_duplicates_are_counted_and_the_first_is_named():
         "validation": part(["x", "A"], [0, 1], "dev.csv"),
         "test": part(["x", "c", "a", "a"], [0, 1, 1, 1], "test.csv"),
     }
-    assert find_duplicates(parts) == [
+    assert find_duplicates(parts, "text") == [
         "3 train rows repeat an earlier text, 1 of them with another label "
         "(first: train.csv line 14 = train.csv line 12)",
         "3 test texts also stand in train (first: test.csv line 13 = train.csv line 15)",

@@ -1,6 +1,5 @@
 """Who learns at which rate: depth of parameters, groups, freezing, optimizers, schedules."""
 
-import copy
 import warnings
 
 import pytest
@@ -9,72 +8,17 @@ import torch
 from hftune import optim
 from hftune.config import SCHEDULERS
 from hftune.errors import BadInput
-from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
-from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from hftune.freezing import freeze
+from hftune.layers import layers_of
 from hftune.text_settings import TextSettings
-from tests.tiny import FAMILIES, tiny_model
-
-
-@pytest.fixture(scope="module")
-def pristine():
-    """One classifier of each kind; tests take a copy."""
-    models = {family: tiny_model(family, num_labels=3) for family in FAMILIES}
-    models["pooled"] = PooledEncoderForSequenceClassification(
-        PooledEncoderConfig(encoder_config=tiny_model("bert").config, pooling="attention", num_labels=3)
-    )
-    models["textcnn"] = TextCNNForSequenceClassification(TextCNNConfig(vocab_size=50, embedding_dim=8))
-    return models
-
-
-@pytest.fixture
-def models(pristine):
-    return copy.deepcopy(pristine)
-
+from tests.tiny import FAMILIES
 
 BACKBONES = [*FAMILIES, "pooled"]
-HEADS = {
-    "bert": {"classifier"},
-    "roberta": {"classifier"},
-    "electra": {"classifier"},
-    "distilbert": {"pre_classifier", "classifier"},
-    "modernbert": {"head", "classifier"},
-    "gpt2": {"score"},
-    "pooled": {"attention", "classifier"},
-}
-# Parameters outside of numbered layers, and where they belong.
-PLACES = {
-    "bert": {
-        "embeddings.word_embeddings.weight": 0,
-        "embeddings.LayerNorm.bias": 0,
-        "pooler.dense.weight": 2,
-    },
-    "roberta": {"embeddings.position_embeddings.weight": 0},
-    "electra": {"embeddings_project.weight": 0, "embeddings.token_type_embeddings.weight": 0},
-    "distilbert": {"embeddings.position_embeddings.weight": 0},
-    "modernbert": {"embeddings.tok_embeddings.weight": 0, "final_norm.weight": 2},
-    "gpt2": {"wte.weight": 0, "wpe.weight": 0, "ln_f.weight": 2},
-    "pooled": {"embeddings.word_embeddings.weight": 0},
-}
-
-
-@pytest.mark.parametrize("family", BACKBONES)
-def test_depth_of_every_parameter(models, family):
-    model = models[family]
-    assert optim.number_of_layers(model) == 2
-    depths = {name: optim.layer_of(name, model) for name, _ in model.named_parameters()}
-    assert {name.split(".")[0] for name, depth in depths.items() if depth is None} == HEADS[family]
-    assert {depth for depth in depths.values() if depth is not None} == {0, 1, 2}
-    for name, depth in PLACES[family].items():
-        assert depths[f"{model.base_model_prefix}.{name}"] == depth, name
-    for name, depth in depths.items():
-        for number in (0, 1):
-            if f"layer.{number}." in name or f"layers.{number}." in name or f".h.{number}." in name:
-                assert depth == number + 1, name
 
 
 def test_a_small_model_is_one_layer(models):
     model = models["textcnn"]
-    assert {optim.layer_of(name, model) for name, _ in model.named_parameters()} == {0}
+    assert set(layers_of(model).values()) == {0}
     groups = optim.parameter_groups(model, TextSettings(head_lr_multiplier=10, layer_decay=0.5))
     assert {group["lr"] for group in groups} == {TextSettings().learning_rate}
 
@@ -100,8 +44,8 @@ def test_rates_fall_from_the_head_to_the_embeddings(models, family):
     assert rates == {"head": 1e-2, "layer 2": 1e-3, "layer 1": 5e-4, "layer 0": 2.5e-4}
     rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
-        depth = optim.layer_of(name, model)
-        assert rate_of[id(parameter)] == (1e-2 if depth is None else 1e-3 * 0.5 ** (2 - depth))
+        layer = layers_of(model)[name]
+        assert rate_of[id(parameter)] == (1e-2 if layer is None else 1e-3 * 0.5 ** (2 - layer))
 
 
 def test_without_layer_decay_there_are_a_backbone_and_a_head(models):
@@ -114,64 +58,12 @@ def test_without_layer_decay_there_are_a_backbone_and_a_head(models):
 
 def test_frozen_parameters_are_in_no_group(models):
     model = models["bert"]
-    count = optim.freeze(model, r"embeddings|layer\.0\.")
+    count = freeze(model, r"embeddings|layer\.0\.")
     groups = optim.parameter_groups(model, TextSettings())
     names = optim.names_in_groups(model, groups)
     assert count + len(names) == len(list(model.named_parameters()))
     assert not any("embeddings" in name or "layer.0." in name for name in names)
     assert any("layer.1." in name for name in names)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [("(", "not a regular expression"), ("nosuch", "no parameter has such a name"), (".", "nothing is left")],
-)
-def test_freeze_says_what_is_wrong(models, pattern, message):
-    with pytest.raises(BadInput, match=message) as caught:
-        optim.freeze(models["bert"], pattern)
-    assert f"--freeze {pattern}" in caught.value.message
-    if pattern == "nosuch":
-        assert "classifier.weight" in caught.value.details
-
-
-def trainable(model) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-@pytest.mark.parametrize("family", BACKBONES)
-def test_thawing_goes_down_from_the_head(models, family):
-    model = models[family]
-    after_step = optim.gradual_unfreezing(0.5, steps_per_epoch=8)  # a layer every 4 steps
-    lowest = []
-    for steps in range(14):
-        after_step(steps, model)
-        depths = {optim.layer_of(name, model) for name in trainable(model)}
-        assert depths == {None, *(depth for depth in (0, 1, 2) if depth >= 3 - steps // 4)}
-        lowest.append(len(depths))
-    assert lowest == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 2
-
-
-@pytest.mark.parametrize("steps", [0, 1, 4, 7, 8, 11, 12, 99])
-def test_thawing_depends_on_the_number_of_steps_alone(pristine, steps):
-    """A resumed run calls it with its first step directly."""
-    through, at_once = copy.deepcopy(pristine["bert"]), copy.deepcopy(pristine["bert"])
-    stepping, resumed = (optim.gradual_unfreezing(0.5, steps_per_epoch=8) for _ in range(2))
-    for model in (through, at_once):
-        optim.freeze(model, r"layer\.1\..*bias|classifier\.bias")
-    for step in range(steps + 1):
-        stepping(step, through)
-    resumed(steps, at_once)
-    assert trainable(through) == trainable(at_once)
-
-
-def test_thawing_leaves_frozen_what_the_user_froze(models):
-    model = models["bert"]
-    optim.freeze(model, "embeddings")
-    after_step = optim.gradual_unfreezing(1, steps_per_epoch=1)
-    after_step(0, model)
-    after_step(100, model)
-    every = {name for name, _ in model.named_parameters()}
-    assert trainable(model) == {name for name in every if "embeddings" not in name}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hftune.data.source import choose_stratified, load_splits
+from hftune.data.splits import choose_stratified
+from hftune.data.text_splits import load_splits
 from hftune.errors import BadInput
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -271,7 +272,7 @@ def test_part_of_a_larger_table_is_hashed_as_what_it_is(tmp_path, monkeypatch):
     texts, labels = map(list, zip(*ROWS, strict=True))
     longer = Dataset.from_dict({"text": ["left out", *texts], "label": ["neg", *labels]})
     sliced = DatasetDict(train=longer.select(range(1, 41)), validation=longer.select(range(1, 9)))
-    monkeypatch.setattr("hftune.data.sample.load_sample", lambda: sliced)
+    monkeypatch.setattr("hftune.data.text_splits.load_sample", lambda: sliced)
     files = write_csv(tmp_path / "a.csv", ROWS), write_csv(tmp_path / "b.csv", ROWS[:8])
     expected = ask(train_file=files[0], validation_file=files[1])
     assert ask(dataset_name="sample").fingerprint == expected.fingerprint

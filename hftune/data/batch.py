@@ -5,6 +5,7 @@ made for all processes together, so that one process with two micro-batches and 
 one each see the same rows, and a run that starts in the middle sees what it would have seen.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -153,6 +154,22 @@ def by_length(lengths: np.ndarray, rows_per_batch: int) -> list[np.ndarray]:
     """Cuts rows, longest first, into batches for scoring: the least padding, and memory shows at once."""
     order = np.argsort(-lengths, kind="stable")
     return np.split(order, range(rows_per_batch, len(order), rows_per_batch))
+
+
+def worker_count(asked: int | None, device: torch.device, processes: int) -> int:
+    """Decides how many processes prepare batches: as asked, else by the cores.
+
+    Without a GPU the model itself uses all cores, and workers would only take them away.
+
+    Args:
+        asked: `--dataloader_num_workers`.
+        device: Where the model trains.
+        processes: Training processes, which share the machine.
+    """
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0))
+    return 0 if device.type == "cpu" else min(8, max(1, cores // processes - 1))
 
 
 def batch_loader(

@@ -65,8 +65,6 @@ class Data:
         floor: Trains simple models on the train split; returns the log-probabilities that each
             gives to the test rows, float of shape (N, C). None where there is no test set.
         picture: Shows a test row, uint8 of shape (H, W, 3). None where rows are no pictures.
-        views: Wraps a model so that its logits are a mean over several views of each row, for a second
-            score of the test rows. None where there is one view.
     """
 
     train: Rows
@@ -79,4 +77,3 @@ class Data:
     facts: dict[str, float] = field(default_factory=dict)
     floor: Callable[[], dict[str, np.ndarray]] | None = None
     picture: Callable[[int], np.ndarray] | None = None
-    views: Callable[[torch.nn.Module], torch.nn.Module] | None = None

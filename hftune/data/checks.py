@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -49,13 +49,14 @@ class Part:
     """Clean rows of one split.
 
     Args:
-        text: Strings, (N,).
+        content: What the rows hold, as strings that are equal for equal content: the texts themselves, or
+            the hashes of pictures, (N,).
         label: Class numbers 0 .. C-1, int64 (N,).
         table: Where the rows came from.
         rows: Row of the table that each row was, int64 (N,).
     """
 
-    text: pa.ChunkedArray
+    content: pa.ChunkedArray
     label: np.ndarray
     table: Table
     rows: np.ndarray
@@ -68,32 +69,46 @@ class Part:
         """Returns the chosen rows (int64, ascending)."""
         if len(chosen) == len(self.rows):
             return self
-        return Part(self.text.take(pa.array(chosen)), self.label[chosen], self.table, self.rows[chosen])
+        return Part(self.content.take(pa.array(chosen)), self.label[chosen], self.table, self.rows[chosen])
 
 
-def choose_columns(table: Table, text: str | None, label: str | None) -> tuple[str, str]:
-    """Finds the text and the label column.
+class Content(NamedTuple):
+    """What rows hold besides their label, as far as finding its column goes.
+
+    Args:
+        noun: Its name in flags: `--NOUN_column_name`.
+        candidates: Returns the columns of a table that may hold it, given the label's.
+    """
+
+    noun: str
+    candidates: Callable[[Table, str], list[str]]
+
+
+def choose_columns(table: Table, kind: Content, content: str | None, label: str | None) -> tuple[str, str]:
+    """Finds the content's and the label's column.
 
     Args:
         table: The training rows.
-        text: The text column's name, or None to infer it.
+        kind: What the rows hold.
+        content: The content column's name, or None to infer it.
         label: The label column's name, or None to infer it.
 
     Raises:
         BadInput: A given name is missing, or it is not clear which column is meant.
     """
-    for given, flag in ((text, "--text_column_name"), (label, "--label_column_name")):
+    flag_of_content = f"--{kind.noun}_column_name"
+    for given, flag in ((content, flag_of_content), (label, "--label_column_name")):
         if given is not None and given not in table.columns:
             near = difflib.get_close_matches(given, table.columns, n=1, cutoff=0.5)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
             raise BadInput(f"{table.name} has no column {given!r} ({flag}){suggestion} ({_columns(table)})")
-    if text is not None and text == label:
-        raise BadInput(f"--text_column_name and --label_column_name are both {text!r}")
+    if content is not None and content == label:
+        raise BadInput(f"{flag_of_content} and --label_column_name are both {content!r}")
     if label is None:
-        label = _one(table, _label_candidates(table, text), "label")
-    if text is None:
-        text = _one(table, _text_candidates(table, label), "text")
-    return text, label
+        label = _one(table, _label_candidates(table, content), "label")
+    if content is None:
+        content = _one(table, kind.candidates(table, label), kind.noun)
+    return content, label
 
 
 def _columns(table: Table) -> str:
@@ -115,6 +130,9 @@ def _text_candidates(table: Table, label: str) -> list[str]:
         return ["text"]
     named = [c for c in table.columns if c.casefold() in TEXT_NAMES and c != label]
     return named or [c for c in table.columns if c != label and _is_free_text(table.columns[c])]
+
+
+TEXT = Content("text", _text_candidates)
 
 
 def _is_free_text(column: pa.ChunkedArray | list[Any]) -> bool:
@@ -420,19 +438,20 @@ def _order(table: Table, present: set[Any], brought: list[str] | None) -> tuple[
     return names, []
 
 
-def find_duplicates(parts: Mapping[str, Part]) -> list[str]:
-    """Counts texts that stand twice in train, and texts of other splits that stand in train too.
+def find_duplicates(parts: Mapping[str, Part], noun: str) -> list[str]:
+    """Counts what stands twice in train, and rows of other splits that stand in train too.
 
-    Texts are compared as they are, byte by byte.
+    Content is compared as it is, byte by byte.
 
     Args:
         parts: Splits by name; "train" is one of them.
+        noun: What a row holds: "text" or "picture".
 
     Returns:
         Warnings with counts and the first pair.
     """
     train = parts["train"]
-    encoded = pc.dictionary_encode(_combined(train.text))
+    encoded = pc.dictionary_encode(_combined(train.content))
     codes = encoded.indices.to_numpy()
     first = np.full(len(encoded.dictionary), len(codes), dtype=np.int64)
     np.minimum.at(first, codes, np.arange(len(codes)))  # row at which each text appears first
@@ -442,15 +461,15 @@ def find_duplicates(parts: Mapping[str, Part]) -> list[str]:
         other = np.count_nonzero(train.label[again] != train.label[first[codes[again]]])
         differently = f", {other:,} of them with another label" if other else ""
         pair = f"{train.place(again[0])} = {train.place(first[codes[again[0]]])}"
-        warnings.append(f"{len(again):,} train rows repeat an earlier text{differently} (first: {pair})")
+        warnings.append(f"{len(again):,} train rows repeat an earlier {noun}{differently} (first: {pair})")
     for split, part in parts.items():
         if split == "train":
             continue
-        code = pc.index_in(_combined(part.text), value_set=encoded.dictionary)
+        code = pc.index_in(_combined(part.content), value_set=encoded.dictionary)
         shared = np.flatnonzero(code.is_valid().to_numpy(zero_copy_only=False))
         if len(shared):
             pair = f"{part.place(shared[0])} = {train.place(first[code[int(shared[0])].as_py()])}"
-            warnings.append(f"{len(shared):,} {split} texts also stand in train (first: {pair})")
+            warnings.append(f"{len(shared):,} {split} {noun}s also stand in train (first: {pair})")
     return warnings
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.data.bundle import Data
-from hftune.data.source import Splits, load_splits
+from hftune.data.describe import log_splits
 from hftune.data.text import TextCollator, TokenRows, tokenize, truncation_report
+from hftune.data.text_splits import TextSplits, load_splits
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput, first_line
 from hftune.text_settings import TextSettings
@@ -24,7 +25,11 @@ def load_text(settings: TextSettings) -> Data:
         BadInput: If the data or the tokenizer cannot be used; the message names file and row.
     """
     splits = load_splits(settings)
-    log_splits(splits)
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    sets = {name: split for name, split in parts.items() if split is not None}
+    log_splits(splits.origin, {name: len(split) for name, split in sets.items()}, splits.labels)
+    for warning in splits.warnings:
+        log.warning("%s", warning)
     tokenizer = load_tokenizer(settings, splits)
     rows = {
         name: tokenize(
@@ -35,8 +40,7 @@ def load_text(settings: TextSettings) -> Data:
             fingerprint=f"{splits.fingerprint}-{name}",
             description=f"tokenizing {name}",
         )
-        for name, split in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
-        if split is not None
+        for name, split in sets.items()
     }
     log_lengths(rows["train"], settings)
     return Data(
@@ -53,7 +57,7 @@ def load_text(settings: TextSettings) -> Data:
     )
 
 
-def load_tokenizer(settings: TextSettings, splits: Splits) -> PreTrainedTokenizerBase:
+def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedTokenizerBase:
     """Loads the checkpoint's tokenizer, or learns a vocabulary from the train split.
 
     Raises:
@@ -85,17 +89,6 @@ def load_tokenizer(settings: TextSettings, splits: Splits) -> PreTrainedTokenize
     tokenizer.padding_side = "right"
     tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
     return tokenizer
-
-
-def log_splits(splits: Splits) -> None:
-    """Tells where the rows came from, how many there are, and what looks odd."""
-    sizes = [f"{len(splits.train):,} train", f"{len(splits.validation):,} validation"]
-    if splits.test is not None:
-        sizes.append(f"{len(splits.test):,} test")
-    log.info("data: %s", splits.origin)
-    log.info("rows: %s; labels %s", ", ".join(sizes), ", ".join(splits.labels))
-    for warning in splits.warnings:
-        log.warning("%s", warning)
 
 
 def log_lengths(train: TokenRows, settings: TextSettings) -> None:

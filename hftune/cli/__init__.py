@@ -1,0 +1,1 @@
+"""The `hftune` command: one file for each of its words."""

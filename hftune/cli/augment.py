@@ -1,0 +1,65 @@
+"""Draws what a recipe's training pictures look like: originals above, five random views of each below.
+
+    hftune augment hotdog
+    hftune augment recipes/hotdog.py --augmentation strong --seed 1
+
+NAME is one of hftune's recipes or a file; the flags are the recipe's own. The picture is
+runs/NAME/augment.png, or augment.png in --output_dir.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from hftune.cli.find import configure, find_recipe
+from hftune.data.bundle import Visit
+from hftune.errors import BadInput
+
+ORIGINALS = 8
+VIEWS = 5
+
+
+def run(words: list[str]) -> None:
+    """Draws the grid.
+
+    Args:
+        words: The recipe's name and flags.
+
+    Raises:
+        BadInput: No such recipe, or its rows are no pictures.
+    """
+    if not words:
+        raise BadInput("hftune augment: which recipe? hftune augment NAME [flags]")
+    recipe = find_recipe(words[0])
+    settings = configure(recipe, words[1:])
+    from hftune.data.image_rows import ImageRows
+    from hftune.gallery import draw_views
+
+    data = recipe.load_data(settings)
+    rows = data.train
+    if not isinstance(rows, ImageRows):
+        raise BadInput(f"{words[0]}: its training rows are no pictures, so there is nothing to draw")
+    chosen = one_of_each_class(rows.labels, ORIGINALS)
+    views = [
+        [rows.view(rows.pictures[row], Visit.of(row, epoch, settings.seed)) for epoch in range(VIEWS)]
+        for row in chosen
+    ]
+    path = Path(settings.output_dir or Path("runs") / recipe.name) / "augment.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_views(
+        [rows.pictures[row] for row in chosen],
+        [[np.asarray(view) for view in row] for row in views],
+        [data.labels[rows.labels[row]] for row in chosen],
+        path,
+        f"{recipe.name}: training pictures and what epochs 1 to {VIEWS} make of them",
+    )
+    print(f"look at {path}")
+
+
+def one_of_each_class(labels: np.ndarray, most: int) -> list[int]:
+    """Returns rows class by class: the first of each, then the second, until there are enough."""
+    rank = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        rank[of_class] = np.arange(len(of_class))
+    return np.lexsort((labels, rank))[:most].tolist()

@@ -1,0 +1,57 @@
+"""From a recipe's name or file to the recipe, with the flags of the command line laid over it."""
+
+import difflib
+import importlib.util
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import hftune.recipes
+from hftune.config import Settings
+from hftune.errors import BadInput
+from hftune.flags import parse
+from hftune.offline import ensure_reachable, prepare_environment
+from hftune.recipe import Recipe
+
+
+def find_recipe(name: str) -> Recipe:
+    """Imports a recipe by its name among hftune's own, or by its file.
+
+    Args:
+        name: "imdb", or a path that ends in .py.
+
+    Raises:
+        BadInput: There is no such recipe, or the file holds none.
+    """
+    known = [module.name for module in pkgutil.iter_modules(hftune.recipes.__path__)]
+    if name in known:
+        module: Any = importlib.import_module(f"hftune.recipes.{name}")
+    elif name.endswith(".py"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise BadInput(f"{name}: no such file")
+        spec: Any = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}, or pass a file.py"
+        raise BadInput(f"{name}: no such recipe{hint}")
+    recipe = getattr(module, "recipe", None)
+    if not isinstance(recipe, Recipe):
+        raise BadInput(f"{name} holds no recipe: it must have a line `recipe = hftune.Recipe(...)`")
+    return recipe
+
+
+def configure(recipe: Recipe, flags: list[str]) -> Settings:
+    """Lays flags over a recipe's settings and looks whether what they name can be had.
+
+    Raises:
+        BadInput: A flag is wrong, or the Hub cannot be reached and is needed.
+    """
+    settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
+    prepare_environment()
+    notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name)
+    if notice:
+        print(notice)
+    return settings

@@ -1,0 +1,56 @@
+"""The door of the `hftune` command: from its first word to the file that does it."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from hftune.errors import BadInput, HftuneError
+from hftune.launcher import explain
+from hftune.values import nearest
+
+COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
+    "augment": "draw what a recipe's training pictures look like before training on them",
+    "gradcam": "draw where a trained image model looks",
+}
+USAGE = """usage: hftune COMMAND ...
+
+{}
+
+hftune COMMAND --help says more. Recipes are started by accelerate launch recipes/NAME.py."""
+
+
+def main() -> None:
+    """Runs a command and exits as the contract says."""
+    try:
+        choose(sys.argv[1:])
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        stop(explained)
+
+
+def choose(words: list[str]) -> None:
+    """Runs the command that the first word names.
+
+    Raises:
+        BadInput: There is no such command.
+    """
+    if not words or words[0] in ("--help", "-h"):
+        print(USAGE.format("\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())))
+        return
+    name, *rest = words
+    if name not in COMMANDS:
+        raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
+    module = import_module(f"hftune.cli.{name}")
+    if {"--help", "-h"} & set(rest):
+        print(str(module.__doc__).strip())
+        return
+    run: Callable[[list[str]], None] = module.run
+    run(rest)
+
+
+def stop(error: HftuneError) -> None:
+    """Prints `error: ...` and exits with the error's code."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(error.exit_code)

@@ -1,0 +1,119 @@
+"""Hands rows of pictures to a DataLoader, and makes batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from hftune.errors import BadInput
+
+View = Callable[[np.ndarray, int], "np.ndarray | torch.Tensor"]
+
+
+class Pictures(Protocol):
+    """Pictures by their row: a list, an array (N, H, W, 3), or files that are decoded when asked for."""
+
+    def __len__(self) -> int:
+        """Returns N."""
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        """Returns uint8 of shape (H, W, 3)."""
+
+
+class ImageRows(Dataset):
+    """Rows of one split, as a torch `DataLoader` or transformers' `Trainer` takes them.
+
+    Args:
+        pictures: uint8 of shape (H, W, 3) each.
+        labels: Class numbers, int64 (N,).
+        view: What the model sees of a picture; called with the picture and its row, which is a
+            `Visit` where the training loop asks.
+
+    Attributes:
+        lengths: Ones, int64 (N,): all pictures take the same room in a batch.
+    """
+
+    def __init__(self, pictures: Pictures, labels: np.ndarray, view: View):
+        self.pictures = pictures
+        self.labels = labels
+        self.view = view
+        self.lengths = np.ones(len(labels), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"pixel_values": self.view(self.pictures[row], row), "labels": int(self.labels[row])}
+
+
+def processed(processor: Any) -> View:
+    """Returns the view that scoring takes, which is what `pipeline("image-classification")` sees.
+
+    Args:
+        processor: An image processor of transformers, which is saved with the model.
+
+    Returns:
+        A function from uint8 (H, W, 3) and a row's number to float32 (3, S, S).
+    """
+    return partial(_process, processor)
+
+
+def _process(processor: Any, picture: np.ndarray, row: int) -> torch.Tensor:
+    inputs = processor(images=Image.fromarray(picture), return_tensors="pt")  # as the pipeline calls it
+    return inputs["pixel_values"][0]
+
+
+class ImageCollator:
+    """Makes a batch of rows; uint8 views are normalised here, since it is cheaper for all at once.
+
+    Args:
+        mean: Of red, green and blue on a scale of 0 to 1.
+        std: Likewise.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        self.offset = torch.tensor(mean, dtype=torch.float32) * 255
+        self.scale = 1 / (torch.tensor(std, dtype=torch.float32) * 255)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Stacks rows.
+
+        Args:
+            rows: "pixel_values" is uint8 (S, S, 3), or float32 (3, S, S) that is normalised already;
+                "labels" is a class number; anything else is an array or tensor.
+
+        Returns:
+            "pixel_values" float32 (B, 3, S, S) in channels_last memory, "labels" int64 (B,), and the
+            rest stacked along a new first dimension.
+
+        Raises:
+            BadInput: Views of one batch differ in size.
+        """
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        return {name: self._stack(name, values) for name, values in columns.items()}
+
+    def _stack(self, name: str, values: list) -> torch.Tensor:
+        if name == "labels":
+            return torch.tensor(values, dtype=torch.int64)
+        shapes = sorted({tuple(value.shape) for value in values})
+        if len(shapes) > 1:
+            raise BadInput(
+                f"{name}: shapes {shapes[0]} and {shapes[-1]} in one batch; end the augmentation with a crop "
+                "or a resize to one size"
+            )
+        if isinstance(values[0], np.ndarray):
+            stacked = torch.from_numpy(np.stack(values))
+        else:
+            stacked = torch.stack(values)
+        return self._normalised(stacked) if name == "pixel_values" else stacked
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        if pixels.dtype == torch.uint8:  # (B, S, S, 3): permuted, this is channels_last already
+            return pixels.float().sub_(self.offset).mul_(self.scale).permute(0, 3, 1, 2)
+        return pixels.contiguous(memory_format=torch.channels_last)

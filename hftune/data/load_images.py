@@ -1,0 +1,88 @@
+"""Image classification data from settings: splits, processor, augmented views, and the floor to beat."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hftune.data.augment import Augmenter, policy
+from hftune.data.bundle import Data
+from hftune.data.describe import log_splits
+from hftune.data.image_rows import ImageCollator, ImageRows, processed
+from hftune.data.picture_splits import PictureSplits, load_picture_splits
+from hftune.data.processor import load_processor
+from hftune.image_settings import ImageSettings
+
+log = logging.getLogger(__name__)
+
+
+def load_images(settings: ImageSettings, augment: Any = None) -> Data:
+    """Loads, checks and splits a set of pictures; training pictures get a new random view every epoch.
+
+    Args:
+        settings: Where the pictures are, and how they are seen.
+        augment: An albumentations `Compose` of the recipe's own that ends in pictures of one size; None
+            for the policy that `--augmentation` names.
+
+    Raises:
+        BadInput: If the data or the processor cannot be used; the message names file and row.
+    """
+    splits, pictures = found = load_picture_splits(settings)
+    log_splits(splits.origin, {name: len(part.label) for name, part in splits.parts.items()}, splits.labels)
+    for warning in splits.warnings:
+        log.warning("%s", warning)
+    prepared = load_processor(settings)
+    small = is_small(pictures["train"].sizes, prepared.image_size)
+    chosen = policy(settings.augmentation, prepared.image_size, small) if augment is None else augment
+    views: dict[str, Any] = {name: processed(prepared.processor) for name in splits.parts}
+    views["train"] = Augmenter(chosen).view
+    log.info(
+        "pictures: %s; training views of %d x %d pixels, augmentation %s",
+        describe_sizes(pictures["train"].sizes),
+        prepared.image_size,
+        prepared.image_size,
+        "of the recipe's own" if augment else settings.augmentation,
+    )
+    rows = {name: ImageRows(pictures[name], part.label, views[name]) for name, part in splits.parts.items()}
+    return Data(
+        train=rows["train"],
+        validation=rows["validation"],
+        test=rows.get("test"),
+        collate=ImageCollator(prepared.mean, prepared.std),
+        labels=splits.labels,
+        processor=prepared.processor,
+        fingerprint=splits.fingerprint,
+        facts={f"{name}_samples": len(part.label) for name, part in splits.parts.items()},
+        floor=_floor(found) if "test" in rows else None,
+        picture=pictures["test"].__getitem__ if "test" in rows else None,
+    )
+
+
+def is_small(sizes: np.ndarray, image_size: int) -> bool:
+    """Returns whether pictures are about as large as the training square, so that shifts replace crops.
+
+    Args:
+        sizes: Height and width of each picture in pixels, int (N, 2).
+        image_size: Side of the square.
+    """
+    return bool(sizes.max() <= 1.25 * image_size)
+
+
+def describe_sizes(sizes: np.ndarray) -> str:
+    """Says how large pictures are: "32 x 32", or the range of widths and heights."""
+    (least_height, least_width), (height, width) = sizes.min(0), sizes.max(0)
+    if (least_height, least_width) == (height, width):
+        return f"{width} x {height} pixels"
+    return f"{least_width} to {width} pixels wide, {least_height} to {height} high"
+
+
+def _floor(found: PictureSplits) -> Callable[[], dict[str, np.ndarray]]:
+    def floor() -> dict[str, np.ndarray]:
+        from hftune.picture_floor import predict_floor
+
+        splits, pictures = found
+        train, test = ((of[row] for row in range(len(of))) for of in (pictures["train"], pictures["test"]))
+        return predict_floor(train, splits.parts["train"].label, test, len(splits.labels))
+
+    return floor

@@ -1,0 +1,37 @@
+"""Hot dog or not, by a linear layer on what a frozen MobileNetV2 sees: seconds instead of minutes.
+
+    accelerate launch recipes/hotdog_features.py
+    accelerate launch recipes/hotdog_features.py --train_dir photos/train --test_dir photos/test
+
+Result  to be measured
+"""
+
+import hftune
+from hftune.recipes import hotdog
+
+
+def load_data(settings: hotdog.Settings) -> hftune.Data:
+    """Photos -> the 1,280 features of each, computed once; validation and test stay photos."""
+    data = hftune.load_images(settings)
+    return hftune.cache_features(data, hftune.build_image_classifier(settings, data))
+
+
+recipe = hotdog.recipe.replace(
+    name="hotdog_features",
+    description=__doc__,
+    load_data=load_data,
+    loss=hftune.head_loss,
+    freeze="backbone",
+    augmentation="none",
+    optim="sgd",
+    learning_rate=1e-2,
+    head_lr_multiplier=1.0,
+    weight_decay=0.2,  # scikit-learn's C = 0.01, the middle of what ten-fold cross-validation found best
+    per_device_train_batch_size=64,
+    num_train_epochs=100,
+    eval_strategy="steps",
+    eval_steps=0.25,
+)
+
+if __name__ == "__main__":
+    hftune.launch(recipe)
