@@ -121,7 +121,8 @@ def test_a_checkpoint_with_another_mean(tmp_path):
 @pytest.mark.parametrize(
     ("processor", "message"),
     [
-        (MobileViTImageProcessor(), "does more to colours"),  # it turns RGB into BGR
+        (MobileViTImageProcessor(size={"shortest_edge": 256}), "does more to pictures"),  # RGB becomes BGR
+        (MobileViTImageProcessor(), "does more to pictures"),  # 224 pixels and a border
         (ViTImageProcessor(size={"height": 32, "width": 48}), "48 x 32 pixels of a picture, no square"),
         (ViTImageProcessor(do_resize=False), "no square"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from hftune.checkpoint import load_checkpoint, save_checkpoint
 from hftune.data.bundle import Data
@@ -187,6 +187,25 @@ def test_new_names_of_labels_reach_the_files_that_timm_reads(small_resnet, tmp_p
     assert config["label_names"] == ["x", "y", "z"]
     assert config["num_classes"] == 3
     assert "/" not in json.dumps(config["pretrained_cfg"])  # no place of any machine
+
+
+def test_a_bare_backbone_gets_a_classifier_that_starts_at_zero(small_vit, tmp_path):
+    model = AutoModelForImageClassification.from_pretrained(small_vit)
+    config = AutoConfig.from_pretrained(small_vit, num_labels=2)  # names them LABEL_0 and LABEL_1
+    model.base_model.config = config
+    save(tmp_path, model.base_model, model_type="vit", **FAMILIES["vit"])
+    found = build(("ant", "bee"), model_name_or_path=str(tmp_path))
+    assert not found.classifier.weight.any()
+    for name, weight in found.vit.named_parameters():
+        assert torch.equal(weight, model.vit.get_parameter(name)), name
+
+
+def test_a_checkpoint_is_fed_as_the_settings_say(small_resnet, tmp_path):
+    flags = {"model_name_or_path": small_resnet, "image_size": 40, "image_mean": "0.3", "image_std": "0.2"}
+    folder = save(tmp_path, build(**flags), **flags)
+    white = Image.new("RGB", (50, 60), "white")
+    pixels = AutoImageProcessor.from_pretrained(folder)(images=white, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(pixels, torch.full((1, 3, 40, 40), 3.5))
 
 
 def test_half_precision_checkpoints_train_in_full(small_vit, tmp_path):

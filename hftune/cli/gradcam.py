@@ -37,6 +37,8 @@ def run(words: list[str]) -> None:
     pictures = [(path, _read(path)) for path in _files(sources)]
     prepare_environment()
     ensure_reachable(name, None)
+    import torch
+
     from hftune.gallery import draw_overlays
     from hftune.gradcam import heatmap
 
@@ -44,7 +46,8 @@ def run(words: list[str]) -> None:
     drawn, heats, titles = [], [], []
     for path, picture in pictures:
         pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
-        probabilities = model(pixel_values=pixels).logits[0].softmax(-1)
+        with torch.inference_mode():
+            probabilities = model(pixel_values=pixels).logits[0].softmax(-1)
         label = int(probabilities.argmax())
         drawn.append(_as_seen(pixels))
         heats.append(heatmap(model, pixels, label))
@@ -76,10 +79,13 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _load(name: str, trust: bool) -> tuple[Any, Any]:
+    import transformers
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     from hftune.models import resnet9  # noqa: F401  our own architecture loads without remote code here
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         model = AutoModelForImageClassification.from_pretrained(
             name, use_safetensors=True, trust_remote_code=trust

@@ -105,7 +105,7 @@ def load_processor(settings: ImageSettings) -> Preprocessing:
 
     Raises:
         BadInput: If the checkpoint or its processor cannot be loaded, the model type is unknown, or the
-            processor does more to colours than normalise them or makes no square.
+            processor does more than resize, crop and normalise, or makes no square.
     """
     if settings.model_name_or_path:
         name = settings.model_name_or_path
@@ -213,7 +213,7 @@ def _changes(processor: Any, own: int, side: int) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if values.get("do_resize"):
         changes["size"] = {key: round(number * side / own) for key, number in values["size"].items()}
-    if False:
+    if values.get("do_center_crop"):
         changes["crop_size"] = {"height": side, "width": side}
     return changes
 
@@ -254,12 +254,12 @@ def _checked(settings: ImageSettings, name: str, processor: Any, image_size: int
     black, white = (_pixels(name, processor, (level,) * 3)[:, 0, 0].double() for level in (0, 255))
     std = 1 / (white - black)
     mean = -black * std
-    # Channels in another order, or one that depends on another, show in a picture of three levels.
+    # Channels in another order show in a picture of three levels; a black border does in its corner.
     levels = (200, 100, 20)
     expected = ((torch.tensor(levels) / 255 - mean) / std)[:, None, None]
     if not torch.allclose(_pixels(name, processor, levels).double(), expected, atol=1e-4):
         raise BadInput(
-            f"{name}: its image processor does more to colours than subtract a mean and divide; "
+            f"{name}: its image processor does more to pictures than resize, crop and normalise them; "
             "training pictures could not be made the same way"
         )
     # float32 has 7 digits: 0.485, not 0.48500000685453415
