@@ -1,20 +1,17 @@
 """From settings to a model: a checkpoint with its own classifier, a pooled backbone, or a small net."""
 
-import copy
-import difflib
 import logging
 
 import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
+from hftune.overrides import checked_overrides
 from hftune.text_settings import TextSettings
-from hftune.values import parse_overrides
 
 log = logging.getLogger(__name__)
 
@@ -124,27 +121,6 @@ def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedM
         ) from None
     model.config.problem_type = labels["problem_type"]
     return model
-
-
-def checked_overrides(config: PreTrainedConfig, settings: TextSettings) -> dict:
-    """Reads `--config_overrides` for a config.
-
-    Raises:
-        BadInput: If the config has no such name, or another type of value there.
-    """
-    changes = parse_overrides(settings.config_overrides or "")
-    known = config.to_dict()
-    for name in changes:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
-            raise BadInput(f"--config_overrides {name}: {config.model_type} has no such setting; {hint}")
-    try:
-        copy.deepcopy(config).update(changes)
-    except StrictDataclassError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise BadInput(f"--config_overrides {settings.config_overrides}: {reason}") from None
-    return changes
 
 
 def _check_length(model: PreTrainedModel, settings: TextSettings, longest: int) -> None:

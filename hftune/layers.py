@@ -37,7 +37,9 @@ def _layers_of_timm(model: PreTrainedModel) -> dict[str, int | None]:
 
     inner: Any = model.base_model
     layers = group_parameters(inner, inner.group_matcher(coarse=False), reverse=True)
-    head = {id(parameter) for parameter in inner.get_classifier().parameters()}
+    classifiers = inner.get_classifier()  # several where a distilled model has a second one
+    classifiers = classifiers if isinstance(classifiers, tuple) else (classifiers,)
+    head = {id(parameter) for classifier in classifiers for parameter in classifier.parameters()}
     kept = {name for name, parameter in inner.named_parameters() if id(parameter) not in head}
     last = max(layers[name] for name in kept) if kept else 0
     # What timm groups with the classifier, a norm before it say, is no newer than the last layer.

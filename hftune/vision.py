@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from hftune.data.processor import Preprocessing, checkpoint_config, load_process
 from hftune.errors import BadInput, first_line
 from hftune.image_settings import ImageSettings
 from hftune.models.resnet9 import ResNet9Config
-from hftune.values import nearest, parse_overrides
+from hftune.overrides import checked_overrides
+from hftune.values import parse_overrides
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +144,8 @@ def _asked_for(settings: ImageSettings) -> str:
     return " ".join(f"--{flag} {value}" for flag, value in given.items() if value)
 
 
-def _overrides(settings: ImageSettings) -> dict[str, Any]:
-    """Reads `--config_overrides` and refuses what other flags say, and what training cannot have."""
-    changes = parse_overrides(settings.config_overrides or "")
+def _allowed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Refuses in `--config_overrides` what other flags say, and what training cannot have."""
     for name in ("image_size", "img_size"):
         if name in changes:
             raise BadInput(f"--config_overrides {name}: pass --image_size, which the pictures need too")
@@ -167,7 +166,7 @@ def _model_args(
         source: timm's description of the input, as it was before the settings' sizes.
         saved: What the checkpoint was made with.
     """
-    arguments = {**saved, **_overrides(settings)}
+    arguments = {**saved, **_allowed(parse_overrides(settings.config_overrides or ""))}
     own = arguments.get("img_size", source.get("input_size", (3, 224, 224))[-1])
     if (
         source.get("fixed_input_size")
@@ -180,17 +179,8 @@ def _model_args(
 
 def _changes(config: PreTrainedConfig, settings: ImageSettings, prepared: Preprocessing) -> dict[str, Any]:
     """Returns changes to a config of transformers or ours: `--config_overrides` and the square's side."""
-    changes = _overrides(settings)
+    changes = _allowed(checked_overrides(config, settings))
     known = config.to_dict()
-    for name in changes:
-        if name not in known:
-            hint = nearest(name, known) or f"; it has {', '.join(sorted(known))}"
-            raise BadInput(f"--config_overrides {name}: {config.model_type} has no such setting{hint}")
-    try:
-        copy.deepcopy(config).update(changes)
-    except StrictDataclassError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise BadInput(f"--config_overrides {settings.config_overrides}: {reason}") from None
     return changes | ({"image_size": prepared.image_size} if "image_size" in known else {})
 
 

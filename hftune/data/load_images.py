@@ -82,7 +82,7 @@ def _floor(found: PictureSplits) -> Callable[[], dict[str, np.ndarray]]:
         from hftune.picture_floor import predict_floor
 
         splits, pictures = found
-        train, test = ((of[row] for row in range(len(of))) for of in (pictures["train"], pictures["test"]))
+        train, test = (map(of.__getitem__, range(len(of))) for of in (pictures["train"], pictures["test"]))
         return predict_floor(train, splits.parts["train"].label, test, len(splits.labels))
 
     return floor

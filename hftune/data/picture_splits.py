@@ -83,7 +83,21 @@ def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
     warnings = [warning for _, told in read.values() for warning in told]
     origin = settings.dataset_name or ", ".join(folders.values())
     tables = {name: table for name, (table, _) in read.items()}
+    _refuse_other_classes(tables, folders)
     return Source(tables, origin, files=True, validation=folders.get("validation", "")), warnings
+
+
+def _refuse_other_classes(tables: dict[str, Table], folders: dict[str, str]) -> None:
+    """Raises `BadInput` unless every split has the class folders that train has."""
+    classes = {split: set(table.columns["label"].to_pylist()) for split, table in tables.items()}  # type: ignore[union-attr]
+    problems = [
+        f"{folders[there]} has no class folder {name!r}, which {folders[here]} has"
+        for split in classes
+        for here, there in ((split, "train"), ("train", split))
+        for name in sorted(classes[here] - classes[there])
+    ]
+    if problems:
+        raise BadInput(f"{problems[0]}; the splits need the same classes", problems[1:])
 
 
 def _image_candidates(table: Table, label: str) -> list[str]:

@@ -123,6 +123,11 @@ def _clean(
         rows = np.arange(len(labels[split])) if rows is None else rows
         parts[split] = Part(content, labels[split][rows], tables[split], rows)
         warnings += told
+    if len(lost := np.setdiff1d(labels["train"], parts["train"].label)):
+        place, several = tables["train"].name, [names[label] for label in lost]
+        raise BadInput(
+            f"{place}: no row of class {several[0]!r} can be used; mend or remove them", several[1:]
+        )
     return parts, names, warnings + found
 
 
