@@ -30,6 +30,9 @@ class Settings(hftune.ImageSettings):
     head_lr_multiplier: float = 10.0
     warmup_steps: float = 0.1
     num_train_epochs: float = 10.0
+    label_smoothing_factor: float = 0.1
+    model_ema: float = 0.98  # 448 photos make noisy steps
+    metric_for_best_model: str = "loss"  # 50 photos tell more by their probabilities than by right or wrong
 
 
 def load_data(settings: Settings) -> hftune.Data:
