@@ -24,7 +24,10 @@ from hftune.values import parse_overrides
 log = logging.getLogger(__name__)
 
 # What a constructor makes of numbers or names that do not suit it.
-UNFIT = (TypeError, ValueError, KeyError, IndexError, RuntimeError, AssertionError, StrictDataclassError)
+UNFIT = (
+    *(TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError),
+    StrictDataclassError,
+)
 
 
 def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedModel:

@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,33 @@ from hftune.offline import ensure_reachable, prepare_environment
 from hftune.recipe import Recipe
 
 
+def known_recipes() -> list[str]:
+    """Returns the names of hftune's own recipes."""
+    return [module.name for module in pkgutil.iter_modules(hftune.recipes.__path__)]
+
+
+def recipe_file(name: str) -> Path:
+    """Returns the file of a recipe.
+
+    Args:
+        name: "imdb", or a path that ends in .py.
+
+    Raises:
+        BadInput: There is no such recipe or file.
+    """
+    known = known_recipes()
+    if name in known:
+        return Path(hftune.recipes.__path__[0], f"{name}.py")
+    if not name.endswith(".py"):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}, or pass a file.py"
+        raise BadInput(f"{name}: no such recipe{hint}")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise BadInput(f"{name}: no such file")
+    return path
+
+
 def find_recipe(name: str) -> Recipe:
     """Imports a recipe by its name among hftune's own, or by its file.
 
@@ -23,20 +51,14 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         BadInput: There is no such recipe, or the file holds none.
     """
-    known = [module.name for module in pkgutil.iter_modules(hftune.recipes.__path__)]
-    if name in known:
+    path = recipe_file(name)
+    if name in known_recipes():
         module: Any = importlib.import_module(f"hftune.recipes.{name}")
-    elif name.endswith(".py"):
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise BadInput(f"{name}: no such file")
+    else:
         spec: Any = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # where its dataclass of settings looks for its own types
         spec.loader.exec_module(module)
-    else:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}, or pass a file.py"
-        raise BadInput(f"{name}: no such recipe{hint}")
     recipe = getattr(module, "recipe", None)
     if not isinstance(recipe, Recipe):
         raise BadInput(f"{name} holds no recipe: it must have a line `recipe = hftune.Recipe(...)`")

@@ -9,6 +9,9 @@ from hftune.launcher import explain
 from hftune.values import nearest
 
 COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
+    "ls": "list the recipes",
+    "cp": "copy a recipe out, to be changed",
+    "run": "launch a recipe, on all GPUs, with its true exit code",
     "augment": "draw what a recipe's training pictures look like before training on them",
     "gradcam": "draw where a trained image model looks",
 }
@@ -16,7 +19,7 @@ USAGE = """usage: hftune COMMAND ...
 
 {}
 
-hftune COMMAND --help says more. Recipes are started by accelerate launch recipes/NAME.py."""
+hftune COMMAND --help says more."""
 
 
 def main() -> None:
@@ -43,7 +46,7 @@ def choose(words: list[str]) -> None:
     if name not in COMMANDS:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
-    if {"--help", "-h"} & set(rest):
+    if rest[:1] in (["--help"], ["-h"]):
         print(str(module.__doc__).strip())
         return
     run: Callable[[list[str]], None] = module.run

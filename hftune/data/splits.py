@@ -87,6 +87,10 @@ def make_splits(
         if limit is not None and limit < len(part.label):
             parts[split] = part.take(choose_stratified(part.label, limit, 0, "sample", split, seed))
             origin += f", {limit:,} of {len(part.label):,} {split} rows"
+    if len(np.unique(parts["train"].label)) < 2:
+        raise BadInput(
+            f"--max_train_samples {settings.max_train_samples}: rows of one class are left; raise it"
+        )
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
     warnings += find_duplicates(parts, noun)

@@ -1,0 +1,35 @@
+"""Copies a recipe out, to be changed: the copy runs at once.
+
+hftune cp imdb my_imdb.py
+accelerate launch my_imdb.py
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from hftune.cli.find import recipe_file
+from hftune.errors import BadInput
+
+
+def run(words: list[str]) -> None:
+    """Writes the copy.
+
+    Raises:
+        BadInput: No such recipe, no place named, or a file is there already.
+    """
+    if len(words) != 2:
+        raise BadInput("hftune cp needs a recipe and a file: hftune cp imdb my_imdb.py")
+    name, target = words[0], Path(words[1]).expanduser()
+    if target.is_dir():
+        target /= f"{name}.py"
+    if target.suffix != ".py":
+        raise BadInput(f"{target}: a recipe is a Python file, so its name must end with .py")
+    if target.exists():
+        raise BadInput(f"{target} exists; choose another name, or remove it first")
+    if not target.parent.is_dir():
+        raise BadInput(f"{target.parent}: no such folder")
+    source = recipe_file(name)
+    text = source.read_text(encoding="utf-8").replace(f"recipes/{source.name}", target.name)
+    origin = f"# From recipes/{source.name} of hftune {version('hftune')}.\n"
+    target.write_text(origin + text, encoding="utf-8")
+    print(f"{target}: change what you like, then: accelerate launch {target}")
