@@ -26,6 +26,8 @@ recipe = hotdog.recipe.replace(
     optim="sgd",
     learning_rate=1e-2,
     head_lr_multiplier=1.0,
+    label_smoothing_factor=0.0,
+    model_ema=0.0,
     weight_decay=0.2,  # scikit-learn's C = 0.01, the middle of what ten-fold cross-validation found best
     per_device_train_batch_size=64,
     num_train_epochs=100,

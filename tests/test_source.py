@@ -13,10 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hftune.data.splits import choose_stratified
 from hftune.data.text_splits import load_splits
 from hftune.errors import BadInput
 
@@ -134,29 +131,6 @@ def test_limits_choose_after_the_cut_and_keep_the_order(tmp_path):
     assert pairs(found.train) == [row for row in pairs(whole.train) if row in chosen]
     assert "12 of 36 train rows" in found.origin
     assert ask(train_file=file, test_file=test, max_train_samples=99).fingerprint == whole.fingerprint
-
-
-@given(
-    label=st.lists(st.integers(0, 6), min_size=1, max_size=80),
-    share=st.floats(0.01, 1),
-    leave=st.integers(0, 1),
-    seed=st.integers(0, 9),
-)
-def test_stratified_choice(label, share, leave, seed):
-    label = np.array(label)
-    count = max(1, round(share * len(label)))
-    chosen = choose_stratified(label, count, leave, "test", seed)
-    assert np.all(np.diff(chosen) > 0)
-    sizes = np.bincount(label, minlength=7)
-    got = np.bincount(label[chosen], minlength=7)
-    most = np.maximum(sizes - leave, 0)
-    assert np.all(got <= most)
-    assert len(chosen) == min(count, most.sum())
-    if count >= np.count_nonzero(most):
-        assert np.all(got[most > 0] >= 1)
-    exact = sizes * count / len(label)
-    if np.all((exact >= 1) | (sizes == 0)) and np.all(np.ceil(exact) <= most):
-        assert np.all(np.abs(got - exact) < 1)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs import file_flags
+from tests.test_picture_splits import write_class_folders
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hftune"
 
@@ -23,6 +26,7 @@ FUNCTION_LINES = 65  # without the docstring; the longest only hands settings on
 RECIPE_LINES = range(10, 61)
 
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+OPTIONAL = {"timm", "torchvision", "albumentations", "cv2", "captum", "tensorboard"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "matplotlib"}
 
 
@@ -75,6 +79,13 @@ def rooms() -> dict[str, int]:
     return places | dict.fromkeys(RECIPES, recipes)
 
 
+def files_of_room(room: str) -> set[str]:
+    """Returns the modules of one room in docs/architecture.md."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (row,) = [line.split("|")[2] for line in page.splitlines() if line.startswith(f"| {room} |")]
+    return set(re.findall(r"`([\w/]+)`", row))
+
+
 def functions(tree: ast.Module):
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -117,6 +128,20 @@ def test_no_circles():
         pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
 
 
+def test_texts_and_pictures_know_nothing_of_each_other():
+    texts, pictures = files_of_room("texts"), files_of_room("pictures")
+    assert texts
+    assert pictures
+    for here, there in ((texts, pictures), (pictures, texts)):
+        for name in here:
+            assert not own_imports(MODULES[name]) & there, name
+    for below in ("data", "measure", "settings", "ground"):
+        for name in files_of_room(below):
+            assert not own_imports(MODULES[name]) & (texts | pictures), name
+    assert not any("text_settings" in own_imports(MODULES[name]) for name in pictures)
+    assert not any("image_settings" in own_imports(MODULES[name]) for name in texts)
+
+
 def test_models_travel_alone():
     for name, tree in MODULES.items():
         if name.startswith("models/"):
@@ -150,7 +175,7 @@ def test_evaluate_has_one_door_and_optional_packages_none_at_import():
         at_top = imported_modules(
             ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
         )
-        assert not {"timm", "torchvision", "albumentations", "tensorboard"} & at_top, name
+        assert not OPTIONAL & {module.split(".")[0] for module in at_top}, name
 
 
 def test_size_budgets():
@@ -184,20 +209,67 @@ def test_recipe_is_short_and_says_how_to_launch_it(name):
     assert re.search(rf"^ +accelerate launch {name}\.py", docstring, re.MULTILINE)
 
 
-def test_help_and_import_stay_light():
-    code = """
+def modules_of(room: str) -> set[str]:
+    return {f"hftune.{name.replace('/', '.')}" for name in files_of_room(room)}
+
+
+def modules_after(code: str) -> set[str]:
+    """Runs a program in a process of its own; returns the modules that it has loaded."""
+    code += "\nimport sys\nprint(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", ["imdb", "shapes", "hotdog"])
+def test_help_and_import_stay_light(name):
+    code = f"""
 import contextlib, io, runpy, sys
-import hftune, hftune.launcher, hftune.recipes.imdb
-sys.argv = ["recipes/imdb.py", "--help"]
+import hftune, hftune.launcher, hftune.recipes.{name}
+sys.argv = ["recipes/{name}.py", "--help"]
 page = io.StringIO()
 try:
     with contextlib.redirect_stdout(page):
-        runpy.run_path("recipes/imdb.py", run_name="__main__")
+        runpy.run_path("recipes/{name}.py", run_name="__main__")
 except SystemExit as ending:
     assert not ending.code, ending
 assert "--learning_rate" in page.getvalue()
-print(" ".join({name.partition(".")[0] for name in sys.modules}))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not HEAVY & set(done.stdout.split())
+    assert not (HEAVY | OPTIONAL) & {module.partition(".")[0] for module in modules_after(code)}
+
+
+def test_code_for_pictures_loads_optional_packages_when_they_are_used():
+    pictures = files_of_room("pictures") | {
+        "vision",
+        "gradcam",
+        "gallery",
+        "views",
+        "mixing",
+        "finish",
+        "run",
+    }
+    imports = "\n".join(f"import hftune.{name.replace('/', '.')}" for name in sorted(pictures))
+    loaded = {module.partition(".")[0] for module in modules_after(imports)}
+    # transformers itself loads torchvision for its image processors, where it is installed
+    assert not (OPTIONAL - {"torchvision"}) & loaded
+    assert "torch" in loaded
+
+
+def test_a_run_loads_nothing_of_the_other_kind(tmp_path, reviews, encoder):
+    for split in ("train", "test"):
+        write_class_folders(tmp_path / "pets" / split, 4, split)
+    common = ["--max_steps", 1, "--per_device_train_batch_size", 4, "--floor", "false", "--bf16", "false"]
+    pictures = ["--dataset_name", tmp_path / "pets", "--config_overrides", "width=4", "--image_size", 16]
+    texts = [*file_flags(reviews), "--model_name_or_path", encoder, "--max_length", 16]
+    loaded = {}
+    for recipe, flags in (("shapes", pictures), ("imdb", texts)):
+        given = [str(flag) for flag in [*flags, *common, "--output_dir", tmp_path / recipe]]
+        program = (
+            f"import hftune\nfrom hftune.recipes import {recipe}\nhftune.launch({recipe}.recipe, {given})"
+        )
+        loaded[recipe] = modules_after(program)
+    assert "hftune.data.load_images" in loaded["shapes"]
+    assert not (modules_of("texts") | {"hftune.text_settings"}) & loaded["shapes"]
+    assert "hftune.data.load_text" in loaded["imdb"]
+    assert not (modules_of("pictures") | {"hftune.image_settings", "hftune.vision"}) & loaded["imdb"]
+    assert not {"timm", "albumentations", "cv2", "captum"} & loaded["imdb"]

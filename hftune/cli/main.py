@@ -46,7 +46,8 @@ def choose(words: list[str]) -> None:
     if name not in COMMANDS:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
-    if rest[:1] in (["--help"], ["-h"]):
+    asked = {"--help", "-h"} & set(rest)
+    if asked and not (name in ("run", "augment") and rest[0] not in asked):  # the recipe's own page
         print(str(module.__doc__).strip())
         return
     run: Callable[[list[str]], None] = module.run

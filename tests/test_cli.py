@@ -1,0 +1,202 @@
+"""The `hftune` command from its words to files and exit codes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hftune.cli import augment
+from hftune.cli.find import find_recipe
+from hftune.cli.main import COMMANDS, main
+from hftune.recipes import shapes
+from tests.runs import run_recipe
+from tests.test_picture_splits import files_of, write_class_folders
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "matplotlib", "cv2", "albumentations"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on class folders, beside `pets`."""
+    folder = tmp_path_factory.mktemp("trained")
+    for split in ("train", "test"):
+        write_class_folders(folder / "pets" / split, 4, split)
+    flags = ["--dataset_name", folder / "pets", "--config_overrides", "width=4", "--image_size", 16]
+    flags += ["--max_steps", 1, "--per_device_train_batch_size", 8, "--floor", "false", "--bf16", "false"]
+    run_recipe(shapes.recipe, flags, folder / "run")
+    return folder
+
+
+def hftune(monkeypatch, *words) -> int:
+    """Runs the command in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["hftune", *map(str, words)])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    try:
+        main()
+    except SystemExit as ending:
+        return ending.code
+    return 0
+
+
+def drawn(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_help_lists_every_command(monkeypatch, capsys):
+    pages = []
+    for words in ([], ["--help"], ["-h"]):
+        assert hftune(monkeypatch, *words) == 0
+        pages.append(capsys.readouterr().out)
+    assert len(set(pages)) == 1
+    for name, text in COMMANDS.items():
+        assert f"  {name:<12}{text}" in pages[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_page(name, monkeypatch, capsys):
+    assert hftune(monkeypatch, name, "--help") == 0
+    page = capsys.readouterr().out
+    assert re.search(rf"^ *hftune {name}( |$)", page, re.MULTILINE)
+    assert hftune(monkeypatch, name, "-h") == 0
+    assert capsys.readouterr().out == page
+
+
+def test_help_behind_a_recipe_is_the_recipes(monkeypatch, capsys):
+    assert hftune(monkeypatch, "augment", "shapes", "--help") == 0
+    assert "--image_size" in capsys.readouterr().out
+
+
+def test_the_installed_command_answers_without_loading_anything(tmp_path):
+    script = Path(sys.executable).parent / "hftune"
+    if not script.exists():
+        pytest.skip("the package is not installed")
+    done = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: hftune COMMAND ...")
+    wrong = subprocess.run([script, "agument"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: hftune agument: no such command; did you mean augment?\n"
+    program = "import sys\nfrom hftune.cli.main import choose\nchoose(['--help'])\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not HEAVY & set(done.stdout.splitlines()[-1].split())
+
+
+RECIPE = '''"""A recipe of the user's own."""
+import hftune
+from hftune.recipes import shapes
+
+recipe = shapes.recipe.replace(name="own", image_size=32)
+'''
+
+
+REFUSED: list[tuple[list[str], str]] = [
+    (["agument"], "hftune agument: no such command; did you mean augment?"),
+    (["augment"], "hftune augment: which recipe?"),
+    (["augment", "shaps"], "shaps: no such recipe; did you mean shapes?"),
+    (["augment", "x"], "x: no such recipe; there are cifar10, "),
+    (["augment", "gone.py"], "gone.py: no such file"),
+    (
+        ["augment", "empty.py"],
+        "empty.py holds no recipe: it must have a line `recipe = hftune.Recipe(...)`",
+    ),
+    (["augment", "shapes", "--image_sise", "9"], "--image_sise"),
+    (["augment", "shapes", "--augmentation", "wild"], "--augmentation: "),
+    (["augment", "shapes", "--train_dir", "nowhere"], "nowhere: no such folder"),
+    (["augment", "cifar10"], "uoft-cs/cifar10"),
+    (["gradcam"], "hftune gradcam needs a model and pictures"),
+    (["gradcam", "run"], "hftune gradcam needs a model and pictures"),
+    (["gradcam", "run", "nothing.png"], "nothing.png does not exist"),
+    (["gradcam", "run", "empty.py"], "empty.py is a text file, not a picture"),
+    (["gradcam", "run", "none"], "none: a folder without pictures"),
+    (["gradcam", "none", "one.png"], "none: no image model could be loaded"),
+    (["gradcam", "acme/gone", "one.png"], "acme/gone"),
+    (["gradcam", "run", "one.png", "--out", "x.png"], "--out"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_what_cannot_be_done_is_one_line_and_code_2(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.py").write_text("# nothing\n")
+    Path("none").mkdir()
+    Image.new("RGB", (9, 9)).save("one.png")
+    assert hftune(monkeypatch, *words) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert said.out == ""
+
+
+def test_a_bug_is_not_called_bad_input(monkeypatch):
+    def broken(words):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(augment, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        hftune(monkeypatch, "augment", "shapes")
+
+
+def test_augment_draws_what_training_would_see(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # Own validation pictures: those that a seed cuts off would change which pictures are drawn.
+    folders = ["--train_dir", trained / "pets/train", "--validation_dir", trained / "pets/test"]
+    words = ["augment", "shapes", *folders]
+    assert hftune(monkeypatch, *words) == 0
+    assert capsys.readouterr().out.endswith("look at runs/shapes/augment.png\n")
+    standard = drawn(Path("runs/shapes/augment.png"))
+    assert min(standard.shape[:2]) > 300
+    for name, flags in (
+        ("again", []),
+        ("strong", ["--augmentation", "strong"]),
+        ("seeded", ["--seed", 1]),
+        ("still", ["--augmentation", "none"]),
+    ):
+        assert hftune(monkeypatch, *words, *flags, "--output_dir", name) == 0
+    others = {name: drawn(Path(name, "augment.png")) for name in ("again", "strong", "seeded", "still")}
+    assert np.array_equal(others.pop("again"), standard)
+    for name, other in others.items():
+        assert not np.array_equal(other, standard), name
+
+
+def test_augment_takes_a_recipe_from_a_file(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(RECIPE)
+    assert find_recipe("mine.py").name == "own"
+    assert hftune(monkeypatch, "augment", "mine.py", "--train_dir", trained / "pets/train") == 0
+    assert drawn(Path("runs/own/augment.png")).size
+
+
+def test_augment_has_nothing_to_draw_of_texts(monkeypatch, capsys, reviews, encoder):
+    words = ["augment", "imdb", "--train_file", reviews / "train.csv", "--model_name_or_path", encoder]
+    assert hftune(monkeypatch, *words) == 2
+    assert "imdb: its training rows are no pictures, so there is nothing to draw" in capsys.readouterr().err
+
+
+def test_one_of_each_class_comes_first():
+    labels = np.array([2, 2, 0, 2, 1, 0, 0])
+    assert augment.one_of_each_class(labels, 5) == [2, 4, 0, 5, 1]
+    assert augment.one_of_each_class(labels, 2) == [2, 4]
+    assert sorted(augment.one_of_each_class(labels, 99)) == [*range(7)]
+
+
+def test_gradcam_draws_files_and_folders(trained, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("captum")
+    monkeypatch.chdir(tmp_path)
+    files = [path for path, _ in files_of(trained / "pets/test")]
+    assert hftune(monkeypatch, "gradcam", trained / "run", files[0], files[5]) == 0
+    assert capsys.readouterr().out == f"look at {trained / 'run' / 'gradcam.png'}\n"
+    two = drawn(trained / "run/gradcam.png")
+    assert hftune(monkeypatch, "gradcam", trained / "run", trained / "pets/test", "--output", "heat.png") == 0
+    assert capsys.readouterr().out == "look at heat.png\n"
+    assert drawn(Path("heat.png")).shape[0] > two.shape[0]
