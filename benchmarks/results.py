@@ -57,7 +57,7 @@ Why a network can stay under the floor: the losses in the table at the end. Wher
 training rows is far below the one on validation rows, the network has learned its 22,500 reviews by
 heart and is short of data, not of size; the floor holds a weight for every frequent pair of words under
 a strong prior, which is hard to beat from scratch. A pretrained encoder has seen other text.""",
-    "Hot dog": """500 test photos of hftune/hot-dog, from 448 photos to train on and 50 to choose by. The
+    "Hot dog": """500 test photos of hftune/hot-dog, from 473 photos to train on and 25 to watch. The
 floor is logistic regression on thumbnails of 8 x 8 pixels. The row from scratch shows what the ImageNet
 weights are worth; the row of features trains a linear layer on what the frozen network sees.""",
     "CIFAR-10": """10,000 test pictures of uoft-cs/cifar10, in a copy that was saved as JPEG at a quality

@@ -28,6 +28,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
     os.environ.setdefault("USE_HUB_KERNELS", "0")  # transformers would download kernels
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # A thread that waits sleeps: on a machine that is shared, spinning takes the cores from those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "TOKENIZERS_PARALLELISM" not in os.environ:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         os.register_at_fork(after_in_child=_tokenize_alone)

@@ -24,6 +24,7 @@ PREPARED = (
     "USE_HUB_KERNELS",
     "HF_HUB_DISABLE_TELEMETRY",
     "TOKENIZERS_PARALLELISM",
+    "OMP_WAIT_POLICY",
 )
 ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "XDG_CACHE_HOME")
@@ -281,7 +282,7 @@ def test_what_cannot_be_a_hub_id_is_refused_at_once(tmp_path: Path, value: str, 
 def test_the_environment_is_prepared_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("USE_HUB_KERNELS", "1")
     prepare_environment()
-    assert [os.environ[name] for name in PREPARED] == ["1", "1", "1", "true"]
+    assert [os.environ[name] for name in PREPARED] == ["1", "1", "1", "true", "PASSIVE"]
 
 
 def test_forked_workers_tokenize_alone():
