@@ -47,6 +47,12 @@ class ResourceError(HftuneError):
     exit_code = 4
 
 
+class PushFailed(HftuneError):
+    """The model is trained and saved, but the Hub did not take it."""
+
+    exit_code = 5
+
+
 class StoppedBySignal(HftuneError):
     """SIGINT or SIGTERM arrived; a checkpoint was written.
 

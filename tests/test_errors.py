@@ -4,7 +4,15 @@ import signal
 
 import pytest
 
-from hftune.errors import BadInput, HftuneError, NonFiniteError, ResourceError, StoppedBySignal, first_line
+from hftune.errors import (
+    BadInput,
+    HftuneError,
+    NonFiniteError,
+    PushFailed,
+    ResourceError,
+    StoppedBySignal,
+    first_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +21,7 @@ from hftune.errors import BadInput, HftuneError, NonFiniteError, ResourceError, 
         (BadInput("x"), 2),
         (NonFiniteError("x"), 3),
         (ResourceError("x"), 4),
+        (PushFailed("x"), 5),
         (StoppedBySignal(signal.SIGINT, "x"), 130),
         (StoppedBySignal(signal.SIGTERM, "x"), 143),
     ],
