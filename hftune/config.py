@@ -158,6 +158,12 @@ class Settings:
     logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps
     report_to: str = "none"  # trackers, comma separated
 
+    # --- hub ---
+    push_to_hub: bool = False  # publish the result on the Hub when it is done
+    hub_model_id: str | None = None  # repository, OWNER/NAME (else your name and the recipe's)
+    hub_private_repo: bool = True  # a new repository is seen by you alone
+    hub_revision: str | None = None  # branch to push to (else main)
+
     def __post_init__(self) -> None:
         kinds = field_types(type(self))
         for name in kinds:
@@ -320,6 +326,9 @@ def _check_schedule(settings: Settings) -> None:
 
 
 def _check_saving(settings: Settings) -> None:
+    for name in ("hub_model_id", "hub_revision"):
+        if getattr(settings, name) and not settings.push_to_hub:
+            raise BadInput(f"--{name} needs --push_to_hub")
     for kind in ("eval", "save"):
         strategy, steps = getattr(settings, f"{kind}_strategy"), getattr(settings, f"{kind}_steps")
         if strategy == "steps" and steps is None:

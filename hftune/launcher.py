@@ -31,7 +31,8 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
 
     Raises:
         SystemExit: With code 2 for bad input, 3 for a loss that is not finite, 4 for no disk or
-            memory, 130 or 143 after a signal. One `error:` line says what is wrong.
+            memory, 5 for a push that failed, 130 or 143 after a signal. One `error:` line says
+            what is wrong.
     """
     run_dir = Path("runs") / recipe.name
     code, reason = 1, "a bug: an exception that hftune does not explain"
@@ -41,7 +42,9 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
             settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
             run_dir = Path(settings.output_dir or run_dir)
             prepare_environment()
-            notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name)
+            notice = ensure_reachable(
+                settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub
+            )
             if notice and is_main():
                 print(notice, file=sys.stderr)
             from hftune.run import run

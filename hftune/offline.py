@@ -39,23 +39,24 @@ def _tokenize_alone() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def ensure_reachable(model: str | None, dataset: str | None) -> str | None:
+def ensure_reachable(model: str | None, dataset: str | None, *, push: bool = False) -> str | None:
     """Makes sure that a run's model and data set can be had, and goes offline if the Hub is away.
 
     Args:
         model: `--model_name_or_path`: a Hub id, a folder or None.
         dataset: `--dataset_name`: a Hub id, a folder, "sample" or None.
+        push: Whether the result will be pushed, which needs the Hub whatever is cached.
 
     Returns:
         One line to print if the run works from the caches, else None.
 
     Raises:
         BadInput: A value is neither a folder nor a possible Hub id, or the Hub cannot be reached and
-            the cache does not hold it.
+            the cache does not hold it, or something is to be pushed.
     """
     model = hub_id(model, "model_name_or_path")
     dataset = None if dataset == SAMPLE else hub_id(dataset, "dataset_name")
-    if model is None and dataset is None:
+    if model is None and dataset is None and not push:
         go_offline()  # nothing is asked of the Hub, so no library shall ask
         return None
     if is_offline():
@@ -64,6 +65,8 @@ def ensure_reachable(model: str | None, dataset: str | None) -> str | None:
         reason = f"the Hub ({urlsplit(endpoint()).netloc.rpartition('@')[2]}) cannot be reached"
     else:
         return None
+    if push:
+        raise BadInput(f"--push_to_hub: {reason}; train without it and push later: hftune push RUN")
     go_offline()
     if dataset and not cached_dataset(dataset):
         advice = f"--dataset_name FOLDER, --train_file FILE or --dataset_name {SAMPLE}"

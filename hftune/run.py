@@ -22,6 +22,7 @@ from hftune.checkpoint import Checkpoint, clean_temporary, load_checkpoint, newe
 from hftune.config import Settings
 from hftune.data.bundle import Data
 from hftune.errors import BadInput
+from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
 from hftune.precision import choose_precision
 from hftune.recipe import Recipe
@@ -38,8 +39,12 @@ log = logging.getLogger(__name__)
 FREE = {
     "dataloader_num_workers",
     "floor",
+    "hub_model_id",
+    "hub_private_repo",
+    "hub_revision",
     "logging_steps",
     "output_dir",
+    "push_to_hub",
     "report_to",
     "resume_from_checkpoint",
     "save_total_limit",
@@ -72,10 +77,12 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         record = RunRecord.read(run_dir)
         if record:
             refuse_other_settings(run_dir, record, settings)
+        target = push_target(recipe, settings) if accelerator.is_main_process else None
         if record and record.finished:
             console.print(f"{run_dir} holds this run, finished; choose another --output_dir to train again")
             results = read_json(run_dir / "all_results.json")
             print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+            publish(run_dir, target, console)
             return results
         log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
         with accelerator.main_process_first():
@@ -84,9 +91,28 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         model = recipe.build_model(settings, data)
         log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
         results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
+        publish(run_dir, target, console)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return results
+
+
+def push_target(recipe: Recipe, settings: Settings) -> Target | None:
+    """Makes sure that the result can be pushed, before anything is trained; None if it need not be."""
+    if not settings.push_to_hub:
+        return None
+    private, revision = settings.hub_private_repo, settings.hub_revision
+    return prepare(settings.hub_model_id, recipe.name, private=private, revision=revision)
+
+
+def publish(run_dir: Path, target: Target | None, console: Console) -> None:
+    """Pushes a finished run, if it is to be pushed; the run itself is complete before.
+
+    Raises:
+        PushFailed: The Hub did not take it; the message has the command that tries again.
+    """
+    if target:
+        console.print(f"pushed: {push(run_dir, target)}")
 
 
 def train_and_score(

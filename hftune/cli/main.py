@@ -12,6 +12,7 @@ COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
     "ls": "list the recipes",
     "cp": "copy a recipe out, to be changed",
     "run": "launch a recipe, on all GPUs, with its true exit code",
+    "push": "push a finished run to the Hub",
     "augment": "draw what a recipe's training pictures look like before training on them",
     "gradcam": "draw where a trained image model looks",
 }
