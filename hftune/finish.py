@@ -13,12 +13,14 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from hftune.card import Card, write_card
 from hftune.config import Settings
 from hftune.data.batch import BatchPlan, worker_count
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
 from hftune.metrics import ClassificationCounts
+from hftune.rundir import package_versions
 from hftune.scoring import named, predict, score
 from hftune.train import Progress
 from hftune.views import mirrored
@@ -33,13 +35,14 @@ def score_result(
     settings: Settings,
     metrics: list[str],
     run_dir: Path,
-) -> dict[str, float]:
-    """Scores the model on validation and test; the main process also writes `test_predictions.csv`.
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """Scores the model on validation and test; the main process also writes predictions and pictures.
 
     Returns:
         Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
         interval; the floor's scores as `test_majority_*` and `test_tfidf_*` or `test_thumbnails_*`; with
-        `--test_time_augmentation` also `test_mirrored_*`.
+        `--test_time_augmentation` also `test_mirrored_*`. And on the main process the test rows by label
+        and prediction, int64 (C, C); None without a test set.
     """
     options = {
         "num_labels": len(data.labels),
@@ -51,14 +54,14 @@ def score_result(
     counts = score(model, data.validation, data.collate, accelerator, names=metrics, **options)
     results = named("eval", counts.compute(metrics))
     if data.test is None:
-        return results
+        return results, None
     logits = predict(model, data.test, data.collate, accelerator, **options)
     if getattr(settings, "test_time_augmentation", False):
         both = mirrored(accelerator.unwrap_model(model))
         answers = predict(both, data.test, data.collate, accelerator, **options)
         results |= _with_intervals("test_mirrored", answers, data.test.labels, metrics)
     if not accelerator.is_main_process:
-        return results
+        return results, None
     results |= _with_intervals("test", logits, data.test.labels, metrics)
     write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
     confusion = sklearn.metrics.confusion_matrix(
@@ -69,7 +72,7 @@ def score_result(
         draw_mistakes(data.picture, logits, data.test.labels, data.labels, run_dir / "mistakes.png")
     if settings.floor and data.floor:
         results |= score_floor(data.floor, logits, data.test.labels, metrics)
-    return results
+    return results, confusion
 
 
 def score_floor(
@@ -108,6 +111,29 @@ def write_predictions(path: Path, logits: np.ndarray, labels: np.ndarray, names:
         writer.writerow(["row", "label", "prediction", *names])
         for row, (label, scores) in enumerate(zip(labels, probabilities, strict=True)):
             writer.writerow([row, names[label], names[scores.argmax()], *(f"{p:.6f}" for p in scores)])
+
+
+def describe_model(
+    data: Data,
+    settings: Settings,
+    name: str,
+    results: dict[str, float],
+    confusion: np.ndarray | None,
+    run_dir: Path,
+) -> None:
+    """Writes the model card beside the saved model."""
+    card = Card(
+        name=name,
+        task="image-classification" if data.picture else "text-classification",
+        settings=settings,
+        labels=data.labels,
+        results=results,
+        versions=package_versions(),
+        confusion=confusion,
+        data_origin=data.origin,
+        hub_id=settings.hub_model_id,
+    )
+    write_card(run_dir, card)
 
 
 def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:

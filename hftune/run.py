@@ -90,6 +90,8 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         seed_torch("init", settings.seed)
         model = recipe.build_model(settings, data)
         log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
+        if target:
+            settings = settings.replace(hub_model_id=target.repo_id)  # what the model card names
         results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
         publish(run_dir, target, console)
     accelerator.wait_for_everyone()
@@ -162,12 +164,14 @@ def train_and_score(
         model.load_state_dict(average.state_dict())
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
-    results |= finish.score_result(training.model, data, accelerator, settings, metrics, run_dir)
+    scores, confusion = finish.score_result(training.model, data, accelerator, settings, metrics, run_dir)
+    results |= scores
     if accelerator.is_main_process:
         finish.save_model(model, data, run_dir)
         write_json(run_dir / "all_results.json", results)
         metric = settings.metric_for_best_model.removeprefix("eval_")
         draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)
+        finish.describe_model(data, settings, recipe.name, results, confusion, run_dir)
         record.finished = True
         record.write(run_dir)
         print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))

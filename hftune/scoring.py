@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 
 from hftune.data.batch import batch_loader, by_length
 from hftune.data.bundle import Rows
@@ -28,6 +28,7 @@ def _answers(
     batches = by_length(rows.lengths, rows_per_batch)[accelerator.process_index :: accelerator.num_processes]
     # Bare: DistributedDataParallel's forward waits for all processes, which have unequal shares here.
     model = accelerator.unwrap_model(model)
+    _take_buffers_of_main(model)
     model.eval()
     row_ids = (ids.tolist() for ids in batches)
     loader = batch_loader(rows, row_ids, collate, workers=workers, device=accelerator.device)
@@ -35,6 +36,17 @@ def _answers(
         with torch.inference_mode():
             labels = batch.pop("labels")
             yield ids, model(**batch).logits.float().cpu().numpy(), labels.cpu().numpy()
+
+
+def _take_buffers_of_main(model: torch.nn.Module) -> None:
+    """Gives every process the buffers that the main one saves.
+
+    Each has updated BatchNorm's statistics with rows of its own since DistributedDataParallel last
+    shared them, and the mean of `--model_ema` is made of those.
+    """
+    with torch.no_grad():
+        for buffer in model.buffers():
+            buffer.copy_(broadcast(buffer.contiguous()))
 
 
 def score(

@@ -46,11 +46,18 @@ def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
     ended = train(hub, tmp_path)
     assert ended.returncode == 0, ended.stderr
     sent = hub.files("ann/shapes", "main")
-    needed = {"config.json", "model.safetensors", "preprocessor_config.json", "resnet9.py", "all_results.json"}
+    needed = {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "resnet9.py",
+        "all_results.json",
+    }
     assert needed <= sent.keys()
     for name, content in sent.items():
         assert (tmp_path / "run" / name).read_bytes() == content
-    assert not {"run.json", "log.jsonl", "exit.json", "test_predictions.csv", "mistakes.png"} & sent.keys()
+    assert not {"run.json", "log.jsonl", "exit.json", "test_predictions.csv"} & sent.keys()
+    assert b'pipeline("image-classification", "ann/shapes"' in sent["README.md"]
     assert f"pushed: {hub.url}/ann/shapes/commit/" in ended.stdout
     commits = len(hub.repos["ann/shapes"].messages)
     again = train(hub, tmp_path)

@@ -61,6 +61,7 @@ class Data:
         labels: Class names in the order of the class numbers.
         processor: The tokenizer or image processor, saved with the model.
         fingerprint: Hash of the rows' content: a run is only resumed on the same data.
+        origin: One line: where the rows came from, and how validation came about.
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
         floor: Trains simple models on the train split; returns the log-probabilities that each
             gives to the test rows, float of shape (N, C). None where there is no test set.
@@ -74,6 +75,7 @@ class Data:
     labels: tuple[str, ...]
     processor: Any
     fingerprint: str
+    origin: str = ""
     facts: dict[str, float] = field(default_factory=dict)
     floor: Callable[[], dict[str, np.ndarray]] | None = None
     picture: Callable[[int], np.ndarray] | None = None

@@ -53,6 +53,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         labels=splits.labels,
         processor=prepared.processor,
         fingerprint=splits.fingerprint,
+        origin=splits.origin,
         facts={f"{name}_samples": len(part.label) for name, part in splits.parts.items()},
         floor=_floor(found) if "test" in rows else None,
         picture=pictures["test"].__getitem__ if "test" in rows else None,

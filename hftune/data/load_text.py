@@ -51,6 +51,7 @@ def load_text(settings: TextSettings) -> Data:
         labels=splits.labels,
         processor=tokenizer,
         fingerprint=splits.fingerprint,
+        origin=splits.origin,
         facts={f"{name}_samples": len(split) for name, split in rows.items()}
         | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
         floor=_floor(splits.train, splits.test, len(splits.labels)) if splits.test is not None else None,
