@@ -24,7 +24,6 @@ from hftune.metrics import LOWER_IS_BETTER
 from hftune.offline import SAMPLE, hub_id
 from hftune.report import BESIDE, FLOORS, NAMES, metrics_of, verdict
 from hftune.rundir import explain_disk_errors, read_json, sync_folder, write_synced
-from hftune.text_settings import TextSettings
 
 HUB = "https://huggingface.co"
 HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}
@@ -370,13 +369,13 @@ def _data(facts: _Facts) -> str:
 
 def _cut(facts: _Facts) -> str:
     """Says what the model does not read of long texts, "" for pictures."""
-    settings, results = facts.card.settings, facts.results
-    if not isinstance(settings, TextSettings):
+    settings, results = dataclasses.asdict(facts.card.settings), facts.results
+    if "max_length" not in settings:
         return ""
-    said = f"The model reads at most {settings.max_length:,} tokens of a text"
-    if settings.truncation != "head":
+    said = f"The model reads at most {settings['max_length']:,} tokens of a text"
+    if settings["truncation"] != "head":
         kept = {"tail": "the end", "head+tail": "a quarter from the front and the rest from the end"}
-        said += f". Of a longer one {kept[settings.truncation]} was kept here; `pipeline` keeps the front"
+        said += f". Of a longer one {kept[settings['truncation']]} was kept here; `pipeline` keeps the front"
     rows, tokens = (results.get(f"train_truncated_{what}_share", 0.0) for what in ("rows", "tokens"))
     return f"{said}. {rows:.1%} of the training texts were longer, and {tokens:.1%} of all tokens were cut."
 

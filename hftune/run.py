@@ -80,7 +80,8 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         target = push_target(recipe, settings) if accelerator.is_main_process else None
         if record and record.finished:
             console.print(f"{run_dir} holds this run, finished; choose another --output_dir to train again")
-            results = read_json(run_dir / "all_results.json")
+            stored = read_json(run_dir / "all_results.json")  # JSON has null in the place of nan
+            results = {name: float("nan") if value is None else value for name, value in stored.items()}
             print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
             publish(run_dir, target, console)
             return results

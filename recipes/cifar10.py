@@ -2,9 +2,9 @@
 
     accelerate launch recipes/cifar10.py
     accelerate launch recipes/cifar10.py --config_overrides width=64 --num_train_epochs 24  # with a GPU
-    accelerate launch recipes/cifar10.py --model_type resnet18 --image_size 64
 
-Result  to be measured
+Result  accuracy 0.880 [0.873, 0.886] on 10,000 test pictures (0.886 with mirror images), one seed,
+        20 min on two shared cores of an AMD EPYC; logistic regression on thumbnails 0.412
 Data    Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images: 50,000 and 10,000, ten classes
 Model   Page 2018, How to Train Your ResNet; a third of its width
 """

@@ -1,10 +1,11 @@
-"""Shapes that hftune draws itself, with a small residual network: runs anywhere, in a minute.
+"""Shapes that hftune draws itself, with a small residual network: runs anywhere, in minutes.
 
     accelerate launch recipes/shapes.py
     accelerate launch recipes/shapes.py --train_dir pictures/train --test_dir pictures/test --image_size 64
     hftune augment shapes
 
-Result  to be measured
+Result  accuracy 0.854 [0.820, 0.883] on 480 test pictures, 3 min on one busy core of an AMD EPYC;
+        logistic regression on thumbnails 0.152
 Data    six shapes in any colour, size and place, on textured ground: 1,200 pictures to train, 480 to test
 """
 
@@ -20,7 +21,9 @@ recipe = cifar10.recipe.replace(
     image_mean="0.5",
     image_std="0.25",
     per_device_train_batch_size=64,
-    num_train_epochs=12,
+    dataloader_num_workers=0,
+    learning_rate=0.1,
+    num_train_epochs=15,
 )
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hftune.data.batch import BatchPlan, batch_loader, by_length
+from hftune.errors import BadInput
 
 
 def make_plan(lengths, **changes) -> BatchPlan:
@@ -219,3 +220,26 @@ def test_the_loader_asks_for_no_batch_before_its_turn_without_workers():
     rows = (micro.rows for step in plan.steps(0, 10**9) for micro in step.micro_batches)
     loader = batch_loader(Squares(), rows, collate, workers=0, device=torch.device("cpu"))
     assert len(list(islice(loader, 20))) == 20
+
+
+class Vanishing:
+    """A set whose third row is gone."""
+
+    def __getitem__(self, row: int) -> int:
+        if row == 2:
+            raise BadInput("pets/2.png does not exist; put it back")
+        return row
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_finds_is_told_in_its_words(workers):
+    loader = batch_loader(
+        Vanishing(),
+        [[0], [1], [2]],
+        lambda rows: {"x": torch.tensor(rows)},
+        workers=workers,
+        device=torch.device("cpu"),
+    )
+    with pytest.raises(BadInput) as caught:
+        list(loader)
+    assert caught.value.message == "pets/2.png does not exist; put it back"

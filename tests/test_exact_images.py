@@ -125,6 +125,7 @@ def test_every_option_resumes(model, more, pictures, tmp_path):
     assert ("average" in tensors) is ("model_ema" in more)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
 def test_no_number_of_workers_changes_a_weight(pictures, tmp_path):
     digests = set()
     for workers in (0, 1, 4):

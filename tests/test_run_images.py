@@ -555,7 +555,7 @@ def test_hot_dogs_by_their_ids_on_a_hub(tmp_path):
         )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run/all_results.json").read_text())
-    assert results["train_samples"] + 50 == 498  # a tenth is kept for validation
+    assert results["train_samples"] + 25 == 498  # one in twenty is kept for validation
     assert results["test_samples"] == 16
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["architecture"] == "mobilenetv2_100"

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from hftune.data.bundle import Rows, Visit
+from hftune.errors import BadInput
 from hftune.seed import key, permutation
 
 CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
@@ -183,6 +184,9 @@ def batch_loader(
     """Yields one batch on the device for each list of row ids, in that order.
 
     Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
+
+    Raises:
+        BadInput: A row cannot be had any more, in the words of whoever found it, a worker or not.
     """
     loader: torch.utils.data.DataLoader = torch.utils.data.DataLoader(
         dataset,  # type: ignore[arg-type]
@@ -192,5 +196,9 @@ def batch_loader(
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(key("loader")),
     )
-    for batch in loader:
-        yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    try:
+        for batch in loader:
+            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    except BadInput as error:
+        # torch puts a worker's traceback into the message; the error itself is its last line.
+        raise BadInput(error.message.rpartition("BadInput: ")[2].strip()) from None
