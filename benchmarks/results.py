@@ -58,8 +58,8 @@ training rows is far below the one on validation rows, the network has learned i
 heart and is short of data, not of size; the floor holds a weight for every frequent pair of words under
 a strong prior, which is hard to beat from scratch. A pretrained encoder has seen other text.""",
     "Hot dog": """500 test photos of hftune/hot-dog, from 473 photos to train on and 25 to watch. The
-floor is logistic regression on thumbnails of 8 x 8 pixels. The row from scratch shows what the ImageNet
-weights are worth; the row of features trains a linear layer on what the frozen network sees.""",
+floor is logistic regression on thumbnails of 8 x 8 pixels. Features: a linear layer on what the frozen
+network sees. From scratch: the same architecture without its ImageNet weights, to show what they give.""",
     "CIFAR-10": """10,000 test pictures of uoft-cs/cifar10, in a copy that was saved as JPEG at a quality
 of about 75, which costs a little. Scored on the pictures as they are; the mean over each and its mirror
 image is in the last column.""",
