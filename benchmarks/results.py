@@ -38,7 +38,7 @@ SUBSET = (
     *("--learning_rate", "1e-4"),
 )
 # The same architecture without its ImageNet weights; more epochs and a higher rate, as random weights need.
-SCRATCH = ("--model_type", "mobilenetv2_100", "--learning_rate", "2e-3", "--num_train_epochs", "10")
+SCRATCH = ("--model_type", "mobilenetv2_100", "--learning_rate", "2e-3", "--num_train_epochs", "8")
 SEEDS = ("42", "1", "2")
 RUNS = {
     "bag": Run("IMDb", "recipes/imdb_bag.py"),
