@@ -114,6 +114,7 @@ def assemble(
     if settings.gradual_unfreezing:
         after_steps.append(gradual_unfreezing(settings.gradual_unfreezing, len(plan.epoch(0))))
     scored = average.module if average else prepared
+    workers = worker_count(settings.dataloader_num_workers, accelerator.device, accelerator.num_processes)
     training = Training(
         accelerator=accelerator,
         model=prepared,
@@ -122,10 +123,10 @@ def assemble(
         plan=plan,
         rows=data.train,
         collate=data.collate,
-        workers=worker_count(settings.dataloader_num_workers, accelerator.device, accelerator.num_processes),
+        workers=workers,
         loss=recipe.loss or choose_loss(settings, data),
         after_step=in_turn(after_steps),
-        evaluate=_evaluation(recipe, settings, data, scored, accelerator),
+        evaluate=_evaluation(recipe, settings, data, scored, accelerator, workers),
         save=lambda progress: None,
         log=RunLog(run_dir / "log.jsonl", accelerator, first_step),
         stop=stop,
@@ -176,10 +177,14 @@ def refuse_two_owners(recipe: Recipe, settings: Settings) -> None:
 
 
 def _evaluation(
-    recipe: Recipe, settings: Settings, data: Data, model: torch.nn.Module, accelerator: Accelerator
+    recipe: Recipe,
+    settings: Settings,
+    data: Data,
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    workers: int,
 ) -> Callable[[], dict[str, float]]:
     names = evaluation_metrics(recipe, settings)
-    workers = worker_count(settings.dataloader_num_workers, accelerator.device, accelerator.num_processes)
 
     def evaluate() -> dict[str, float]:
         counts = score(
@@ -254,6 +259,8 @@ def restore(
         raise BadInput(f"{checkpoint.path} was trained on other data; choose another --output_dir")
     load_weights(model, checkpoint, "model")
     if average:
+        if "average" not in checkpoint.tensors:
+            raise BadInput(f"{checkpoint.path} holds no averaged weights; go on from it without --model_ema")
         average.load_state_dict(checkpoint.tensors["average"], checkpoint.step)
     restore_optimizer(
         training.optimizer.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]

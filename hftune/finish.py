@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import sklearn.metrics
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 
 from hftune.card import Card, write_card
 from hftune.config import Settings
-from hftune.data.batch import BatchPlan, worker_count
+from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
@@ -35,6 +36,7 @@ def score_result(
     settings: Settings,
     metrics: list[str],
     run_dir: Path,
+    workers: int,
 ) -> tuple[dict[str, float], np.ndarray | None]:
     """Scores the model on validation and test; the main process also writes predictions and pictures.
 
@@ -47,9 +49,7 @@ def score_result(
     options = {
         "num_labels": len(data.labels),
         "rows_per_batch": settings.per_device_eval_batch_size,
-        "workers": worker_count(
-            settings.dataloader_num_workers, accelerator.device, accelerator.num_processes
-        ),
+        "workers": workers,
     }
     counts = score(model, data.validation, data.collate, accelerator, names=metrics, **options)
     results = named("eval", counts.compute(metrics))
@@ -124,7 +124,7 @@ def describe_model(
     """Writes the model card beside the saved model."""
     card = Card(
         name=name,
-        task="image-classification" if data.picture else "text-classification",
+        task=task_of(run_dir),
         settings=settings,
         labels=data.labels,
         results=results,
@@ -134,6 +134,12 @@ def describe_model(
         hub_id=settings.hub_model_id,
     )
     write_card(run_dir, card)
+
+
+def task_of(run_dir: Path) -> Literal["text-classification", "image-classification"]:
+    """Returns the pipeline that runs a saved model: pictures come with an image processor."""
+    pictures = (run_dir / "preprocessor_config.json").exists()
+    return "image-classification" if pictures else "text-classification"
 
 
 def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:

@@ -165,7 +165,9 @@ def train_and_score(
         model.load_state_dict(average.state_dict())
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
-    scores, confusion = finish.score_result(training.model, data, accelerator, settings, metrics, run_dir)
+    scores, confusion = finish.score_result(
+        training.model, data, accelerator, settings, metrics, run_dir, training.workers
+    )
     results |= scores
     if accelerator.is_main_process:
         finish.save_model(model, data, run_dir)
@@ -272,9 +274,8 @@ def next_steps(run_dir: Path) -> list[str]:
     trust = ", trust_remote_code=True" if "auto_map" in config else ""  # its one source file came along
     pictures = ("curve.png", "confusion.png", "mistakes.png", "test_predictions.csv")
     there = [name for name in pictures if (run_dir / name).exists()]
-    images = (run_dir / "preprocessor_config.json").exists()
-    task = "image-classification" if images else "text-classification"
-    own = "--train_dir FOLDER" if images else "--train_file FILE.csv"
+    task = finish.task_of(run_dir)
+    own = "--train_dir FOLDER" if task == "image-classification" else "--train_file FILE.csv"
     return [
         f"look at {', '.join(there)} there",
         f'use it: from transformers import pipeline; pipeline("{task}", "{run_dir}"{trust})',

@@ -93,7 +93,7 @@ class Training:
     def batches(self, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yields this process's batches from a step on, to the end of the run."""
         steps = self.plan.steps(first_step, self.total_steps)
-        row_ids = (micro.visits(step.epoch, self.seed) for step in steps for micro in self.my_share(step))
+        row_ids = (micro.visits(step.epoch) for step in steps for micro in self.my_share(step))
         loader = batch_loader(
             self.rows, row_ids, self.collate, workers=self.workers, device=self.accelerator.device
         )

@@ -1,15 +1,25 @@
-"""Whole runs in this process: a few reviews, a tiny encoder, and the door that users take."""
+"""Whole runs, here or in processes of their own that may be killed, and what must not change in them."""
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from unittest.mock import patch
 
 import accelerate
+import psutil
+from safetensors.torch import load_file
 
+from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
 from hftune.data.sample import load_sample
 from hftune.launcher import launch
 from hftune.recipe import Recipe
 
+ROOT = Path(__file__).parents[1]
+GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SIZES = {"train": 90, "validation": 20, "test": 20}  # 90: every epoch ends in a shorter window
 
 
@@ -30,3 +40,89 @@ def run_recipe(recipe: Recipe, flags: list, run_dir: Path) -> dict[str, float]:
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     with patch.dict(os.environ):  # a run without the Hub tells its process to stay offline
         return launch(recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
+
+
+def run_here(module, flags: list, run_dir: Path) -> str:
+    """Runs a recipe in this process; returns the digest of everything that must not change."""
+    run_recipe(module.recipe, flags, run_dir)
+    return digest(run_dir)
+
+
+def digest(run_dir: Path) -> str:
+    """Hashes the result, the last checkpoint (weights, optimizer, counters), log and predictions."""
+    last = load_checkpoint(run_dir / f"checkpoint-{list_checkpoints(run_dir)[-1]}")
+    state = {name: value for name, value in last.state.items() if name != "progress"}
+    progress = {name: value for name, value in last.state["progress"].items() if name != "seconds"}
+    return json.dumps(
+        [
+            tensor_digest(load_file(run_dir / "model.safetensors")),
+            {name: tensor_digest(tensors) for name, tensors in last.tensors.items()},
+            state,
+            progress,
+            (run_dir / "log.jsonl").read_text(),
+            (run_dir / "test_predictions.csv").read_text(),
+        ],
+        sort_keys=True,
+    )
+
+
+def start_from(straight: Path, copy: Path, step: int) -> None:
+    """Makes the run directory that a run killed after `step` would have left."""
+    copy.mkdir()
+    for name in ("run.json", "log.jsonl"):
+        shutil.copy(straight / name, copy)
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**record, "finished": False}))
+    shutil.copytree(straight / f"checkpoint-{step}", copy / f"checkpoint-{step}")
+    best = json.loads((copy / f"checkpoint-{step}/state.json").read_text())["progress"]["best_step"]
+    if best and best != step:
+        shutil.copytree(straight / f"checkpoint-{best}", copy / f"checkpoint-{best}")
+
+
+def command(module, flags: list, run_dir: Path, processes: int) -> list[str]:
+    """Returns the command line of a recipe, under torchrun where it has several processes."""
+    start = [sys.executable]
+    if processes > 1:
+        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        start += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    recipe = ROOT / "recipes" / f"{module.recipe.name}.py"
+    return [*start, str(recipe), *map(str, flags), "--output_dir", str(run_dir)]
+
+
+def run_there(module, flags: list, run_dir: Path, processes: int) -> str:
+    """Runs a recipe in processes of its own, on gloo where there are several; returns the digest."""
+    line = command(module, flags, run_dir, processes)
+    done = subprocess.run(line, env=GLOO, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return digest(run_dir)
+
+
+def kill_on_the_way(
+    module, flags: list, run_dir: Path, processes: int, *, checkpoints: int = 1, wait: float = 0.0
+) -> None:
+    """Starts a run and kills all its processes (SIGKILL) once it has written some more checkpoints.
+
+    Args:
+        module: A module with a `recipe`.
+        flags: Its flags.
+        run_dir: Its run directory, which may hold an earlier part of the run.
+        processes: How many.
+        checkpoints: How many more there are when it dies.
+        wait: Seconds that it lives on after the last of them.
+    """
+    before = set(list_checkpoints(run_dir))
+    victim = subprocess.Popen(
+        command(module, flags, run_dir, processes),
+        env=GLOO,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(set(list_checkpoints(run_dir)) - before) < checkpoints and victim.poll() is None:
+        time.sleep(0.01)
+    time.sleep(wait)
+    started = psutil.Process(victim.pid)
+    for process in [started, *started.children(recursive=True)]:  # torchrun's workers are no group of its
+        process.kill()
+    victim.wait()
+    assert list_checkpoints(run_dir)
+    assert not (run_dir / "all_results.json").exists()

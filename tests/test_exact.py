@@ -1,22 +1,16 @@
 """Stopped and resumed = straight through; one process = two; 8 x 1 rows = 1 x 8 rows: to the bit."""
 
-import json
 import os
-import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
+from hftune.checkpoint import list_checkpoints
 from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
-from tests.runs import file_flags, run_recipe
+from tests.runs import file_flags, kill_on_the_way, run_here, run_there, start_from
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 ROOT = Path(__file__).parents[1]
@@ -39,43 +33,6 @@ def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
         return imdb, [*flags, "--model_name_or_path", encoder]
     module, overrides = SMALL[kind]
     return module, [*flags, "--config_overrides", overrides]
-
-
-def run_here(module, flags: list, run_dir: Path) -> str:
-    """Runs a recipe in this process; returns the digest of everything that must not change."""
-    run_recipe(module.recipe, flags, run_dir)
-    return digest(run_dir)
-
-
-def digest(run_dir: Path) -> str:
-    """Hashes the result, the last checkpoint (weights, optimizer, counters), log and predictions."""
-    last = load_checkpoint(run_dir / f"checkpoint-{list_checkpoints(run_dir)[-1]}")
-    state = {name: value for name, value in last.state.items() if name != "progress"}
-    progress = {name: value for name, value in last.state["progress"].items() if name != "seconds"}
-    return json.dumps(
-        [
-            tensor_digest(load_file(run_dir / "model.safetensors")),
-            {name: tensor_digest(tensors) for name, tensors in last.tensors.items()},
-            state,
-            progress,
-            (run_dir / "log.jsonl").read_text(),
-            (run_dir / "test_predictions.csv").read_text(),
-        ],
-        sort_keys=True,
-    )
-
-
-def start_from(straight: Path, copy: Path, step: int) -> None:
-    """Makes the run directory that a run killed after `step` would have left."""
-    copy.mkdir()
-    for name in ("run.json", "log.jsonl"):
-        shutil.copy(straight / name, copy)
-    record = json.loads((copy / "run.json").read_text())
-    (copy / "run.json").write_text(json.dumps({**record, "finished": False}))
-    shutil.copytree(straight / f"checkpoint-{step}", copy / f"checkpoint-{step}")
-    best = json.loads((copy / f"checkpoint-{step}/state.json").read_text())["progress"]["best_step"]
-    if best and best != step:
-        shutil.copytree(straight / f"checkpoint-{best}", copy / f"checkpoint-{best}")
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
@@ -109,58 +66,20 @@ def test_another_seed_is_another_run(reviews, encoder, tmp_path):
     assert run_here(module, flags, tmp_path / "a") != run_here(module, [*flags, "--seed", 7], tmp_path / "b")
 
 
-def command(flags: list, run_dir: Path, processes: int) -> list[str]:
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        start += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
-    return [*start, str(ROOT / "recipes/imdb.py"), *map(str, flags), "--output_dir", str(run_dir)]
-
-
-def run_there(flags: list, run_dir: Path, processes: int) -> None:
-    """Runs imdb.py in processes of its own, on gloo where there are several."""
-    done = subprocess.run(
-        command(flags, run_dir, processes), env=GLOO, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def kill_after_a_checkpoint(flags: list, run_dir: Path, processes: int, wait: float) -> None:
-    """Starts the run and kills all its processes a moment after it has written one more checkpoint."""
-    before = list_checkpoints(run_dir)
-    victim = subprocess.Popen(
-        command(flags, run_dir, processes),
-        env=GLOO,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while list_checkpoints(run_dir) == before and victim.poll() is None:
-        time.sleep(0.01)
-    time.sleep(wait)
-    started = psutil.Process(victim.pid)
-    for process in [started, *started.children(recursive=True)]:  # torchrun's workers are no group of its
-        process.kill()
-    victim.wait()
-
-
 def test_killed_and_repeated_is_straight_through(reviews, encoder, tmp_path):
     _, flags = flags_for("bert", reviews, encoder)
     straight = run_here(imdb, flags, tmp_path / "straight")
     for wait in (0.0, 0.13):
-        kill_after_a_checkpoint(flags, tmp_path / "killed", 1, wait)
-        assert not (tmp_path / "killed/all_results.json").exists()
-    run_there(flags, tmp_path / "killed", 1)
-    assert digest(tmp_path / "killed") == straight
+        kill_on_the_way(imdb, flags, tmp_path / "killed", 1, wait=wait)
+    assert run_there(imdb, flags, tmp_path / "killed", 1) == straight
 
 
 def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(reviews, encoder, tmp_path):
     """The same rows in the same steps under the same dropout; LayerNorm has no batch statistics."""
     _, flags = flags_for("bert", reviews, encoder)
     one = run_here(imdb, [*flags, "--gradient_accumulation_steps", 2], tmp_path / "one")
-    kill_after_a_checkpoint(flags, tmp_path / "two", 2, 0.05)
-    assert not (tmp_path / "two/all_results.json").exists()
-    run_there(flags, tmp_path / "two", 2)
-    assert digest(tmp_path / "two") == one
+    kill_on_the_way(imdb, flags, tmp_path / "two", 2, wait=0.05)
+    assert run_there(imdb, flags, tmp_path / "two", 2) == one
 
 
 @pytest.mark.parametrize("sizes", [((8, 1), (1, 8)), ((12, 1), (4, 3))], ids=str)

@@ -3,13 +3,9 @@
 import functools
 import json
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from accelerate import Accelerator
@@ -21,8 +17,7 @@ from hftune.recipes import hotdog_features, shapes
 from hftune.scoring import score
 from hftune.seed import generator
 from hftune.track import read_log
-from tests.runs import run_recipe
-from tests.test_exact import digest, run_here, start_from
+from tests.runs import digest, kill_on_the_way, run_here, run_recipe, run_there, start_from
 
 pytest.importorskip("timm")
 pytest.importorskip("albumentations")
@@ -144,51 +139,30 @@ def test_what_is_drawn_matters(pictures, tmp_path):
     assert len(digests) == 4
 
 
-def command(flags: list, run_dir: Path, processes: int) -> list[str]:
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        start += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
-    return [*start, str(ROOT / "recipes/shapes.py"), *map(str, flags), "--output_dir", str(run_dir)]
-
-
-def run_there(flags: list, run_dir: Path, processes: int) -> str:
-    """Runs shapes.py in processes of its own, on gloo where there are several; returns the digest."""
-    done = subprocess.run(
-        command(flags, run_dir, processes), env=GLOO, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return digest(run_dir)
-
-
-def kill_on_the_way(flags: list, run_dir: Path, processes: int) -> None:
-    """Starts the run and kills all its processes (SIGKILL) once it has written three checkpoints."""
-    victim = subprocess.Popen(
-        command(flags, run_dir, processes), env=GLOO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while len(list_checkpoints(run_dir)) < 3 and victim.poll() is None:
-        time.sleep(0.01)
-    started = psutil.Process(victim.pid)
-    for process in [started, *started.children(recursive=True)]:  # torchrun's workers are no group of its
-        process.kill()
-    victim.wait()
-    assert not (run_dir / "all_results.json").exists()
-    assert list_checkpoints(run_dir)
-
-
 def test_killed_and_repeated_is_straight_through(pictures, tmp_path):
     flags = flags_for(pictures, model_ema=0.9, mixup=0.4, dataloader_num_workers=1)
     straight = run_here(shapes, flags, tmp_path / "straight")
-    kill_on_the_way(flags, tmp_path / "killed", 1)
-    assert run_there(flags, tmp_path / "killed", 1) == straight
+    kill_on_the_way(shapes, flags, tmp_path / "killed", 1, checkpoints=3)
+    assert run_there(shapes, flags, tmp_path / "killed", 1) == straight
+
+
+def test_a_checkpoint_without_an_average_starts_none(pictures, tmp_path, capsys):
+    run_here(shapes, flags_for(pictures), tmp_path / "plain")
+    flags = flags_for(pictures, model_ema=0.9, resume_from_checkpoint=tmp_path / "plain/checkpoint-5")
+    with pytest.raises(SystemExit) as ending:
+        run_recipe(shapes.recipe, flags, tmp_path / "averaged")
+    assert ending.value.code == 2
+    assert (
+        "checkpoint-5 holds no averaged weights; go on from it without --model_ema" in capsys.readouterr().err
+    )
 
 
 def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(pictures, tmp_path):
     """The same views, dropout and rows in the same steps; LayerNorm has no batch statistics."""
     flags = flags_for(pictures, "vit", mixup=0.4, model_ema=0.9)
     one = run_here(shapes, [*flags, "--gradient_accumulation_steps", 2], tmp_path / "one")
-    kill_on_the_way(flags, tmp_path / "two", 2)
-    assert run_there(flags, tmp_path / "two", 2) == one
+    kill_on_the_way(shapes, flags, tmp_path / "two", 2, checkpoints=3)
+    assert run_there(shapes, flags, tmp_path / "two", 2) == one
 
 
 def test_two_processes_score_the_batch_norm_that_is_saved_and_resume(pictures, tmp_path):
@@ -200,9 +174,9 @@ def test_two_processes_score_the_batch_norm_that_is_saved_and_resume(pictures, t
         "eval_steps": 1,
     }
     flags = flags_for(pictures, num_train_epochs=1, **changes)
-    straight = run_there(flags, tmp_path / "straight", 2)
+    straight = run_there(shapes, flags, tmp_path / "straight", 2)
     start_from(tmp_path / "straight", tmp_path / "resumed", 2)
-    assert run_there(flags, tmp_path / "resumed", 2) == straight
+    assert run_there(shapes, flags, tmp_path / "resumed", 2) == straight
     loss = json.loads((tmp_path / "straight/all_results.json").read_text())["eval_loss"]
     last = load_checkpoint(tmp_path / "straight/checkpoint-4")
     assert validation_loss(settings_for(pictures, **changes), last.tensors["average"]) == loss

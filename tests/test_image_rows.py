@@ -82,16 +82,6 @@ def test_rows_know_their_lengths_and_labels_and_leave_pictures_alone():
     assert np.array_equal(source, pictures())
 
 
-def test_other_keys_are_stacked_as_they_are():
-    rows = [{"features": np.full(4, row, np.float32), "labels": row} for row in range(3)]
-    batch = ImageCollator(MEAN, STD)(rows)
-    assert batch.keys() == {"features", "labels"}
-    assert batch["features"].dtype == torch.float32
-    assert batch["features"].tolist() == [[row] * 4 for row in range(3)]
-    tensors = [{"features": torch.ones(4)} for _ in range(2)]
-    assert ImageCollator(MEAN, STD)(tensors)["features"].shape == (2, 4)
-
-
 def test_views_of_several_sizes_are_refused():
     rows = [{"pixel_values": np.zeros((side, side, 3), np.uint8)} for side in (8, 9)]
     with pytest.raises(BadInput, match=r"pixel_values: shapes \(8, 8, 3\) and \(9, 9, 3\) in one batch"):

@@ -40,11 +40,11 @@ def test_training_rows_change_and_scoring_rows_are_what_the_processor_makes(pets
     assert data.labels == CLASSES
     assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 12)
     assert data.facts == {"train_samples": 27, "validation_samples": 3, "test_samples": 12}
-    views = [data.train[Visit.of(0, epoch, 42)]["pixel_values"] for epoch in range(20)]
+    views = [data.train[Visit.of(0, epoch)]["pixel_values"] for epoch in range(20)]
     assert {view.shape for view in views} == {(16, 16, 3)}
     assert {view.dtype for view in views} == {np.dtype(np.uint8)}
     assert len({view.tobytes() for view in views}) > 3
-    assert np.array_equal(views[7], data.train[Visit.of(0, 7, 42)]["pixel_values"])
+    assert np.array_equal(views[7], data.train[Visit.of(0, 7)]["pixel_values"])
     for row, (path, label) in enumerate(files_of(pets / "test")):
         seen = data.processor(images=Image.open(path), return_tensors="pt")["pixel_values"][0]
         assert torch.equal(data.test[row]["pixel_values"], seen)
@@ -93,7 +93,7 @@ def test_without_test_pictures_there_is_no_floor_and_nothing_to_show(pets):
 def test_every_preset_makes_squares(preset, size, pets):
     data = load_images(settings_for(pets, augmentation=preset, image_size=size))
     for epoch in range(5):
-        assert data.train[Visit.of(epoch, epoch, 1)]["pixel_values"].shape == (size, size, 3)
+        assert data.train[Visit.of(epoch, epoch)]["pixel_values"].shape == (size, size, 3)
 
 
 def test_a_policy_of_the_recipes_own(pets, tmp_path, capsys):
@@ -113,7 +113,7 @@ def test_a_policy_of_the_recipes_own(pets, tmp_path, capsys):
     assert "augmentation of the recipe's own" in capsys.readouterr().out
     row = load_images(settings_for(pets), augment=own).train
     middle = row.pictures[3][2:18, 2:18]
-    assert np.array_equal(row[Visit.of(3, 0, 1)]["pixel_values"], 255 - middle)
+    assert np.array_equal(row[Visit.of(3, 0)]["pixel_values"], 255 - middle)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_policy_of_the_recipes_own(pets, tmp_path, capsys):
 )
 def test_a_policy_that_does_not_fit_is_refused(policy, message, pets):
     with pytest.raises(BadInput, match=message):
-        load_images(settings_for(pets), augment=policy).train[Visit.of(0, 0, 0)]
+        load_images(settings_for(pets), augment=policy).train[Visit.of(0, 0)]
 
 
 def test_small_pictures_are_those_with_no_side_far_above_the_square():

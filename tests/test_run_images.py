@@ -430,6 +430,7 @@ def test_without_test_pictures_there_are_no_test_scores(here, capsys):
     names = {path.name for path in (here / "run").iterdir()}
     assert names >= {"config.json", "model.safetensors", "preprocessor_config.json", "curve.png"}
     assert not names & {"test_predictions.csv", "confusion.png", "mistakes.png"}
+    assert "pipeline_tag: image-classification" in (here / "run/README.md").read_text()
 
 
 # --- flags that cannot be met ---

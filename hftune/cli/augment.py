@@ -41,8 +41,7 @@ def run(words: list[str]) -> None:
         raise BadInput(f"{words[0]}: its training rows are no pictures, so there is nothing to draw")
     chosen = one_of_each_class(rows.labels, ORIGINALS)
     views = [
-        [rows.view(rows.pictures[row], Visit.of(row, epoch, settings.seed)) for epoch in range(VIEWS)]
-        for row in chosen
+        [rows.view(rows.pictures[row], Visit.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
     ]
     path = Path(settings.output_dir or Path("runs") / recipe.name) / "augment.png"
     path.parent.mkdir(parents=True, exist_ok=True)

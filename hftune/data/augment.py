@@ -56,13 +56,13 @@ class Augmenter:
 
     Args:
         transform: An `albumentations.Compose` from uint8 (H, W, 3) to uint8 (S, S, 3).
-        seed: For rows that come without a visit, which brings the run's.
+        seed: The run's.
 
     Raises:
         BadInput: `transform` is something else, or albumentations is not installed.
     """
 
-    def __init__(self, transform: albumentations.Compose, seed: int = 0):
+    def __init__(self, transform: albumentations.Compose, seed: int):
         if not isinstance(transform, _albumentations().Compose):
             kind = type(transform).__name__
             raise BadInput(f"augmentation: a {kind}, expected an albumentations.Compose, which can be seeded")
@@ -74,7 +74,7 @@ class Augmenter:
 
         Args:
             picture: uint8 of shape (H, W, 3); it is not changed.
-            row: A `Visit`, whose view is a pure function of its seed, epoch and row; or a plain number,
+            row: A `Visit`, whose view is a pure function of the seed, its epoch and row; or a plain number,
                 whose randomness comes from torch's global generator. In workers of a DataLoader that
                 is seeded anew in every epoch, so the views are new there too.
 
@@ -85,7 +85,7 @@ class Augmenter:
             BadInput: The transform returns something else.
         """
         if isinstance(row, Visit):
-            address: tuple[int | str, ...] = ("augment", row.seed, row.epoch, int(row))
+            address: tuple[int | str, ...] = ("augment", self.seed, row.epoch, int(row))
         else:
             address = ("augment", self.seed, "draw", int(torch.randint(2**63 - 1, ())), row)
         # One source for the whole tree of transforms: `set_random_seed` gives each its own copy of the

@@ -35,9 +35,9 @@ class MicroBatch:
     share: float
     index: int
 
-    def visits(self, epoch: int, seed: int) -> list[int]:
+    def visits(self, epoch: int) -> list[int]:
         """Returns the row ids as a set takes them that changes its rows at random."""
-        return [Visit.of(row, epoch, seed) for row in self.rows.tolist()]
+        return [Visit.of(row, epoch) for row in self.rows.tolist()]
 
 
 @dataclass(frozen=True)

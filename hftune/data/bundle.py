@@ -12,20 +12,19 @@ if TYPE_CHECKING:
 
 
 class Visit(int):
-    """A row id that knows in which epoch of which run the row is visited.
+    """A row id that knows in which epoch the row is visited.
 
     A set that changes its rows at random draws the change from (seed, epoch, row); to every other set
     this is the row's number.
     """
 
     epoch: int
-    seed: int
 
     @classmethod
-    def of(cls, row: int, epoch: int, seed: int) -> Visit:
+    def of(cls, row: int, epoch: int) -> Visit:
         """Returns the visit of a row."""
         visit = cls(row)
-        visit.epoch, visit.seed = epoch, seed
+        visit.epoch = epoch
         return visit
 
 

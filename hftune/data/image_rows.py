@@ -86,32 +86,26 @@ class ImageCollator:
 
         Args:
             rows: "pixel_values" is uint8 (S, S, 3), or float32 (3, S, S) that is normalised already;
-                "labels" is a class number; anything else is an array or tensor.
+                "labels" is a class number.
 
         Returns:
-            "pixel_values" float32 (B, 3, S, S) in channels_last memory, "labels" int64 (B,), and the
-            rest stacked along a new first dimension.
+            "pixel_values" float32 (B, 3, S, S) in channels_last memory, and "labels" int64 (B,).
 
         Raises:
             BadInput: Views of one batch differ in size.
         """
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        return {name: self._stack(name, values) for name, values in columns.items()}
-
-    def _stack(self, name: str, values: list) -> torch.Tensor:
-        if name == "labels":
-            return torch.tensor(values, dtype=torch.int64)
-        shapes = sorted({tuple(value.shape) for value in values})
+        views = [row["pixel_values"] for row in rows]
+        shapes = sorted({tuple(view.shape) for view in views})
         if len(shapes) > 1:
             raise BadInput(
-                f"{name}: shapes {shapes[0]} and {shapes[-1]} in one batch; end the augmentation with a crop "
-                "or a resize to one size"
+                f"pixel_values: shapes {shapes[0]} and {shapes[-1]} in one batch; end the augmentation "
+                "with a crop or a resize to one size"
             )
-        if isinstance(values[0], np.ndarray):
-            stacked = torch.from_numpy(np.stack(values))
-        else:
-            stacked = torch.stack(values)
-        return self._normalised(stacked) if name == "pixel_values" else stacked
+        stacked = (
+            torch.from_numpy(np.stack(views)) if isinstance(views[0], np.ndarray) else torch.stack(views)
+        )
+        labels = torch.tensor([row["labels"] for row in rows], dtype=torch.int64)
+        return {"pixel_values": self._normalised(stacked), "labels": labels}
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         if pixels.dtype == torch.uint8:  # (B, S, S, 3): permuted, this is channels_last already

@@ -29,20 +29,19 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         BadInput: If the data or the processor cannot be used; the message names file and row.
     """
     splits, pictures = found = load_picture_splits(settings)
-    log_splits(splits.origin, {name: len(part.label) for name, part in splits.parts.items()}, splits.labels)
-    for warning in splits.warnings:
-        log.warning("%s", warning)
+    sizes = {name: len(part.label) for name, part in splits.parts.items()}
+    log_splits(splits.origin, sizes, splits.labels, splits.warnings)
     prepared = load_processor(settings)
     small = is_small(pictures["train"].sizes, prepared.image_size)
     chosen = policy(settings.augmentation, prepared.image_size, small) if augment is None else augment
     views: dict[str, Any] = {name: processed(prepared.processor) for name in splits.parts}
-    views["train"] = Augmenter(chosen).view
+    views["train"] = Augmenter(chosen, settings.seed).view
     log.info(
         "pictures: %s; training views of %d x %d pixels, augmentation %s",
         describe_sizes(pictures["train"].sizes),
         prepared.image_size,
         prepared.image_size,
-        "of the recipe's own" if augment else settings.augmentation,
+        settings.augmentation if augment is None else "of the recipe's own",
     )
     rows = {name: ImageRows(pictures[name], part.label, views[name]) for name, part in splits.parts.items()}
     return Data(
@@ -54,7 +53,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         processor=prepared.processor,
         fingerprint=splits.fingerprint,
         origin=splits.origin,
-        facts={f"{name}_samples": len(part.label) for name, part in splits.parts.items()},
+        facts={f"{name}_samples": size for name, size in sizes.items()},
         floor=_floor(found) if "test" in rows else None,
         picture=pictures["test"].__getitem__ if "test" in rows else None,
     )

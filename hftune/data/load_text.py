@@ -27,9 +27,8 @@ def load_text(settings: TextSettings) -> Data:
     splits = load_splits(settings)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets = {name: split for name, split in parts.items() if split is not None}
-    log_splits(splits.origin, {name: len(split) for name, split in sets.items()}, splits.labels)
-    for warning in splits.warnings:
-        log.warning("%s", warning)
+    sizes = {name: len(split) for name, split in sets.items()}
+    log_splits(splits.origin, sizes, splits.labels, splits.warnings)
     tokenizer = load_tokenizer(settings, splits)
     rows = {
         name: tokenize(
@@ -52,7 +51,7 @@ def load_text(settings: TextSettings) -> Data:
         processor=tokenizer,
         fingerprint=splits.fingerprint,
         origin=splits.origin,
-        facts={f"{name}_samples": len(split) for name, split in rows.items()}
+        facts={f"{name}_samples": size for name, size in sizes.items()}
         | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
         floor=_floor(splits.train, splits.test, len(splits.labels)) if splits.test is not None else None,
     )
