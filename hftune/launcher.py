@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hftune.errors import BadInput, HftuneError, ResourceError, StoppedBySignal
 from hftune.flags import parse
-from hftune.offline import ensure_reachable, prepare_environment
+from hftune.offline import ensure_reachable
+from hftune.process import prepare_environment
 from hftune.recipe import Recipe
 from hftune.signals import Stop
 

@@ -19,26 +19,6 @@ GATEWAY_ERRORS = (407, 502, 503, 504)  # a proxy answered, the Hub did not
 SAMPLE = "sample"  # the built-in data
 
 
-def prepare_environment() -> None:
-    """Sets what the libraries read when they are imported; what the user has set stays.
-
-    Tokenizing runs on all cores in this process only: the threads of `tokenizers` do not survive a
-    fork, so a forked worker that tokenized in parallel would wait for them for ever.
-    """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
-    os.environ.setdefault("USE_HUB_KERNELS", "0")  # transformers would download kernels
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # A thread that waits sleeps: on a machine that is shared, spinning takes the cores from those that work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if "TOKENIZERS_PARALLELISM" not in os.environ:
-        os.environ["TOKENIZERS_PARALLELISM"] = "true"
-        os.register_at_fork(after_in_child=_tokenize_alone)
-
-
-def _tokenize_alone() -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
 def ensure_reachable(model: str | None, dataset: str | None, *, push: bool = False) -> str | None:
     """Makes sure that a run's model and data set can be had, and goes offline if the Hub is away.
 

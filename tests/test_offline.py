@@ -15,17 +15,9 @@ from hftune.offline import (
     cached_model,
     ensure_reachable,
     hub_id,
-    prepare_environment,
     reach_hub,
 )
 
-PREPARED = (
-    "NO_ALBUMENTATIONS_UPDATE",
-    "USE_HUB_KERNELS",
-    "HF_HUB_DISABLE_TELEMETRY",
-    "TOKENIZERS_PARALLELISM",
-    "OMP_WAIT_POLICY",
-)
 ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "XDG_CACHE_HOME")
 
@@ -33,7 +25,7 @@ CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """An environment of its own, restored afterwards, with an empty cache and no Hub."""
-    for name in (*OFFLINE, *PREPARED, *ADDRESSES, *map(str.lower, ADDRESSES), *CACHES):
+    for name in (*OFFLINE, *ADDRESSES, *map(str.lower, ADDRESSES), *CACHES):
         monkeypatch.setenv(name, "")  # so that what the code sets is undone
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
@@ -277,18 +269,3 @@ def test_what_cannot_be_a_hub_id_is_refused_at_once(tmp_path: Path, value: str, 
         hub_id(value, "dataset_name")
     assert f"--dataset_name {value}: " in caught.value.message
     assert part in caught.value.message
-
-
-def test_the_environment_is_prepared_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("USE_HUB_KERNELS", "1")
-    prepare_environment()
-    assert [os.environ[name] for name in PREPARED] == ["1", "1", "1", "true", "PASSIVE"]
-
-
-def test_forked_workers_tokenize_alone():
-    prepare_environment()
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if os.environ["TOKENIZERS_PARALLELISM"] == "false" else 1)
-    assert os.waitpid(pid, 0)[1] == 0
-    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"

@@ -11,7 +11,8 @@ import hftune.recipes
 from hftune.config import Settings
 from hftune.errors import BadInput
 from hftune.flags import parse
-from hftune.offline import ensure_reachable, prepare_environment
+from hftune.offline import ensure_reachable
+from hftune.process import prepare_environment
 from hftune.recipe import Recipe
 
 

@@ -16,7 +16,8 @@ from hftune.cli.words import read_words
 from hftune.data.folders import SUFFIXES
 from hftune.data.pictures import BadPicture, decode
 from hftune.errors import BadInput, first_line
-from hftune.offline import ensure_reachable, prepare_environment
+from hftune.offline import ensure_reachable
+from hftune.process import prepare_environment
 
 MOST = 12  # pictures on one page
 

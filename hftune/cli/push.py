@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hftune.cli.words import read_words
 from hftune.errors import BadInput
-from hftune.offline import prepare_environment
+from hftune.process import prepare_environment
 from hftune.rundir import RunRecord
 
 

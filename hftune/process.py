@@ -1,0 +1,44 @@
+"""What is set for the whole process before anything heavy is imported: variables, threads, memory."""
+
+import ctypes
+import os
+
+# glibc's names for mallopt, from <malloc.h>, with what they are set to (bytes).
+MEMORY = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 2**26), "M_MMAP_THRESHOLD": (-3, 2**30)}
+
+
+def prepare_environment() -> None:
+    """Sets what the libraries read when they are imported; what the user has set stays.
+
+    Tokenizing runs on all cores in this process only: the threads of `tokenizers` do not survive a
+    fork, so a forked worker that tokenized in parallel would wait for them for ever.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
+    os.environ.setdefault("USE_HUB_KERNELS", "0")  # transformers would download kernels
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # A thread that waits sleeps: on a machine that is shared, spinning takes the cores from those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "TOKENIZERS_PARALLELISM" not in os.environ:
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"
+        os.register_at_fork(after_in_child=_tokenize_alone)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Lets malloc keep what a step frees for the next one, instead of returning it to the system.
+
+    By default glibc maps every tensor above some megabytes anew, and the system fills its pages with
+    zeros first: a sixth of a small network's step on a CPU. Variables of malloc that the user has set
+    are left alone, and so are other C libraries.
+    """
+    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return
+    for option, value in MEMORY.values():
+        library.mallopt(option, value)
+
+
+def _tokenize_alone() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,0 +1,70 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hftune.process import prepare_environment
+
+VARIABLES = (
+    "NO_ALBUMENTATIONS_UPDATE",
+    "USE_HUB_KERNELS",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "TOKENIZERS_PARALLELISM",
+    "OMP_WAIT_POLICY",
+)
+FAULTS = """
+import resource
+import numpy as np
+from hftune.process import prepare_environment
+
+prepare_environment()
+for step in range(20):
+    if step == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    buffers = [np.ones(2**22, dtype="uint8") for _ in range(16)]  # 64 MiB
+    del buffers
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch):
+    """An environment of its own, restored afterwards."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # so that what the code sets is undone
+        monkeypatch.delenv(name)
+
+
+def test_the_environment_is_prepared_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("USE_HUB_KERNELS", "1")
+    prepare_environment()
+    assert [os.environ[name] for name in VARIABLES] == ["1", "1", "1", "true", "PASSIVE"]
+
+
+def test_forked_workers_tokenize_alone():
+    prepare_environment()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if os.environ["TOKENIZERS_PARALLELISM"] == "false" else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
+
+
+def page_faults(**variables: str) -> int:
+    """Counts the pages that the system hands out anew while memory is freed and taken again."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_freed_memory_is_used_again_unless_the_user_tuned_malloc():
+    assert page_faults() < 1000
+    assert page_faults(MALLOC_MMAP_THRESHOLD_="1048576") > 100_000
