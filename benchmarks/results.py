@@ -119,12 +119,13 @@ def measure(name: str, options: argparse.Namespace, extra: list[str]) -> dict[st
     if not note.exists() or json.loads(note.read_text(encoding="utf-8"))["command"] != command:
         accelerate = str(Path(sys.executable).with_name("accelerate"))
         print(f"{name}: {command}", flush=True)
+        started_at = commit()  # files may be edited while it trains
         done = subprocess.run(
             [accelerate, "launch", recipe, "--output_dir", str(run_dir.resolve()), *flags, *extra], cwd=ROOT
         )
         if done.returncode:
             sys.exit(f"error: {name} ended with code {done.returncode}; repeat the command to go on")
-        circumstances = {"command": command, "commit": commit(), "machine": machine()}
+        circumstances = {"command": command, "commit": started_at, "machine": machine()}
         circumstances["date"] = datetime.now(UTC).date().isoformat()
         note.write_text(json.dumps(circumstances, indent=2) + "\n", encoding="utf-8")
     record = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))

@@ -11,7 +11,13 @@ from hftune.values import nearest
 COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
     "ls": "list the recipes",
     "cp": "copy a recipe out, to be changed",
+    "validate": "rehearse a recipe in a minute: data, two steps, saving, the Hub's permission",
     "run": "launch a recipe, on all GPUs, with its true exit code",
+    "verify": "tell the state of a run directory, checkpoint by checkpoint",
+    "predict": "classify texts or pictures with a trained model",
+    "eval": "score a trained model on a data set, with intervals",
+    "export": "write a run as ONNX, compared with PyTorch on real rows",
+    "demo": "open a page in the browser to try a model by hand",
     "push": "push a finished run to the Hub",
     "augment": "draw what a recipe's training pictures look like before training on them",
     "gradcam": "draw where a trained image model looks",
@@ -48,7 +54,7 @@ def choose(words: list[str]) -> None:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
     asked = {"--help", "-h"} & set(rest)
-    if asked and not (name in ("run", "augment") and rest[0] not in asked):  # the recipe's own page
+    if asked and not (name in ("run", "augment", "validate") and rest[0] not in asked):  # the recipe's own page
         print(str(module.__doc__).strip())
         return
     run: Callable[[list[str]], None] = module.run
