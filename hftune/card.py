@@ -6,7 +6,6 @@ a folder or a machine of whoever trained the model.
 
 import dataclasses
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from sklearn.metrics import precision_recall_fscore_support
 
+from hftune.card_use import HUB, how_to_use
 from hftune.config import Settings
 from hftune.errors import BadInput
+from hftune.markdown import code, plain, table, text
 from hftune.metrics import LOWER_IS_BETTER
 from hftune.offline import SAMPLE, hub_id
 from hftune.report import BESIDE, FLOORS, NAMES, metrics_of, verdict
-from hftune.rundir import explain_disk_errors, read_json, sync_folder, write_synced
+from hftune.rundir import read_json, write_text
 
-HUB = "https://huggingface.co"
 HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}
 KNOWN_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc")
 NOUNS = {"text-classification": "texts", "image-classification": "pictures"}
@@ -113,13 +113,13 @@ def write_card(run_dir: Path, card: Card) -> None:
         ResourceError: The disk has no room or fails; what stood there still does.
     """
     facts = _facts(run_dir, card)
-    sections = (_opening, _use, _scores, _classes, _pictures, _data, _training, _limits)
+    sections = (_opening, _usage, _scores, _classes, _pictures, _data, _training, _limits)
     page = "\n\n".join(filter(None, (section(facts) for section in sections)))
-    _write(run_dir, "README.md", f"---\n{_front_matter(facts)}\n---\n\n{page}\n")
+    write_text(run_dir / "README.md", f"---\n{_front_matter(facts)}\n---\n\n{page}\n")
     if entries := _eval_entries(facts):
         name = re.sub(r"[^\w.-]+", "-", str(facts.dataset))
         content = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
-        _write(run_dir, f".eval_results/{name}.yaml", content)
+        write_text(run_dir / f".eval_results/{name}.yaml", content)
 
 
 def per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassScores]:
@@ -171,7 +171,7 @@ def _front_matter(facts: _Facts) -> str:
         datasets=[facts.dataset] if facts.dataset else None,
         metrics=[name for name in metrics if name in KNOWN_METRICS] or None,
         tags=["hftune", *timm],
-        model_name=_plain(facts.card.name) if scores else None,
+        model_name=plain(facts.card.name) if scores else None,
         eval_results=scores or None,
     )
     return data.to_yaml()
@@ -226,7 +226,7 @@ def _eval_entries(facts: _Facts) -> list[dict[str, Any]]:
 
 def _opening(facts: _Facts) -> str:
     card, settings = facts.card, facts.card.settings
-    named = ", ".join(f"**{_text(label)}**" for label in card.labels[:MOST_LABELS])
+    named = ", ".join(f"**{text(label)}**" for label in card.labels[:MOST_LABELS])
     more = len(card.labels) - MOST_LABELS
     rest = f" and {more:,} more, all listed in `config.json`" if more > 0 else ""
     weights = settings.model_name_or_path or getattr(settings, "checkpoint_path", None)
@@ -235,42 +235,11 @@ def _opening(facts: _Facts) -> str:
     data = f" on {_link(facts.dataset, 'datasets/')}" if facts.dataset else ""
     kind = facts.config.get("architecture") or facts.config.get("architectures", ["model"])[0]
     sorts = f"It sorts {NOUNS[card.task]} into {len(card.labels):,} classes: {named}{rest}."
-    return f"# {_text(card.name)}\n\n{sorts} The model is a `{_code(kind)}`, {made}{data}."
+    return f"# {text(card.name)}\n\n{sorts} The model is a `{code(kind)}`, {made}{data}."
 
 
-def _use(facts: _Facts) -> str:
-    """Shows how to use the model, in lines that run as they are printed."""
-    card, code = facts.card, facts.config.get("auto_map", {})
-    where = card.hub_id or f"./{facts.run_dir.resolve().name}"  # a bare name would be asked of the Hub
-    arguments = [_quoted(card.task), _quoted(where)]
-    arguments += [f"revision={_quoted(card.revision)}"] if card.hub_id and card.revision else []
-    arguments += ["trust_remote_code=True"] if code else []
-    lines = ["from transformers import pipeline", "", f"classify = pipeline({', '.join(arguments)})"]
-    packages = ["transformers", "torch"]
-    if card.task == "image-classification":
-        packages += ["torchvision", "pillow"]
-        lines.insert(0, "from PIL import Image")
-        lines.append('print(classify(Image.new("RGB", (224, 224))))  # your own: classify("photo.jpg")')
-    else:
-        lines.append('print(classify("Write a text of your own here.", truncation=True))')
-    packages += ["timm"] if facts.config.get("model_type") == "timm_wrapper" else []
-    place = "" if card.hub_id else " Start Python in the folder that holds the model's own."
-    said = f"Needs `pip install {' '.join(packages)}`, and nothing of hftune.{place}"
-    block = "\n".join(["```python", *lines, "```"])
-    return "\n\n".join(filter(None, ["## How to use it", said, block, _own_code(card, code)]))
-
-
-def _own_code(card: Card, auto_map: Mapping[str, str]) -> str:
-    """Says what `trust_remote_code=True` would run, "" where it runs nothing."""
-    if not auto_map:
-        return ""
-    files = sorted({f"`{value.split('--')[-1].split('.')[0]}.py`" for value in auto_map.values()})
-    said = (
-        f"`trust_remote_code=True` runs {' and '.join(files)}, the model's source code. It lies beside the "
-    )
-    said += "weights and imports torch and transformers only: read it first."
-    pin = "`revision` pins" if card.revision else 'Adding `revision="COMMIT"` then pins'
-    return f"{said} {pin} what you have read, so that no later change is run unseen." if card.hub_id else said
+def _usage(facts: _Facts) -> str:
+    return how_to_use(facts.run_dir, facts.card.task, facts.config, facts.card.hub_id, facts.card.revision)
 
 
 def _scores(facts: _Facts) -> str:
@@ -286,7 +255,7 @@ def _scores(facts: _Facts) -> str:
         for row, metric in zip(rows, metrics, strict=True):
             row.append(_share(results.get(prefix + metric, math.nan)))
             row += [_interval(results, prefix + metric)] if with_interval else []
-    return "\n\n".join(["## How good it is", _judgement(results), _table(head, rows), _legend(facts)])
+    return "\n\n".join(["## How good it is", _judgement(results), table(head, rows), _legend(facts)])
 
 
 def _judgement(results: Mapping[str, float]) -> str:
@@ -305,7 +274,7 @@ def _judgement(results: Mapping[str, float]) -> str:
 def _legend(facts: _Facts) -> str:
     """Explains what a score is of, and the columns."""
     labels, results = facts.card.labels, facts.results
-    of = f"of the class **{_text(labels[1])}**" if len(labels) == 2 else "means over the classes"
+    of = f"of the class **{text(labels[1])}**" if len(labels) == 2 else "means over the classes"
     simple = [title for name, title in FLOORS.items() if f"test_{name}_accuracy" in results]
     said = {
         of: [_metric_name(name) for name in facts.metrics if name in ("precision", "recall", "f1")],
@@ -336,8 +305,8 @@ def _classes(facts: _Facts) -> str:
     if len(scores) > MOST_CLASSES:
         scores = sorted(scores, key=lambda row: (math.isnan(row.f1), row.f1))[:WEAKEST]
         said += f" These are the {WEAKEST} classes of {len(labels):,} with the lowest F1."
-    cells = [[_text(row.label), *map(_share, row[1:4]), f"{row.rows:,}"] for row in scores]
-    return f"## Class by class\n\n{said}\n\n{_table(['class', 'precision', 'recall', 'F1', 'rows'], cells)}"
+    cells = [[text(row.label), *map(_share, row[1:4]), f"{row.rows:,}"] for row in scores]
+    return f"## Class by class\n\n{said}\n\n{table(['class', 'precision', 'recall', 'F1', 'rows'], cells)}"
 
 
 def _pictures(facts: _Facts) -> str:
@@ -355,16 +324,16 @@ def _data(facts: _Facts) -> str:
     card, config = facts.card, facts.card.settings.dataset_config_name
     said = "Data of the author's own, which are not published with the model."
     if facts.dataset:
-        said = _link(facts.dataset, "datasets/") + (f", configuration `{_code(config)}`" if config else "")
-        said += f", revision `{_code(facts.revision)}`." if facts.revision else "."
+        said = _link(facts.dataset, "datasets/") + (f", configuration `{code(config)}`" if config else "")
+        said += f", revision `{code(facts.revision)}`." if facts.revision else "."
     if card.settings.dataset_name == SAMPLE:
         said = "hftune's built-in sample, made by a program to try a training out: "
         said += f"the model is of no use for real {NOUNS[card.task]}."
     if card.data_origin and (facts.dataset or card.settings.dataset_name == SAMPLE):
-        said += f" As read: {_text(card.data_origin, most=400)}."
+        said += f" As read: {text(card.data_origin, most=400)}."
     splits = [[name, _count(facts, name)] for name in ("train", "validation", "test") if _count(facts, name)]
-    table = _table(["split", "rows"], splits) if splits else ""
-    return "\n\n".join(filter(None, ["## Data", said, table, _cut(facts)]))
+    sizes = table(["split", "rows"], splits) if splits else ""
+    return "\n\n".join(filter(None, ["## Data", said, sizes, _cut(facts)]))
 
 
 def _cut(facts: _Facts) -> str:
@@ -386,12 +355,12 @@ def _training(facts: _Facts) -> str:
     if {"train_steps", "epoch", "train_runtime"} <= results.keys():
         effort += [f"{results['train_steps']:,.0f} optimizer steps", f"{results['epoch']:g} epochs"]
         effort += [f"{results['train_runtime'] / 60:,.1f} minutes"]
-    versions = ", ".join(f"{_text(name)} {_text(version)}" for name, version in card.versions.items())
+    versions = ", ".join(f"{text(name)} {text(version)}" for name, version in card.versions.items())
     parts = ["## Training", f"{', '.join(effort).capitalize()}. Made with {versions}."]
     if changed := _changed(card.settings):
         parts.append("Settings that differ from hftune's defaults:")
-        rows = [[f"`{name}`", _text(value, most=400)] for name, value in changed.items()]
-        parts.append(_table(["setting", "value"], rows, numbers=False))
+        rows = [[f"`{name}`", text(value, most=400)] for name, value in changed.items()]
+        parts.append(table(["setting", "value"], rows, numbers=False))
     return "\n\n".join(parts)
 
 
@@ -411,8 +380,8 @@ def _changed(settings: Settings) -> dict[str, str]:
 
 def _limits(facts: _Facts) -> str:
     card, results = facts.card, facts.results
-    text = card.task == "text-classification"
-    others = "other subjects, languages and times" if text else "other cameras, places and subjects"
+    of_texts = card.task == "text-classification"
+    others = "other subjects, languages and times" if of_texts else "other cameras, places and subjects"
     tested = "Tested only on rows from where the training rows came from"
     ece, interval = results.get("test_ece", math.nan), _interval(results, "test_ece")
     trust = "Whether its probabilities can be believed (calibration) was not measured."
@@ -451,49 +420,4 @@ def _interval(results: Mapping[str, float], key: str) -> str:
 
 
 def _link(repository: str, kind: str = "") -> str:
-    return f"[{_text(repository)}]({HUB}/{kind}{repository})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
-    """Lays out a Markdown table, numbers to the right; the cells are Markdown already."""
-    ruler = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ruler, *rows])
-
-
-def _plain(value: str) -> str:
-    """Puts a text on one line, without what steers a screen or has no UTF-8 form."""
-    unseen = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+"
-    return " ".join(re.sub(unseen, " ", value).split())
-
-
-def _text(value: str, most: int = 80) -> str:
-    """Makes Markdown that shows a text as it is, cut in the middle where it is long."""
-    value = _plain(value)
-    if len(value) > most:
-        value = f"{value[: most // 2]}…{value[-(most // 2 - 1) :]}"
-    # An underscore inside a word is no emphasis, and reads better bare.
-    return re.sub(r"[\\`*\[\]<>|~&$#]|(?<!\w)_|_(?!\w)", r"\\\g<0>", value)
-
-
-def _code(value: str | None) -> str:
-    """Makes text that may stand between backticks."""
-    return _plain(value or "").replace("`", "'")
-
-
-def _quoted(value: str) -> str:
-    """Writes a string as Python does, in the usual double quotes where nothing speaks against them."""
-    return f'"{value}"' if re.fullmatch(r"[\w./ -]*", value) else repr(value)
-
-
-def _write(run_dir: Path, name: str, content: str) -> None:
-    """Puts a text file in its place, whole or not at all."""
-    path, data = run_dir / name, content.encode()
-    temporary = run_dir / f".tmp-{path.name}-{os.getpid()}"  # the next start removes those of the root
-    with explain_disk_errors(run_dir / path.name, len(data)):
-        try:
-            path.parent.mkdir(exist_ok=True)
-            write_synced(temporary, [data])
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+    return f"[{text(repository)}]({HUB}/{kind}{repository})"

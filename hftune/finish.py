@@ -1,6 +1,7 @@
 """After training: the best weights, the test set once, the floor beside it, and the files of the run."""
 
 import csv
+import io
 import logging
 import os
 import shutil
@@ -21,7 +22,7 @@ from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
 from hftune.metrics import ClassificationCounts
-from hftune.rundir import package_versions
+from hftune.rundir import package_versions, write_text
 from hftune.scoring import named, predict, score
 from hftune.train import Progress
 from hftune.views import mirrored
@@ -106,11 +107,12 @@ def write_predictions(path: Path, logits: np.ndarray, labels: np.ndarray, names:
     """Writes one line per test row in the data's order: label, prediction, probability of each class."""
     exponents = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = exponents / exponents.sum(-1, keepdims=True)  # (N, C)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["row", "label", "prediction", *names])
-        for row, (label, scores) in enumerate(zip(labels, probabilities, strict=True)):
-            writer.writerow([row, names[label], names[scores.argmax()], *(f"{p:.6f}" for p in scores)])
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["row", "label", "prediction", *names])
+    for row, (label, scores) in enumerate(zip(labels, probabilities, strict=True)):
+        writer.writerow([row, names[label], names[scores.argmax()], *(f"{p:.6f}" for p in scores)])
+    write_text(path, table.getvalue())
 
 
 def describe_model(
@@ -131,6 +133,7 @@ def describe_model(
         versions=package_versions(),
         confusion=confusion,
         data_origin=data.origin,
+        dataset_commit=data.dataset_commit,
         hub_id=settings.hub_model_id,
     )
     write_card(run_dir, card)
@@ -150,6 +153,23 @@ def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
     for file in sorted(temporary.iterdir()):
         os.replace(file, run_dir / file.name)
     shutil.rmtree(temporary)
+
+
+def reload(
+    model: PreTrainedModel, settings: Settings, accelerator: Accelerator, run_dir: Path
+) -> torch.nn.Module:
+    """Reads the saved model back, so that what is scored is what others will load.
+
+    Args:
+        model: The one that was saved; its class is read.
+        settings: The run's.
+        accelerator: Puts the model on its device and gives it the run's precision.
+        run_dir: Holds the saved files.
+    """
+    saved = type(model).from_pretrained(run_dir, use_safetensors=True, dtype=torch.float32)
+    if getattr(settings, "channels_last", False):
+        torch.nn.Module.to(saved, memory_format=torch.channels_last)
+    return accelerator.prepare_model(saved, evaluation_mode=True)
 
 
 def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:

@@ -3,6 +3,7 @@
 Every one is a PNG, drawn without pyplot, so that no window is needed and no figure stays open.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image
+
+from hftune.rundir import write_bytes
 
 WITH_NUMBERS = 20  # classes: with more, numbers in the cells of a confusion matrix are too small to read
 PAIRS = 25  # most confused pairs, listed beside a large matrix
@@ -250,7 +253,9 @@ def _place(figure: Figure, left: float, bottom: float, width: float, height: flo
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.15)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:] or "png", bbox_inches="tight", pad_inches=0.15)
+    write_bytes(path, buffer.getvalue())
 
 
 def _tiles(count: int, columns: int, title: str, lines_of_text: int) -> tuple[Figure, list[Axes]]:

@@ -15,6 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 
+from hftune.card_use import readdress_card
 from hftune.errors import BadInput, PushFailed
 from hftune.hub_client import Failed, Fault, Patience, web_address
 from hftune.hub_files import files_of
@@ -85,7 +86,7 @@ def prepare(hub_model_id: str | None, default_name: str, *, private: bool, revis
 
 
 def push(run_dir: Path, target: Target, *, deadline: float | None = None) -> str:
-    """Sends a run to the Hub in one commit, or finds that it is there already.
+    """Sends a run to the Hub in one commit, or finds that it is there already; its card names the place.
 
     Args:
         run_dir: A finished run's directory.
@@ -99,6 +100,7 @@ def push(run_dir: Path, target: Target, *, deadline: float | None = None) -> str
         BadInput: A file holds a token or a path of this machine; see `files_of`.
         PushFailed: The Hub refuses, or the time is over; the message holds the command that finishes it.
     """
+    readdress_card(run_dir, target.repo_id)
     files = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
     hashes = {name: _hash(path) for name, path in files.items()}
     api = HfApi()

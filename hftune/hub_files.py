@@ -9,7 +9,7 @@ from typing import Any
 import huggingface_hub
 
 from hftune.errors import BadInput
-from hftune.rundir import read_json
+from hftune.rundir import RunRecord, hash_weights, read_json
 
 PUBLISHED = (  # all of a run that others need to use the model and to judge it
     "config.json",
@@ -49,8 +49,15 @@ def files_of(run_dir: Path) -> list[Path]:
         Files inside it, sorted.
 
     Raises:
-        BadInput: A file holds a token, or a text file the path of the home or the working folder.
+        BadInput: A file holds a token, or a text file the path of the home or the working folder; or the
+            weights are not those that were scored, so that the card's numbers would not be theirs.
     """
+    record = RunRecord.read(run_dir)
+    if record and record.weights and record.weights != hash_weights(run_dir):
+        raise BadInput(
+            f"{run_dir}: the weights are not the ones that were scored (run.json holds their sha256), so "
+            "nothing is pushed; bring the files back, or train again in another --output_dir"
+        )
     found = {path for pattern in PUBLISHED for path in run_dir.glob(pattern)}
     config = run_dir / "config.json"
     if config.is_file() and "auto_map" in read_json(config):

@@ -1,5 +1,6 @@
 """What a person sees at the end of a run: a table, a verdict, and the learning curve."""
 
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hftune.metrics import LOWER_IS_BETTER
+from hftune.rundir import write_bytes
 
 FLOORS = {
     "tfidf": "TF-IDF + logistic regression",
@@ -167,7 +169,9 @@ def draw_curve(
         _tidy(panel)
     if metrics:  # beside the panel: many lines leave no corner free
         scores.legend(fontsize=11, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.savefig(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
 
 
 def _draw_line(

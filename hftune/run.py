@@ -27,7 +27,15 @@ from hftune.metrics import check_metrics
 from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve, print_summary
-from hftune.rundir import RunDir, RunRecord, compare_settings, package_versions, read_json, write_json
+from hftune.rundir import (
+    RunDir,
+    RunRecord,
+    compare_settings,
+    hash_weights,
+    package_versions,
+    read_json,
+    write_json,
+)
 from hftune.seed import seed_torch
 from hftune.signals import Stop
 from hftune.track import Bar, ConsoleHandler, read_log
@@ -165,12 +173,16 @@ def train_and_score(
         model.load_state_dict(average.state_dict())
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
+    if accelerator.is_main_process:
+        finish.save_model(model, data, run_dir)
+        record.weights = hash_weights(run_dir)
+    accelerator.wait_for_everyone()
+    saved = finish.reload(model, settings, accelerator, run_dir)
     scores, confusion = finish.score_result(
-        training.model, data, accelerator, settings, metrics, run_dir, training.workers
+        saved, data, accelerator, settings, metrics, run_dir, training.workers
     )
     results |= scores
     if accelerator.is_main_process:
-        finish.save_model(model, data, run_dir)
         write_json(run_dir / "all_results.json", results)
         metric = settings.metric_for_best_model.removeprefix("eval_")
         draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)

@@ -87,10 +87,23 @@ def write_json(path: Path, obj: Any) -> None:
         ResourceError: The disk has no room or fails; what stood at `path` still does.
         TypeError: `obj` holds something that JSON has no word for.
     """
-    text = json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all.
+
+    Raises:
+        ResourceError: The disk has no room or fails; what stood at `path` still does.
+    """
     # a lone surrogate (undecodable bytes of a file name) has no UTF-8 form
-    data = text.encode("utf-8", "backslashreplace")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, whole or not at all; see `write_text`."""
     with explain_disk_errors(path, len(data)):
+        path.parent.mkdir(exist_ok=True)
         _replace(path, data)
 
 
@@ -198,6 +211,7 @@ class RunRecord:
         best_step: The optimizer step whose model is the best so far.
         last_step: The newest saved optimizer step.
         finished: Whether the run has come to its end.
+        weights: SHA-256 (hex) of each file of the model's weights, as they were scored.
     """
 
     settings: dict[str, Any]
@@ -209,6 +223,7 @@ class RunRecord:
     best_step: int | None = None
     last_step: int | None = None
     finished: bool = False
+    weights: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:
         """Writes run.json, whole or not at all."""
@@ -230,9 +245,21 @@ class RunRecord:
         if record["format"] != RECORD_FORMAT:
             raise BadInput(f"{path}: has format {record['format']}, this hftune reads format {RECORD_FORMAT}")
         del record["format"]
-        if wrong := set(record) ^ {field.name for field in dataclasses.fields(cls)}:
+        fields = dataclasses.fields(cls)
+        nothing = dataclasses.MISSING  # a field with a default may be younger than the record
+        needed = {field.name for field in fields if field.default is field.default_factory is nothing}
+        if wrong := (needed - set(record)) | (set(record) - {field.name for field in fields}):
             raise BadInput(f"{path}: missing or unknown key {min(wrong)!r}; choose another --output_dir")
         return cls(**record)
+
+
+def hash_weights(run_dir: Path) -> dict[str, str]:
+    """Returns the SHA-256 (hex) of each file of the saved model's weights, by its name."""
+    hashes = {}
+    for path in sorted(run_dir.glob("model*.safetensors")):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def package_versions() -> dict[str, str]:

@@ -1,10 +1,13 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune[image]"]
+# ///
 """CIFAR-10 with a small residual network from scratch: minutes on two CPU cores.
 
-    accelerate launch recipes/cifar10.py
-    accelerate launch recipes/cifar10.py --config_overrides width=64 --num_train_epochs 24  # with a GPU
+    accelerate launch recipes/cifar10.py  # with a GPU: --config_overrides width=64 --num_train_epochs 24
 
-Result  accuracy 0.880 [0.873, 0.886] on 10,000 test pictures (0.886 with mirror images), one seed,
-        20 min on two shared cores of an AMD EPYC; logistic regression on thumbnails 0.412
+Result  accuracy 0.882 [0.875, 0.888] on 10,000 test pictures (0.891 with mirror images), one seed,
+        18 min on two cores of an AMD EPYC; logistic regression on thumbnails 0.412
 Data    Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images: 50,000 and 10,000, ten classes
 Model   Page 2018, How to Train Your ResNet; a third of its width
 """
@@ -51,9 +54,7 @@ def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
     return hftune.build_image_classifier(settings, data)
 
 
-recipe = hftune.Recipe(
-    "cifar10", __doc__, Settings(), load_data, build_model, metrics=("accuracy", "f1_macro", "ece")
-)
-
+METRICS = ("accuracy", "f1_macro", "ece")
+recipe = hftune.Recipe("cifar10", __doc__, Settings(), load_data, build_model, METRICS)
 if __name__ == "__main__":
     hftune.launch(recipe)

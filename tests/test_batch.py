@@ -1,8 +1,10 @@
 """The plan of batches: every row once, shares that add up, and the same rows wherever a run starts."""
 
+import signal
 from itertools import islice, pairwise
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import assume, given
@@ -220,6 +222,19 @@ def test_the_loader_asks_for_no_batch_before_its_turn_without_workers():
     rows = (micro.rows for step in plan.steps(0, 10**9) for micro in step.micro_batches)
     loader = batch_loader(Squares(), rows, collate, workers=0, device=torch.device("cpu"))
     assert len(list(islice(loader, 20))) == 20
+
+
+def test_a_worker_leaves_signals_to_the_training():
+    """A scheduler stops whole groups of processes; the checkpoint is written at the end of the step."""
+    batches = make_plan([1] * 50, rows_per_batch=1).batches(0)
+    loader = batch_loader(Squares(), iter(batches), collate, workers=1, device=torch.device("cpu"))
+    first = next(loader)
+    (worker,) = psutil.Process().children()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        worker.send_signal(number)
+    rest = list(loader)
+    assert [batch["row"].tolist() for batch in [first, *rest]] == [rows.tolist() for rows in batches]
+    assert not worker.is_running()
 
 
 class Vanishing:

@@ -19,6 +19,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from hftune.card import Card, per_class, write_card
+from hftune.card_use import readdress_card
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
@@ -401,6 +402,20 @@ def test_source_code_of_the_model_is_announced(run_dir, revision):
     assert call in printed_code(page)
     assert "runs `bag.py`" in page
     assert ("Adding `revision=" in page) == (revision is None)
+
+
+def test_readdressed_a_card_is_the_card_of_the_other_place(run_dir):
+    (run_dir / "config.json").write_text(json.dumps(CODE))
+    entries = run_dir / ".eval_results/acme-reviews.yaml"
+
+    def both(card: Card) -> tuple[str, list]:
+        return written(run_dir, card), yaml.safe_load(entries.read_text())
+
+    expected = both(card_of(hub_id="bob/copy"))
+    for hub_id in ("ann/reviews", None):  # pushed before, or used from its folder until then
+        assert both(card_of(hub_id=hub_id)) != expected
+        readdress_card(run_dir, "bob/copy")
+        assert ((run_dir / "README.md").read_text(), yaml.safe_load(entries.read_text())) == expected
 
 
 def test_a_model_without_source_code_asks_for_no_trust(run_dir):

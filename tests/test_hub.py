@@ -13,7 +13,7 @@ import pytest
 from hftune.errors import BadInput
 from hftune.hub import Target, finishing_command, prepare
 from hftune.hub_files import files_of
-from hftune.rundir import RunRecord
+from hftune.rundir import RunRecord, hash_weights
 from tests.loopback import READ, SIGNATURE, WRITE, Fault, Hub
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -272,6 +272,17 @@ def test_only_a_finished_run_is_pushed(hub, run_dir, record):
     ended = push(hub, run_dir, *AT)
     assert ended.returncode == 2
     assert hub.log == []
+
+
+def test_weights_that_were_not_scored_are_refused(run_dir):
+    record = RunRecord.read(run_dir)
+    record.weights = hash_weights(run_dir)
+    record.write(run_dir)
+    assert files_of(run_dir)
+    with (run_dir / "model.safetensors").open("ab") as file:
+        file.write(b"another")
+    with pytest.raises(BadInput, match="the weights are not the ones that were scored"):
+        files_of(run_dir)
 
 
 def test_the_allow_list(run_dir):

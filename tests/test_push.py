@@ -65,6 +65,18 @@ def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
     assert len(hub.repos["ann/shapes"].messages) == commits
 
 
+def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
+    assert train(hub, tmp_path).returncode == 0
+    program = "from hftune.cli.main import main; main()"
+    words = [sys.executable, "-c", program, "push", "run", "--hub_model_id", "ann/others"]
+    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path, "timeout": 60}
+    assert subprocess.run(words, capture_output=True, **options).returncode == 0
+    first, second = (hub.files(name, "main") for name in ("ann/shapes", "ann/others"))
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] != second[name]} == {"README.md"}
+    assert first["README.md"].replace(b"ann/shapes", b"ann/others") == second["README.md"]
+
+
 @pytest.mark.parametrize(("token", "message"), [(None, "a push needs a token"), (READ, "may only read")])
 def test_without_the_right_to_write_nothing_is_trained(hub, tmp_path, token, message):
     ended = train(hub, tmp_path, token=token)

@@ -1,6 +1,7 @@
 """From flags to a run directory and an exit code, as a user meets them."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import transformers
 from safetensors.torch import load_file
 from transformers import pipeline
 
+from hftune import finish
 from hftune.checkpoint import list_checkpoints
 from hftune.recipes import imdb
 from hftune.scoring import predict
@@ -77,6 +79,23 @@ def test_what_is_saved_is_what_was_scored(flags, reviews, tmp_path):
         for answer in answers:
             assert float(row[answer["label"]]) == pytest.approx(answer["score"], abs=2e-6)
     assert load_file(tmp_path / "run/model.safetensors")["classifier.weight"].dtype == torch.float32
+
+
+def test_scores_are_those_of_the_saved_files(flags, tmp_path, monkeypatch):
+    """Saving is broken here: the files hold an encoder's classifier that answers the second class always."""
+    save_model = finish.save_model
+
+    def save_another(model, data, run_dir):
+        model.classifier.weight.data.zero_()
+        model.classifier.bias.data = torch.tensor([0.0, 9.0])
+        save_model(model, data, run_dir)
+
+    monkeypatch.setattr(finish, "save_model", save_another)
+    results = run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path)
+    assert results["test_accuracy"] == 0.5
+    assert results["test_loss"] == pytest.approx(4.5, abs=0.001)
+    digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "run.json").read_text())["weights"] == {"model.safetensors": digest}
 
 
 def test_the_same_command_again_trains_nothing(flags, tmp_path, capsys):

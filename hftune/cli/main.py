@@ -54,7 +54,8 @@ def choose(words: list[str]) -> None:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
     asked = {"--help", "-h"} & set(rest)
-    if asked and not (name in ("run", "augment", "validate") and rest[0] not in asked):  # the recipe's own page
+    of_the_recipe = name in ("run", "augment", "validate") and rest[0] not in asked  # its own --help
+    if asked and not of_the_recipe:
         print(str(module.__doc__).strip())
         return
     run: Callable[[list[str]], None] = module.run

@@ -6,6 +6,7 @@ one each see the same rows, and a run that starts in the middle sees what it wou
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -195,6 +196,7 @@ def batch_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(key("loader")),
+        worker_init_fn=_leave_signals_to_main if workers else None,
     )
     try:
         for batch in loader:
@@ -202,3 +204,12 @@ def batch_loader(
     except BadInput as error:
         # torch puts a worker's traceback into the message; the error itself is its last line.
         raise BadInput(error.message.rpartition("BadInput: ")[2].strip()) from None
+
+
+def _leave_signals_to_main(_worker: int) -> None:
+    """Lets a worker go on when a whole group is told to stop: the training asks it for a few rows yet.
+
+    It ends with the training process, which it watches.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

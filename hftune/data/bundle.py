@@ -61,6 +61,7 @@ class Data:
         processor: The tokenizer or image processor, saved with the model.
         fingerprint: Hash of the rows' content: a run is only resumed on the same data.
         origin: One line: where the rows came from, and how validation came about.
+        dataset_commit: Commit of the Hub data set, None for any other data.
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
         floor: Trains simple models on the train split; returns the log-probabilities that each
             gives to the test rows, float of shape (N, C). None where there is no test set.
@@ -75,6 +76,7 @@ class Data:
     processor: Any
     fingerprint: str
     origin: str = ""
+    dataset_commit: str | None = None
     facts: dict[str, float] = field(default_factory=dict)
     floor: Callable[[], dict[str, np.ndarray]] | None = None
     picture: Callable[[int], np.ndarray] | None = None

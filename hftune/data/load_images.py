@@ -53,6 +53,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         processor=prepared.processor,
         fingerprint=splits.fingerprint,
         origin=splits.origin,
+        dataset_commit=splits.commit or None,
         facts={f"{name}_samples": size for name, size in sizes.items()},
         floor=_floor(found) if "test" in rows else None,
         picture=pictures["test"].__getitem__ if "test" in rows else None,

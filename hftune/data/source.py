@@ -31,12 +31,14 @@ class Source:
         origin: Its name, for people.
         files: Whether the user's own text files were read, which can be edited.
         validation: What to call its validation split.
+        commit: Of the Hub data set, 40 hexadecimal digits; "" for anything else.
     """
 
     tables: dict[str, Table]
     origin: str
     files: bool = False
     validation: str = "its own split"
+    commit: str = ""
 
     @property
     def train(self) -> Table:
@@ -141,7 +143,8 @@ def _from_library(name: str, path: str, config: str | None, revision: str | None
             "with a network"
         )
     details = [word for word in (config, f"revision {commit[:12]}" if commit else None) if word]
-    return Source(_tables_of(found, name), name + (f" ({', '.join(details)})" if details else ""))
+    origin = name + (f" ({', '.join(details)})" if details else "")
+    return Source(_tables_of(found, name), origin, commit=commit)
 
 
 def _commit(found: datasets.DatasetDict) -> str:

@@ -41,6 +41,7 @@ class Splits:
         labels: The C class names.
         origin: One line: where the data came from, and how validation came about.
         fingerprint: SHA-256 (hex) of all content, labels and class names; the same however it was stored.
+        commit: Of the Hub data set, "" for anything else.
         warnings: Lines to show to the user.
     """
 
@@ -48,6 +49,7 @@ class Splits:
     labels: tuple[str, ...]
     origin: str
     fingerprint: str
+    commit: str
     warnings: list[str]
 
 
@@ -94,7 +96,7 @@ def make_splits(
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
     warnings += find_duplicates(parts, noun)
-    return Splits(parts, labels, origin, _fingerprint(parts, labels), warnings)
+    return Splits(parts, labels, origin, _fingerprint(parts, labels), source.commit, warnings)
 
 
 def _clean(

@@ -25,6 +25,7 @@ class TextSplits:
         labels: The C class names.
         origin: One line: where the data came from, and how validation came about.
         fingerprint: SHA-256 (hex) of all texts, labels and class names; the same however they were stored.
+        commit: Of the Hub data set, "" for anything else.
         warnings: Lines to show to the user.
     """
 
@@ -34,6 +35,7 @@ class TextSplits:
     labels: tuple[str, ...]
     origin: str
     fingerprint: str
+    commit: str
     warnings: list[str]
 
 
@@ -67,6 +69,7 @@ def load_splits(settings: TextSettings) -> TextSplits:
         splits.labels,
         splits.origin,
         splits.fingerprint,
+        splits.commit,
         splits.warnings,
     )
 

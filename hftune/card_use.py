@@ -1,0 +1,89 @@
+"""The part of a model card that depends on where the model is: how to use it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import metadata_load
+
+from hftune.markdown import quoted
+from hftune.rundir import read_json, write_text
+
+HUB = "https://huggingface.co"
+TITLE = "## How to use it"
+
+
+def how_to_use(
+    run_dir: Path, task: str, config: Mapping[str, Any], hub_id: str | None, revision: str | None
+) -> str:
+    """Shows how to use a model, in lines that run as they are printed.
+
+    Args:
+        run_dir: The run's folder.
+        task: The pipeline that runs the model.
+        config: The content of the model's config.json.
+        hub_id: OWNER/NAME under which the model is published; None: used from its folder.
+        revision: Commit or branch of `hub_id`; None: not pinned.
+
+    Returns:
+        Markdown that begins with `TITLE`.
+    """
+    code = config.get("auto_map", {})
+    where = hub_id or f"./{run_dir.resolve().name}"  # a bare name would be asked of the Hub
+    arguments = [quoted(task), quoted(where)]
+    arguments += [f"revision={quoted(revision)}"] if hub_id and revision else []
+    arguments += ["trust_remote_code=True"] if code else []
+    lines = ["from transformers import pipeline", "", f"classify = pipeline({', '.join(arguments)})"]
+    packages = ["transformers", "torch"]
+    if task == "image-classification":
+        packages += ["torchvision", "pillow"]
+        lines.insert(0, "from PIL import Image")
+        lines.append('print(classify(Image.new("RGB", (224, 224))))  # your own: classify("photo.jpg")')
+    else:
+        lines.append('print(classify("Write a text of your own here.", truncation=True))')
+    packages += ["timm"] if config.get("model_type") == "timm_wrapper" else []
+    place = "" if hub_id else " Start Python in the folder that holds the model's own."
+    said = f"Needs `pip install {' '.join(packages)}`, and nothing of hftune.{place}"
+    block = "\n".join(["```python", *lines, "```"])
+    return "\n\n".join(filter(None, [TITLE, said, block, _own_code(code, hub_id, revision)]))
+
+
+def _own_code(auto_map: Mapping[str, str], hub_id: str | None, revision: str | None) -> str:
+    """Says what `trust_remote_code=True` would run, "" where it runs nothing."""
+    if not auto_map:
+        return ""
+    files = sorted({f"`{value.split('--')[-1].split('.')[0]}.py`" for value in auto_map.values()})
+    said = (
+        f"`trust_remote_code=True` runs {' and '.join(files)}, the model's source code. It lies beside the "
+    )
+    said += "weights and imports torch and transformers only: read it first."
+    pin = "`revision` pins" if revision else 'Adding `revision="COMMIT"` then pins'
+    return f"{said} {pin} what you have read, so that no later change is run unseen." if hub_id else said
+
+
+def readdress_card(run_dir: Path, hub_id: str) -> None:
+    """Makes the card of a finished run name the repository that the run goes to; the rest stays as it is.
+
+    Args:
+        run_dir: The run's folder; one without a card, or whose card has no such part, is left alone.
+        hub_id: OWNER/NAME.
+
+    Raises:
+        ResourceError: The disk has no room or fails.
+    """
+    page = run_dir / "README.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    before, found, rest = text.partition(f"\n{TITLE}\n")
+    if not found:
+        return
+    _, following, after = rest.partition("\n## ")
+    task = str((metadata_load(page) or {})["pipeline_tag"])
+    config = read_json(run_dir / "config.json")
+    new = how_to_use(run_dir, task, config, hub_id, None)
+    write_text(page, f"{before}\n{new}\n{following}{after}")
+    for path in sorted(run_dir.glob(".eval_results/*.yaml")):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for entry in entries:
+            entry["source"] = {**entry.get("source", {}), "url": f"{HUB}/{hub_id}"}
+        write_text(path, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
