@@ -194,6 +194,16 @@ def test_cached_features_resume_and_only_the_head_trains(checkpoint, pictures, t
     assert changed == {"fc.weight", "fc.bias"}
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_statistics_are_those_of_the_checkpoint(frozen, checkpoint, pictures, tmp_path):
+    changes = {"model_name_or_path": checkpoint, "image_size": 32, "freeze_batch_norm": frozen}
+    run_recipe(shapes.recipe, flags_for(pictures, None, num_train_epochs=1, **changes), tmp_path)
+    before, after = (load_file(folder / "model.safetensors") for folder in (checkpoint, tmp_path))
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert statistics
+    assert all(torch.equal(after[name], before[name]) is frozen for name in statistics)
+
+
 @pytest.mark.parametrize("best", [True, False])
 def test_the_average_is_scored_and_saved(best, pictures, tmp_path):
     changes: dict = {"model_ema": 0.9, "load_best_model_at_end": best, "learning_rate": 0.3}

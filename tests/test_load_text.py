@@ -1,12 +1,16 @@
 """From settings to data: one tokenizer, all splits, and what was found out about them."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from huggingface_hub import metadata_load
 
+from hftune.data import text_splits
 from hftune.data.load_text import load_text, load_tokenizer
 from hftune.errors import BadInput
+from hftune.finish import describe_model
 from hftune.text_settings import TextSettings
 from tests.tiny import POSITIONS, WORDS, tiny_checkpoint, tiny_tokenizer
 
@@ -100,3 +104,16 @@ def test_no_tokenizer_is_bad_input(tmp_path, missing):
 def test_no_model_at_all_is_bad_input():
     with pytest.raises(BadInput, match="no model: give --model_name_or_path NAME, or --model_type KIND"):
         load_tokenizer(TextSettings(), None)
+
+
+@pytest.mark.parametrize("commit", ["0123456789abcdef0123456789abcdef01234567", ""])
+def test_the_commit_of_a_hub_data_set_reaches_the_card(commit, reviews, tmp_path, monkeypatch):
+    settings = settings_for(reviews)
+    source = dataclasses.replace(text_splits.find_source(settings, None), commit=commit)
+    monkeypatch.setattr(text_splits, "find_source", lambda *_: source)
+    of_the_hub = TextSettings(dataset_name="acme/reviews", model_type="bag")
+    data = load_text(of_the_hub)
+    (tmp_path / "config.json").write_text('{"architectures": ["Bag"]}')
+    describe_model(data, of_the_hub, "reviews", {"eval_accuracy": 0.5, "test_accuracy": 0.5}, None, tmp_path)
+    (result,) = metadata_load(tmp_path / "README.md")["model-index"][0]["results"]
+    assert result["dataset"].get("revision", "") == commit

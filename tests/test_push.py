@@ -65,6 +65,18 @@ def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
     assert len(hub.repos["ann/shapes"].messages) == commits
 
 
+def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path):
+    alone = TINY[: TINY.index("--push_to_hub")]
+    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path, "timeout": 120}
+    assert (
+        subprocess.run([sys.executable, "-c", PROGRAM, *alone], capture_output=True, **options).returncode
+        == 0
+    )
+    assert not hub.repos
+    assert train(hub, tmp_path).returncode == 0
+    assert "model.safetensors" in hub.files("ann/shapes", "main")
+
+
 def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
     assert train(hub, tmp_path).returncode == 0
     program = "from hftune.cli.main import main; main()"
