@@ -21,9 +21,8 @@ from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
-from hftune.metrics import ClassificationCounts
 from hftune.rundir import package_versions, write_text
-from hftune.scoring import named, predict, score
+from hftune.scoring import named, predict, score, with_intervals
 from hftune.train import Progress
 from hftune.views import mirrored
 
@@ -60,10 +59,10 @@ def score_result(
     if getattr(settings, "test_time_augmentation", False):
         both = mirrored(accelerator.unwrap_model(model))
         answers = predict(both, data.test, data.collate, accelerator, **options)
-        results |= _with_intervals("test_mirrored", answers, data.test.labels, metrics)
+        results |= with_intervals("test_mirrored", answers, data.test.labels, metrics)
     if not accelerator.is_main_process:
         return results, None
-    results |= _with_intervals("test", logits, data.test.labels, metrics)
+    results |= with_intervals("test", logits, data.test.labels, metrics)
     write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
     confusion = sklearn.metrics.confusion_matrix(
         data.test.labels, logits.argmax(-1), labels=range(len(data.labels))
@@ -82,24 +81,12 @@ def score_floor(
     """Scores the simple models on the same rows, and the difference in accuracy, row by row."""
     results: dict[str, float] = {}
     for name, log_probabilities in floor().items():
-        results |= _with_intervals(f"test_{name}", log_probabilities, labels, metrics)
+        results |= with_intervals(f"test_{name}", log_probabilities, labels, metrics)
         difference, low, high = paired_difference(
             logits.argmax(-1) == labels, log_probabilities.argmax(-1) == labels
         )
         key = f"test_accuracy_over_{name}"
         results |= {key: difference, f"{key}_low": low, f"{key}_high": high}
-    return results
-
-
-def _with_intervals(
-    prefix: str, logits: np.ndarray, labels: np.ndarray, names: list[str]
-) -> dict[str, float]:
-    counts = ClassificationCounts(logits.shape[1], names)
-    counts.update(logits, labels)
-    results = named(prefix, counts.compute(names))
-    for name, (low, high) in counts.intervals(names).items():
-        key = next(iter(named(prefix, {name: 0.0})))
-        results |= {f"{key}_low": low, f"{key}_high": high}
     return results
 
 

@@ -96,12 +96,25 @@ def predict(
     num_labels: int,
     rows_per_batch: int,
     workers: int = 0,
+    tick: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Returns the logits of every row, float32 of shape (N, C), in the data's order."""
-    parts = [
-        (ids, logits)
-        for ids, logits, _ in _answers(model, rows, collate, accelerator, rows_per_batch, workers)
-    ]
+    """Returns the logits of every row, float32 of shape (N, C), in the data's order.
+
+    Args:
+        model: Anything whose forward returns `.logits`, float of shape (B, C).
+        rows: The set.
+        collate: Makes a batch of rows.
+        accelerator: Says which share is this process's, and where the model lives.
+        num_labels: C.
+        rows_per_batch: Rows in a batch.
+        workers: Processes that load data.
+        tick: Called with the number of rows that this process has just answered.
+    """
+    parts = []
+    for ids, logits, _ in _answers(model, rows, collate, accelerator, rows_per_batch, workers):
+        parts.append((ids, logits))
+        if tick:
+            tick(len(ids))
     if accelerator.num_processes > 1:
         parts = gather_object(parts)
     logits = np.full((len(rows), num_labels), np.nan, np.float32)
@@ -113,3 +126,24 @@ def predict(
 def named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
     """Returns scores under the names of `all_results.json`; the log loss is the loss there."""
     return {f"{prefix}_{'loss' if name == 'log_loss' else name}": value for name, value in scores.items()}
+
+
+def with_intervals(
+    prefix: str, logits: np.ndarray, labels: np.ndarray, names: Iterable[str]
+) -> dict[str, float]:
+    """Scores answers, each score also with `_low` and `_high`, its 95 % interval.
+
+    Args:
+        prefix: The split's name in `all_results.json`, such as "test".
+        logits: float (N, C); log-probabilities do as well.
+        labels: Class numbers, int64 (N,).
+        names: Scores of `hftune.metrics`.
+    """
+    names = tuple(names)
+    counts = ClassificationCounts(logits.shape[1], names)
+    counts.update(logits, labels)
+    results = named(prefix, counts.compute(names))
+    for name, (low, high) in counts.intervals(names).items():
+        key = next(iter(named(prefix, {name: 0.0})))
+        results |= {f"{key}_low": low, f"{key}_high": high}
+    return results

@@ -144,6 +144,34 @@ def test_a_head_for_other_labels_is_replaced(checkpoint, saved_labels):
     assert torch.equal(model.classifier.weight[:2], saved[:2]) == (saved_labels == 3)
 
 
+@pytest.mark.parametrize("pooling", ["native", "mean"])
+@pytest.mark.parametrize(
+    ("family", "name", "place"),
+    [
+        ("bert", "attention_probs_dropout_prob", "layer.0.attention.self.dropout"),
+        ("distilbert", "attention_dropout", "transformer.layer.0.attention.dropout"),
+        ("gpt2", "attn_pdrop", "h.0.attn.attn_dropout"),
+    ],
+)
+def test_attention_weights_are_not_dropped_on_a_cpu_unless_asked_for(
+    checkpoint, monkeypatch, caplog, family, name, place, pooling
+):
+    def dropped(**changes) -> float:
+        model = build(checkpoint(family), family, pooling=pooling, **changes)
+        (module,) = [module for path, module in model.named_modules() if path.endswith(place)]
+        return module.p
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with caplog.at_level("INFO", "hftune"):
+        assert dropped() == 0
+    assert f"--config_overrides {name}=0.1 brings it back" in caplog.text
+    caplog.clear()
+    assert dropped(config_overrides=f"{name}=0.2") == 0.2
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert dropped() == 0.1
+    assert "attention dropout" not in caplog.text
+
+
 def test_overrides_reach_the_config_and_its_modules(checkpoint):
     overrides = "hidden_dropout_prob=0.3,classifier_dropout=0.4"
     native = build(checkpoint("bert"), config_overrides=overrides)
