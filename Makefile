@@ -16,10 +16,10 @@ SAMPLE_FLAGS := --dataset_name sample --model_type bilstm --config_overrides emb
 JOBS ?= $(shell { env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; echo 8; } | sort -n | head -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check results clean
+.PHONY: help run test lint format check results bench proof clean-venv clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 run: $(VENV)/.installed  ## install, then train a small model on the built-in sample: no Hub, no account, no GPU
 	$(BIN)/accelerate launch $(LAUNCH_FLAGS) $(SAMPLE_RECIPE) $(SAMPLE_FLAGS)
@@ -40,6 +40,15 @@ check: lint test  ## lint and test, as before every commit
 
 results: $(VENV)/.installed runs/imdb.vec  ## train the recipes on the real data (hours) and write docs/results.md
 	$(BIN)/python benchmarks/results.py
+
+bench: $(VENV)/.installed-test  ## time hftune beside its peers (about 25 minutes, nothing else running); benchmarks/README.md
+	$(BIN)/python benchmarks/bench.py
+
+proof: $(VENV)/.installed-test  ## kill, fill disks, damage checkpoints, cut the network (an hour), write docs/proofs.md
+	$(BIN)/python -m proofs.run
+
+clean-venv: $(VENV)/.installed-test  ## prove in an environment without hftune (6 GB) that what was pushed loads
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clean_venv
 
 runs/imdb.vec: | $(VENV)/.installed
 	$(PIP) gensim

@@ -4,7 +4,10 @@ Code that finds a problem raises one of these where it finds it; `launch` alone 
 one `error:` line, an exit code and `exit.json`. Anything else that escapes is a bug (code 1).
 """
 
+import re
 import signal
+
+PASSWORD = re.compile(r"(?<=://)[^\s/@]+@")  # of an address: a message goes to the screen and to exit.json
 
 
 class HftuneError(Exception):
@@ -18,9 +21,9 @@ class HftuneError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, details: list[str] | None = None):
-        super().__init__(message)
-        self.message = message
-        self.details = details or []
+        self.message = PASSWORD.sub("", message)
+        self.details = [PASSWORD.sub("", line) for line in details or []]
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         bullets = [f"  - {line}" for line in self.details[:5]]

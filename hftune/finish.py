@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import sklearn.metrics
@@ -46,7 +46,7 @@ def score_result(
         `--test_time_augmentation` also `test_mirrored_*`. And on the main process the test rows by label
         and prediction, int64 (C, C); None without a test set.
     """
-    options = {
+    options: dict[str, Any] = {
         "num_labels": len(data.labels),
         "rows_per_batch": settings.per_device_eval_batch_size,
         "workers": workers,

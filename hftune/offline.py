@@ -19,13 +19,16 @@ GATEWAY_ERRORS = (407, 502, 503, 504)  # a proxy answered, the Hub did not
 SAMPLE = "sample"  # the built-in data
 
 
-def ensure_reachable(model: str | None, dataset: str | None, *, push: bool = False) -> str | None:
+def ensure_reachable(
+    model: str | None, dataset: str | None, *, push: bool = False, trains: bool = True
+) -> str | None:
     """Makes sure that a run's model and data set can be had, and goes offline if the Hub is away.
 
     Args:
         model: `--model_name_or_path`: a Hub id, a folder or None.
         dataset: `--dataset_name`: a Hub id, a folder, "sample" or None.
         push: Whether the result will be pushed, which needs the Hub whatever is cached.
+        trains: Whether this is a run; else the model is a saved one, named by a word without a flag.
 
     Returns:
         One line to print if the run works from the caches, else None.
@@ -34,7 +37,7 @@ def ensure_reachable(model: str | None, dataset: str | None, *, push: bool = Fal
         BadInput: A value is neither a folder nor a possible Hub id, or the Hub cannot be reached and
             the cache does not hold it, or something is to be pushed.
     """
-    model = hub_id(model, "model_name_or_path")
+    model = hub_id(model, "model_name_or_path" if trains else "")
     dataset = None if dataset == SAMPLE else hub_id(dataset, "dataset_name")
     if model is None and dataset is None and not push:
         go_offline()  # nothing is asked of the Hub, so no library shall ask
@@ -49,9 +52,12 @@ def ensure_reachable(model: str | None, dataset: str | None, *, push: bool = Fal
         raise BadInput(f"--push_to_hub: {reason}; train without it and push later: hftune push RUN")
     go_offline()
     if dataset and not cached_dataset(dataset):
-        advice = f"--dataset_name FOLDER, --train_file FILE or --dataset_name {SAMPLE}"
+        own = f"--train_file FILE or --dataset_name {SAMPLE}" if trains else "--test_file FILE"
+        advice = f"--dataset_name FOLDER, {own}" if trains else f"--dataset_name FOLDER or {own}"
         raise BadInput(f"{reason} and {dataset} is not in the cache; pass {advice}")
     if model and not cached_model(model):
+        if not trains:
+            raise BadInput(f"{model}: no such folder, nor in the cache, and {reason}; pass a run directory")
         advice = "--model_name_or_path FOLDER, or --model_type KIND to train from scratch"
         raise BadInput(f"{reason} and {model} is not in the cache; pass {advice}")
     return f"{reason}: using the cached {' and '.join(name for name in (dataset, model) if name)}"
@@ -62,7 +68,7 @@ def hub_id(value: str | None, flag: str) -> str | None:
 
     Args:
         value: What the user gave.
-        flag: The flag that it was given to, for the error.
+        flag: The flag that it was given to, for the error; "" for a word without one.
 
     Raises:
         BadInput: It is a file, a path to nothing, a web address, or breaks the Hub's rules for names.
@@ -72,23 +78,24 @@ def hub_id(value: str | None, flag: str) -> str | None:
     path = Path(value).expanduser()
     if path.is_dir():
         return None
+    said = f"--{flag} {value}" if flag else value
     if path.is_file():
         other = "; data files go to --train_file" if flag == "dataset_name" else ""
-        raise BadInput(f"--{flag} {value}: a file, expected a folder or a Hub id{other}")
+        raise BadInput(f"{said}: a file, expected a folder or a Hub id{other}")
     address = re.match(
         r"(?:https?://)?(?:www\.)?(?:huggingface|hf)\.co/(?:datasets/)?([\w.-]+/[\w.-]+)", value
     )
     if address or "://" in value:
         advice = f"pass {address[1]}" if address else "pass a Hub id (OWNER/NAME) or a folder"
-        raise BadInput(f"--{flag} {value}: a web address; {advice}")
+        raise BadInput(f"{said}: a web address; {advice}")
     if value.startswith((".", "/", "~")) or value.endswith("/") or "\\" in value or value.count("/") > 1:
-        raise BadInput(f"--{flag} {value}: no such folder (a Hub id is NAME or OWNER/NAME)")
+        raise BadInput(f"{said}: no such folder (a Hub id is NAME or OWNER/NAME)")
     names = value.split("/")
     if not all(re.fullmatch(r"[A-Za-z0-9_]([\w.-]*[A-Za-z0-9_])?", name, re.ASCII) for name in names):
         allowed = "letters, digits, '-', '_' and '.', not '-' or '.' at an end"
-        raise BadInput(f"--{flag} {value}: no such folder, and not a Hub id ({allowed})")
+        raise BadInput(f"{said}: no such folder, and not a Hub id ({allowed})")
     if "--" in value or ".." in value or value.endswith(".git") or len(value) > 96:
-        raise BadInput(f"--{flag} {value}: no such folder, and not a Hub id (no '--', '..' or '.git')")
+        raise BadInput(f"{said}: no such folder, and not a Hub id (no '--', '..' or '.git')")
     return value
 
 

@@ -199,18 +199,10 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
     Raises:
         BadInput: If a tracker of `--report_to` is unknown or not installed.
     """
-    trackers = [name for name in settings.report_to.replace(" ", "").split(",") if name not in ("", "none")]
+    trackers = check_trackers(settings)
     handlers = (
         [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.gradual_unfreezing else []
     )
-    known = [str(member.value) for member in accelerate.utils.LoggerType]
-    for name in trackers:
-        if name not in known:
-            raise BadInput(f"--report_to {name}: no such tracker; accelerate knows {', '.join(known)}")
-    installed = {str(member.value) for member in accelerate.tracking.get_available_trackers()}
-    for name in trackers:
-        if name != "all" and name not in installed:
-            raise BadInput(f"--report_to {name}: pip install {name}, it is not there")
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=not torch.accelerator.is_available(),
@@ -225,6 +217,24 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
         }
         accelerator.init_trackers(run_dir.name, config=plain)
     return accelerator
+
+
+def check_trackers(settings: Settings) -> list[str]:
+    """Returns the names in `--report_to`.
+
+    Raises:
+        BadInput: If one is unknown or not installed.
+    """
+    trackers = [name for name in settings.report_to.replace(" ", "").split(",") if name not in ("", "none")]
+    known = [str(member.value) for member in accelerate.utils.LoggerType]
+    for name in trackers:
+        if name not in known:
+            raise BadInput(f"--report_to {name}: no such tracker; accelerate knows {', '.join(known)}")
+    installed = {str(member.value) for member in accelerate.tracking.get_available_trackers()}
+    for name in trackers:
+        if name != "all" and name not in installed:
+            raise BadInput(f"--report_to {name}: pip install {name}, it is not there")
+    return trackers
 
 
 def speak_through(console: Console) -> None:

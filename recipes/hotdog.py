@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune[image]"]
+# ///
 """Hot dog or not, with a MobileNetV2 that has seen ImageNet.
 
     accelerate launch recipes/hotdog.py
@@ -47,14 +51,8 @@ def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
     return hftune.build_image_classifier(settings, data)
 
 
-recipe = hftune.Recipe(
-    "hotdog",
-    __doc__,
-    Settings(),
-    load_data,
-    build_model,
-    metrics=("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "ece"),
-)
+METRICS = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "ece")
+recipe = hftune.Recipe("hotdog", __doc__, Settings(), load_data, build_model, METRICS)
 
 if __name__ == "__main__":
     hftune.launch(recipe)

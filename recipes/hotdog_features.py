@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune[image]"]
+# ///
 """Hot dog or not, by a linear layer on what a frozen MobileNetV2 sees: seconds instead of minutes.
 
     accelerate launch recipes/hotdog_features.py

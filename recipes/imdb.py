@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune"]
+# ///
 """IMDb film reviews, positive or negative, with a [CLS]-pooled encoder.
 
     accelerate launch recipes/imdb.py

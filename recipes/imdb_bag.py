@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune"]
+# ///
 """IMDb film reviews with averaged embeddings of words and hashed bigrams, trained from scratch.
 
     accelerate launch recipes/imdb_bag.py

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune"]
+# ///
 """IMDb film reviews with a TextCNN trained from scratch.
 
     accelerate launch recipes/imdb_textcnn.py

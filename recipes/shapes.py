@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune[image]"]
+# ///
 """Shapes that hftune draws itself, with a small residual network: runs anywhere, in minutes.
 
     accelerate launch recipes/shapes.py

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from hftune.cli import augment
-from hftune.cli.find import find_recipe
+from hftune.cli.find import find_recipe, known_recipes
 from hftune.cli.main import COMMANDS, main
+from hftune.image_settings import ImageSettings
 from hftune.recipes import shapes
 from tests.runs import run_recipe
 from tests.test_picture_splits import files_of, write_class_folders
@@ -93,10 +95,86 @@ def test_the_installed_command_answers_without_loading_anything(tmp_path):
 
 RECIPE = '''"""A recipe of the user's own."""
 import hftune
+from hftune.image_settings import ImageSettings
 from hftune.recipes import shapes
 
 recipe = shapes.recipe.replace(name="own", image_size=32)
 '''
+
+
+# The reference implementation of PEP 723 reads scripts with this expression.
+HEADER = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+
+
+def needs(file: Path) -> dict:
+    """Returns what a script says that it needs, as `uv run` reads it."""
+    (found,) = HEADER.finditer(file.read_text())
+    assert found["type"] == "script"
+    lines = found["content"].splitlines(keepends=True)
+    return tomllib.loads("".join(line[2:] if line.startswith("# ") else line[1:] for line in lines))
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_a_recipe_says_what_it_needs(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    said = needs(ROOT / f"recipes/{name}.py")
+    pictures = isinstance(find_recipe(name).settings, ImageSettings)
+    assert said == {
+        "requires-python": project["requires-python"],
+        "dependencies": ["hftune[image]" if pictures else "hftune"],
+    }
+    assert "image" in project["optional-dependencies"]
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_a_copy_is_the_recipe_and_runs(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert hftune(monkeypatch, "cp", name, "mine.py") == 0
+    assert capsys.readouterr().out.endswith("then: accelerate launch mine.py\n")
+    copy = Path("mine.py")
+    assert re.match(rf"# From recipes/{name}\.py of hftune \d+\.\d+", copy.read_text())
+    assert needs(copy) == needs(ROOT / f"recipes/{name}.py")
+    mine, original = find_recipe("mine.py"), find_recipe(name)
+    assert vars(mine.settings) == vars(original.settings)
+    assert mine.description == original.description.replace(f"recipes/{name}.py", "mine.py")
+    done = subprocess.run([sys.executable, "mine.py", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "accelerate launch mine.py" in done.stdout
+
+
+def test_a_copy_replaces_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("# precious\n")
+    for words, message in (
+        (["imdb", "mine.py"], "mine.py exists"),
+        (["imdb", "mine.txt"], "must end with .py"),
+        (["imdb", "gone/mine.py"], "gone: no such folder"),
+        (["imbd", "other.py"], "did you mean imdb?"),
+        (["imdb"], "needs a recipe and a file"),
+    ):
+        assert hftune(monkeypatch, "cp", *words) == 2
+        assert message in capsys.readouterr().err
+    assert Path("mine.py").read_text() == "# precious\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_ls_has_a_line_for_each_recipe(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert hftune(monkeypatch, "ls") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == known_recipes()
+    for name, line in zip(known_recipes(), lines[1:], strict=True):
+        settings = find_recipe(name).settings
+        assert settings.dataset_name in line
+        assert re.search(r"0\.\d+ \[0\.\d+, 0\.\d+\]$", line), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_a_page_stand_apart(name, monkeypatch, capsys):
+    assert hftune(monkeypatch, name, "--help") == 0
+    page = capsys.readouterr().out
+    assert re.search(rf"^    hftune {name}( |$)", page, re.MULTILINE)
+    assert all(len(line) <= 110 for line in page.splitlines())
 
 
 REFUSED: list[tuple[list[str], str]] = [
@@ -118,7 +196,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["gradcam", "run", "nothing.png"], "nothing.png does not exist"),
     (["gradcam", "run", "empty.py"], "empty.py is a text file, not a picture"),
     (["gradcam", "run", "none"], "none: a folder without pictures"),
-    (["gradcam", "none", "one.png"], "none: no image model could be loaded"),
+    (["gradcam", "none", "one.png"], "none: no model could be loaded"),
     (["gradcam", "acme/gone", "one.png"], "acme/gone"),
     (["gradcam", "run", "one.png", "--out", "x.png"], "--out"),
 ]

@@ -1,11 +1,13 @@
 """Heat maps: the equations, the right layer in every family, and the places that hold what was seen."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate
 from transformers import (
@@ -17,11 +19,17 @@ from transformers import (
     SwinForImageClassification,
     ViTConfig,
     ViTForImageClassification,
+    pipeline,
 )
 
+from hftune import gallery
 from hftune.errors import BadInput
 from hftune.gradcam import heatmap, last_map
 from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
+from tests.test_cli import hftune
+from tests.test_picture_splits import painted
+from tests.test_saved import save_pictures_model
+from tests.tiny import tiny_checkpoint
 
 pytest.importorskip("captum")
 
@@ -221,3 +229,29 @@ def test_without_captum_the_message_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(BadInput, match=r"hftune\[explain\]"):
         heatmap(Corner(), torch.zeros(1, 3, 8, 8), 0)
+
+
+def test_the_command_refuses_a_model_of_texts_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9)).save("one.png")
+    tiny_checkpoint("bert", tmp_path / "texts", num_labels=2)
+    capsys.readouterr()
+    assert hftune(monkeypatch, "gradcam", "texts", "one.png") == 2
+    assert capsys.readouterr().err == "error: texts classifies texts; heat maps are drawn of pictures\n"
+    assert not (tmp_path / "texts/gradcam.png").exists()
+
+
+def test_the_command_names_the_class_that_it_explains(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    eye = save_pictures_model(tmp_path / "eye")
+    Image.fromarray(painted("red", 1)).save("one.png")
+    drawn = {}
+    monkeypatch.setattr(
+        gallery, "draw_overlays", lambda *parts: drawn.update(zip("phto", parts, strict=True))
+    )
+    assert hftune(monkeypatch, "gradcam", "eye", "one.png") == 0
+    (best, *_) = pipeline("image-classification", str(eye))("one.png")
+    assert drawn["t"] == [f"one.png: {best['label']} {100 * best['score']:.0f}%"]
+    assert [heat.shape for heat in drawn["h"]] == [(16, 16)]
+    assert drawn["o"] == Path("eye/gradcam.png")
+    assert capsys.readouterr().out == "look at eye/gradcam.png\n"

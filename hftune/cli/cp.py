@@ -1,7 +1,11 @@
 """Copies a recipe out, to be changed: the copy runs at once.
 
-hftune cp imdb my_imdb.py
-accelerate launch my_imdb.py
+    hftune cp imdb my_imdb.py
+    accelerate launch my_imdb.py
+    uv run my_imdb.py
+
+Its first line says where it came from; the comment below it names what it needs (PEP 723), so that `uv run`
+takes the file alone.
 """
 
 from importlib.metadata import version

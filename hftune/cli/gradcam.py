@@ -15,7 +15,7 @@ import numpy as np
 from hftune.cli.words import read_words
 from hftune.data.folders import SUFFIXES
 from hftune.data.pictures import BadPicture, decode
-from hftune.errors import BadInput, first_line
+from hftune.errors import BadInput
 from hftune.offline import ensure_reachable
 from hftune.process import prepare_environment
 
@@ -37,22 +37,26 @@ def run(words: list[str]) -> None:
     name, *sources = positional
     pictures = [(path, _read(path)) for path in _files(sources)]
     prepare_environment()
-    ensure_reachable(name, None)
+    ensure_reachable(name, None, trains=False)
     import torch
 
     from hftune.gallery import draw_overlays
     from hftune.gradcam import heatmap
+    from hftune.saved import load_saved
 
-    model, processor = _load(name, bool(options.get("trust_remote_code")))
+    saved = load_saved(name, trust_remote_code=options.get("trust_remote_code", False))
+    if saved.task != "image-classification":
+        raise BadInput(f"{name} classifies texts; heat maps are drawn of pictures")
+    model = saved.model
     drawn, heats, titles = [], [], []
     for path, picture in pictures:
-        pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
+        pixels = saved.processor(images=picture, return_tensors="pt")["pixel_values"].to(model.device)
         with torch.inference_mode():
             probabilities = model(pixel_values=pixels).logits[0].softmax(-1)
         label = int(probabilities.argmax())
         drawn.append(_as_seen(pixels))
         heats.append(heatmap(model, pixels, label))
-        titles.append(f"{path.name}: {model.config.id2label[label]} {100 * float(probabilities[label]):.0f}%")
+        titles.append(f"{path.name}: {saved.labels[label]} {100 * float(probabilities[label]):.0f}%")
     folder = Path(name) if Path(name).is_dir() else Path()
     target = Path(options.get("output") or folder / "gradcam.png")
     draw_overlays(drawn, heats, titles, target)
@@ -79,25 +83,8 @@ def _read(path: Path) -> np.ndarray:
         raise BadInput(f"{path} {reason}") from None
 
 
-def _load(name: str, trust: bool) -> tuple[Any, Any]:
-    import transformers
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-    from hftune.models import resnet9  # noqa: F401  our own architecture loads without remote code here
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        model = AutoModelForImageClassification.from_pretrained(
-            name, use_safetensors=True, trust_remote_code=trust
-        )
-        return model.eval(), AutoImageProcessor.from_pretrained(name, trust_remote_code=trust)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{name}: no image model could be loaded: {first_line(error)}") from None
-
-
 def _as_seen(pixels: Any) -> np.ndarray:
     """Returns the part of a picture that the model saw, uint8 (H, W, 3), from normalised (1, 3, H, W)."""
-    seen = pixels[0].permute(1, 2, 0).float().numpy()
+    seen = pixels[0].permute(1, 2, 0).float().cpu().numpy()
     low, high = seen.min(), seen.max()
     return (255 * (seen - low) / max(high - low, 1e-6)).astype(np.uint8)

@@ -1,6 +1,8 @@
 """Lists hftune's recipes: what each does, on which data, with which model, and how well.
 
-hftune ls
+    hftune ls
+
+The accuracy is that of the recipe as it stands, on its own test set, with its 95 % interval.
 """
 
 import re

@@ -54,8 +54,8 @@ def choose(words: list[str]) -> None:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
     asked = {"--help", "-h"} & set(rest)
-    of_the_recipe = name in ("run", "augment", "validate") and rest[0] not in asked  # its own --help
-    if asked and not of_the_recipe:
+    of_the_recipe = bool(asked) and name in ("run", "augment", "validate") and rest[0] not in asked
+    if asked and not of_the_recipe:  # a recipe has its own --help
         print(str(module.__doc__).strip())
         return
     run: Callable[[list[str]], None] = module.run

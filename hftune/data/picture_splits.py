@@ -38,8 +38,8 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
     """
     source, warnings = find_pictures(settings)
-    kind = Content("image", _image_candidates)
-    column, label = choose_columns(source.train, kind, settings.image_column_name, settings.label_column_name)
+    named = settings.image_column_name, settings.label_column_name
+    column, label = choose_columns(source.train, PICTURE, *named)
     found: dict[str, Pictures] = {}
     room = room_for_pictures()
 
@@ -110,6 +110,9 @@ def _image_candidates(table: Table, label: str) -> list[str]:
         if values.type.get_field_index("bytes") >= 0
     ]
     return encoded or [name for name in columns if name.casefold() in NAMES]
+
+
+PICTURE = Content("image", _image_candidates)
 
 
 def _of_parts(splits: Splits, found: dict[str, Pictures]) -> dict[str, Pictures]:

@@ -1,0 +1,210 @@
+"""Scores a trained model on labelled data, each score with its 95 % interval.
+
+    hftune eval runs/imdb
+    hftune eval runs/imdb --test_file reviews.csv
+    hftune eval runs/hotdog --test_dir photos/test
+    hftune eval OWNER/NAME --dataset_name stanfordnlp/imdb --output scores.json
+
+MODEL is a run directory, a folder with a saved model, or a Hub id. A run directory without other data is
+scored on its own test rows, which gives the scores of its all_results.json. Labels are matched by name: the
+data's may stand in another order than the model's, but must not be others.
+
+--dataset_name NAME     Hub id, folder or "sample"; --dataset_config_name and --dataset_revision go with it
+--test_file FILE        .csv, .tsv, .jsonl or .parquet instead
+--test_dir FOLDER       a folder with one folder of pictures per class instead
+--split NAME            which split; else test, or validation where there is no labelled test split
+--text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
+--max_eval_samples N    score on at most N rows, the ones that a run of seed 42 would draw
+--per_device_eval_batch_size N   rows in a batch
+--skip_bad_images       leave out pictures that cannot be read, and say how many
+--output FILE.json      write the scores there too, in one flat object
+--revision R            branch, tag or commit of a model on the Hub
+--trust_remote_code     run code that comes with the model
+"""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hftune.cli.predict import check_writable, progress_bar
+from hftune.cli.words import read_words
+from hftune.errors import BadInput
+from hftune.image_settings import ImageSettings
+from hftune.offline import ensure_reachable
+from hftune.process import prepare_environment
+from hftune.rundir import RunRecord, read_json, write_json
+from hftune.text_settings import TextSettings
+
+if TYPE_CHECKING:
+    from hftune.inputs import Labelled
+    from hftune.saved import Saved
+
+DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
+COLUMNS = ("text_column_name", "image_column_name", "label_column_name")
+KINDS: dict[str, Any] = {
+    **dict.fromkeys((*DATA, *COLUMNS, "dataset_config_name", "dataset_revision", "split", "output"), str),
+    "max_eval_samples": int,
+    "per_device_eval_batch_size": int,
+    "skip_bad_images": bool,
+    "revision": str,
+    "trust_remote_code": bool,
+}
+OF_A_RUN = (  # the settings on which a run's test scores depend
+    *("dataset_name", "dataset_config_name", "dataset_revision"),
+    *("train_file", "validation_file", "test_file", "train_dir", "validation_dir", "test_dir"),
+    *(*COLUMNS, "skip_bad_images", "max_eval_samples", "per_device_eval_batch_size"),
+    *("seed", "bf16", "fp16"),
+)
+NAMES_OF_SPLITS = {"validation": "eval"}  # in all_results.json
+
+
+def run(words: list[str]) -> None:
+    """Scores a model and prints the table.
+
+    Args:
+        words: The model and the flags above.
+
+    Raises:
+        BadInput: The model or the data cannot be read, or the data have labels that it does not know.
+    """
+    positional, options = read_words(words, KINDS)
+    if len(positional) != 1:
+        raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
+    name = positional[0]
+    own = _own_settings(name, options)
+    output = Path(options["output"]) if "output" in options else None
+    if output:
+        check_writable(output)
+    prepare_environment()
+    dataset = options.get("dataset_name") or own.get("dataset_name")
+    notice = ensure_reachable(name, dataset, trains=False)
+    if notice:
+        print(notice, file=sys.stderr)
+    import datasets
+
+    from hftune.inputs import read_labelled
+    from hftune.metrics import METRICS
+    from hftune.saved import load_saved
+    from hftune.scoring import with_intervals
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    saved = load_saved(
+        name,
+        revision=options.get("revision"),
+        trust_remote_code=options.get("trust_remote_code", False),
+    )
+    settings = _settings(saved, own, options)
+    data = read_labelled(
+        settings,
+        saved.labels,
+        test_file=options.get("test_file"),
+        test_dir=options.get("test_dir"),
+        split=options.get("split"),
+    )
+    logits = _answer(saved, data, settings, precision=_precision(settings) if own else "no")
+    prefix = NAMES_OF_SPLITS.get(data.split, data.split)
+    scores = with_intervals(prefix, logits, data.labels, METRICS)
+    scores = {f"{data.split}_samples": len(data.labels)} | scores
+    _tell_of_data(data, "split" in options)
+    if own and "max_eval_samples" not in options:
+        _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
+    _show(name, prefix, scores)
+    if output:
+        write_json(output, scores)
+
+
+def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of the run that a name is, where no other data are given."""
+    given = [flag for flag in DATA if flag in options]
+    if len(given) > 1:
+        raise BadInput(f"--{given[0]} and --{given[1]} contradict each other: give one of them")
+    for flag in ("dataset_config_name", "dataset_revision"):
+        if flag in options and "dataset_name" not in options:
+            raise BadInput(f"--{flag} needs --dataset_name")
+    record = RunRecord.read(Path(name)) if Path(name).is_dir() else None
+    if record is None and not given:
+        raise BadInput(
+            f"{name} is no run directory, so it has no test rows of its own; pass --dataset_name, "
+            "--test_file or --test_dir"
+        )
+    return record.settings if record and not given else {}
+
+
+def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:
+    """Returns the settings of the data: the run's own, with what the command line says laid over them."""
+    pictures = saved.task == "image-classification"
+    alien = ("text_column_name",) if pictures else ("image_column_name", "test_dir", "skip_bad_images")
+    for flag in alien:
+        if options.get(flag):
+            raise BadInput(f"--{flag}: {saved.name} classifies {'pictures' if pictures else 'texts'}")
+    kind = ImageSettings if pictures else TextSettings
+    values = {flag: own[flag] for flag in OF_A_RUN if flag in own}
+    values |= {flag: value for flag, value in options.items() if flag in OF_A_RUN and flag not in DATA[1:]}
+    return kind(**values)
+
+
+def _precision(settings: TextSettings | ImageSettings) -> str:
+    """Returns the precision in which a run of these settings scores its test rows here."""
+    import torch
+
+    from hftune.precision import choose_precision
+
+    if settings.fp16 and not torch.cuda.is_available():  # of a run on a GPU
+        return "no"
+    return choose_precision(settings)[0]
+
+
+def _answer(
+    saved: "Saved", data: "Labelled", settings: TextSettings | ImageSettings, precision: str
+) -> np.ndarray:
+    """Returns the logits, float32 (N, C)."""
+    import torch
+
+    from hftune.saved import answer, picture_rows, text_rows
+
+    rows_of: Any = text_rows if saved.task == "text-classification" else picture_rows
+    rows = rows_of(saved, data.content)
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    device = saved.model.device.type
+    with progress_bar(len(rows)) as tick, torch.autocast(device, dtype=dtype, enabled=precision != "no"):
+        return answer(saved, rows, rows_per_batch=settings.per_device_eval_batch_size, tick=tick)
+
+
+def _tell_of_data(data: "Labelled", asked: bool) -> None:
+    for line in data.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    why = " (there is no labelled test split)" if data.split == "validation" and not asked else ""
+    print(f"{len(data.labels):,} rows of {data.origin}, split {data.split}{why}")
+
+
+def _compare_size(run_dir: Path, key: str, rows: int) -> None:
+    """Warns where a run's own data are not what they were."""
+    path = run_dir / "all_results.json"
+    before = read_json(path).get(key) if path.is_file() else None
+    if before not in (None, rows):
+        print(f"warning: the run was scored on {before:,} rows: its data have changed", file=sys.stderr)
+
+
+def _show(name: str, prefix: str, scores: dict[str, float]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from hftune.report import NAMES
+
+    table = Table(title=Text(name), title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("metric")
+    table.add_column("score", justify="right", style="bold")
+    table.add_column("95 % interval", justify="right")
+    for key, value in scores.items():
+        metric = key.removeprefix(f"{prefix}_")
+        if f"{key}_low" not in scores or math.isnan(value):
+            continue
+        low, high = scores[f"{key}_low"], scores[f"{key}_high"]
+        interval = "" if math.isnan(low + high) else f"{low:.3f} to {high:.3f}"
+        table.add_row(NAMES.get(metric, metric.replace("_", " ")), f"{value:.3f}", interval)
+    Console(markup=False, emoji=False).print(table)

@@ -1,0 +1,207 @@
+"""Classifies texts or pictures with a trained model: a table for few rows, JSON lines for many.
+
+    hftune predict runs/imdb "I could not stop laughing." "A long evening."
+    hftune predict runs/imdb reviews.csv --output answers.jsonl
+    hftune predict runs/imdb - --top_k 1 < lines.txt
+    hftune predict runs/hotdog lunch.jpg photos --format table
+    hftune predict OWNER/NAME pictures.parquet --skip_bad_images
+
+MODEL is a run directory, a folder with a saved model, or a Hub id. A word behind it that is a file or a
+folder is read, any other is a text; "-" stands for the lines of standard input. Texts come from .txt (one a
+line), .csv, .tsv, .jsonl or .parquet; pictures are files, folders of them, or such tables of files or bytes.
+The answers stand in the order of the rows, one JSON object a line:
+
+    {"text": "A long evening.", "label": "neg", "score": 0.91, "scores": {"neg": 0.91, "pos": 0.09}}
+
+--format json|table     else: a table of at most 20 rows on a terminal, JSON lines anywhere else
+--output FILE           write there instead, the whole file or nothing
+--top_k N               the N most probable labels of each row, else all
+--text_column_name C    the tables' column of texts, else found by its usual names
+--image_column_name C   the tables' column of pictures, else found by its kind
+--skip_bad_images       leave out pictures that cannot be read, and say how many
+--revision R            branch, tag or commit of a model on the Hub
+--trust_remote_code     run code that comes with the model
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from hftune.cli.words import read_words
+from hftune.errors import BadInput, NonFiniteError
+from hftune.offline import ensure_reachable
+from hftune.process import prepare_environment
+from hftune.rundir import write_text
+
+if TYPE_CHECKING:
+    from hftune.data.bundle import Rows
+    from hftune.saved import Saved
+
+FEW = 20  # rows that a person reads on a terminal
+KINDS = {
+    "format": Literal["json", "table"],
+    "output": str,
+    "top_k": int,
+    "text_column_name": str,
+    "image_column_name": str,
+    "skip_bad_images": bool,
+    "revision": str,
+    "trust_remote_code": bool,
+}
+
+
+def run(words: list[str]) -> None:
+    """Classifies, and prints or writes the answers.
+
+    Args:
+        words: The model, texts or files, and the flags above.
+
+    Raises:
+        BadInput: The model or a row cannot be read.
+        NonFiniteError: The model answers a row with NaN or infinity.
+    """
+    positional, options = read_words(words, KINDS)
+    if len(positional) < 2:
+        raise BadInput(
+            'hftune predict needs a model and what to classify: hftune predict MODEL "some text" or FILE'
+        )
+    name, *sources = positional
+    if options.get("top_k", 1) < 1:
+        raise BadInput(f"--top_k {options['top_k']}: must be at least 1")
+    output = Path(options["output"]) if "output" in options else None
+    if output:
+        check_writable(output)
+    prepare_environment()
+    notice = ensure_reachable(name, None, trains=False)
+    if notice:
+        print(notice, file=sys.stderr)
+    from hftune.saved import answer, load_saved
+
+    saved = load_saved(
+        name,
+        revision=options.get("revision"),
+        trust_remote_code=options.get("trust_remote_code", False),
+    )
+    key, names, rows = _read(saved, sources, options)
+    with progress_bar(len(rows)) as tick:
+        logits = answer(saved, rows, tick=tick)
+    broken = np.flatnonzero(~np.isfinite(logits).all(-1))
+    if len(broken):
+        raise NonFiniteError(f"{name} answers {names[broken[0]]!r:.80} with NaN or infinity")
+    answers = as_answers(key, names, logits, saved.labels, options.get("top_k"))
+    few = len(answers) <= FEW and output is None and sys.stdout.isatty()
+    if options.get("format", "table" if few else "json") == "table":
+        _show_table(answers, key, output)
+    else:
+        _tell("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in answers), output)
+
+
+def _read(saved: "Saved", sources: list[str], options: dict[str, Any]) -> tuple[str, list[str], "Rows"]:
+    """Returns what the rows are called in the answers, their names, and the rows."""
+    from hftune.inputs import read_pictures, read_texts
+    from hftune.saved import picture_rows, text_rows
+
+    if saved.task == "text-classification":
+        texts = read_texts(sources, options.get("text_column_name"))
+        return "text", texts, text_rows(saved, texts)
+    names, pictures, warnings = read_pictures(
+        sources, options.get("image_column_name"), skip_bad=options.get("skip_bad_images", False)
+    )
+    for line in warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    return "file", names, picture_rows(saved, pictures)
+
+
+def as_answers(
+    key: str, names: list[str], logits: np.ndarray, labels: tuple[str, ...], top_k: int | None
+) -> list[dict[str, Any]]:
+    """Turns logits into probabilities by label, the most probable first.
+
+    Args:
+        key: What a row is: "text" or "file".
+        names: The N texts or files.
+        logits: float (N, C).
+        labels: The C class names.
+        top_k: How many labels of a row to keep; None: all.
+
+    Returns:
+        For each row its text or file, "label", "score", and "scores" by label, rounded to 6 digits.
+    """
+    exponents = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    probabilities = exponents / exponents.sum(-1, keepdims=True)  # (N, C)
+    answers = []
+    for name, row in zip(names, probabilities, strict=True):
+        order = np.argsort(-row, kind="stable")[:top_k]
+        scores = {labels[number]: round(float(row[number]), 6) for number in order}
+        best = labels[order[0]]
+        answers.append({key: name, "label": best, "score": scores[best], "scores": scores})
+    return answers
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many rows are answered; yields what counts more of them."""
+    progress = Progress(
+        TextColumn("classifying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    task = progress.add_task("", total=total)
+    with progress:
+        yield lambda rows: progress.advance(task, rows)
+
+
+def check_writable(output: Path) -> None:
+    """Raises `BadInput` for an `--output` that could not be written, before anything is computed."""
+    if output.is_dir():
+        raise BadInput(f"--output {output} is a folder; pass a file")
+    if not output.parent.is_dir():
+        raise BadInput(f"--output {output}: there is no folder {output.parent}")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise BadInput(f"--output {output}: no permission to write there")
+
+
+def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) -> None:
+    several = any(len(one["scores"]) > 1 for one in answers)
+    table = Table(header_style="bold", expand=True)
+    table.add_column(key, ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave
+    table.add_column("label", style="bold")
+    table.add_column("score", justify="right")
+    if several:
+        table.add_column("then", max_width=40, no_wrap=True, overflow="ellipsis")
+    for one in answers:
+        others = [f"{label} {score:.3f}" for label, score in list(one["scores"].items())[1:4]]
+        cells = [" ".join(one[key].split()), one["label"], f"{one['score']:.3f}"]
+        table.add_row(*map(Text, [*cells, ", ".join(others)] if several else cells))
+    if output is None:
+        Console().print(table)
+        return
+    page = io.StringIO()
+    Console(file=page, width=120).print(table)
+    _tell(page.getvalue(), output)
+
+
+def _tell(text: str, output: Path | None) -> None:
+    """Prints a text, or writes it to a file, whole or not at all."""
+    if output is None:
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:  # whoever reads has enough, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    write_text(output, text)

@@ -1,0 +1,74 @@
+"""Rehearses a recipe in about a minute: what could fail hours later fails now, and nothing is kept.
+
+    hftune validate imdb
+    hftune validate my_recipe.py --train_file reviews.csv --max_length 256
+    hftune validate hotdog --push_to_hub --hub_model_id OWNER/NAME
+
+NAME is one of hftune's recipes or a file; the flags are the recipe's own, as for a run. All data are opened
+and checked. Then, in a temporary folder: two steps with the longest rows, in the run's batch size and
+precision, and some ordinary ones; an evaluation of a few rows; a checkpoint; scores, card and model; and the
+model is loaded again in a process without hftune, which must give equal logits. With --push_to_hub the Hub
+is asked for the right to write, which creates the repository. runs/NAME stays as it is.
+
+The table at the end says what is ready, what is not and what to do, and foretells the run's time, its
+memory and its place on the disk. Exit code 0: all is ready; 2: something is not.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hftune.cli.find import find_recipe
+from hftune.errors import BadInput
+from hftune.flags import parse
+from hftune.offline import ensure_reachable
+from hftune.process import prepare_environment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hftune.rehearsal import Check
+
+STATES = {True: ("ready", "green"), False: ("not ready", "bold red"), None: ("not tried", "yellow")}
+
+
+def run(words: list[str]) -> None:
+    """Rehearses a run and prints what is ready.
+
+    Args:
+        words: The recipe's name and flags.
+
+    Raises:
+        BadInput: No such recipe, a wrong flag, the Hub is away and needed, or something is not ready.
+    """
+    if not words:
+        raise BadInput("hftune validate: which recipe? hftune validate NAME [flags]")
+    recipe = find_recipe(words[0])
+    settings = parse(recipe.settings, words[1:], prog=recipe.name, description=recipe.description)
+    prepare_environment()
+    notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub)
+    if notice:
+        print(notice)
+    from rich.console import Console
+
+    from hftune.rehearsal import rehearse
+
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    checks = rehearse(recipe, settings, Path(settings.output_dir or Path("runs") / recipe.name), console)
+    show(checks, recipe.name, console)
+    if missing := [check.name for check in checks if check.ready is False]:
+        raise BadInput(f"{words[0]} is not ready: {', '.join(missing)}; the table says what to do")
+
+
+def show(checks: "list[Check]", name: str, console: "Console") -> None:
+    """Prints the checks as a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{name}, rehearsed", title_justify="left", title_style="bold", header_style="bold")
+    for title in ("check", "state", "what there is, or what to do"):
+        table.add_column(title, overflow="fold", no_wrap=title != "what there is, or what to do")
+    for check in checks:
+        state, style = STATES[check.ready]
+        table.add_row(check.name, Text(state, style), check.words)
+    console.print()
+    console.print(table, soft_wrap=False)

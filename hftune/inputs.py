@@ -1,0 +1,377 @@
+"""Reads what a saved model is to answer or to be scored on: words of a command line, files, data sets."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hftune.data.checks import TEXT, Content, check_texts, choose_columns, is_unlabelled
+from hftune.data.folders import SUFFIXES as PICTURE_SUFFIXES
+from hftune.data.folders import read_class_folders
+from hftune.data.image_rows import Pictures
+from hftune.data.picture_splits import PICTURE, find_pictures
+from hftune.data.pictures import BadPicture, check_pictures, decode, printable, room_for_pictures
+from hftune.data.sample import load_sample
+from hftune.data.source import SPLIT_NAMES, Source, find_source
+from hftune.data.splits import choose_stratified
+from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
+from hftune.data.tables import Table, read_table
+from hftune.errors import BadInput
+from hftune.image_settings import ImageSettings
+from hftune.text_settings import TextSettings
+from hftune.values import as_number
+
+LINES = ".txt"  # one text a line
+
+
+class NamedPictures(NamedTuple):
+    """Pictures to classify.
+
+    Args:
+        names: What each is called, such as the path of its file.
+        pictures: uint8 (H, W, 3) each.
+        warnings: Lines to show to the user.
+    """
+
+    names: list[str]
+    pictures: Pictures
+    warnings: list[str]
+
+
+class Labelled(NamedTuple):
+    """One labelled split.
+
+    Args:
+        content: N texts, or pictures of uint8 (H, W, 3).
+        labels: The model's class numbers, int64 (N,).
+        split: Its name: "test", "validation", or what `--split` says.
+        origin: Where it came from.
+        warnings: Lines to show to the user.
+    """
+
+    content: Sequence[str] | Pictures
+    labels: np.ndarray
+    split: str
+    origin: str
+    warnings: list[str]
+
+
+class _Joined:
+    """Pictures of several sources, one after the other."""
+
+    def __init__(self, parts: Sequence[Pictures]):
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        place = int(np.searchsorted(self.ends, row, side="right"))
+        return self.parts[place][row - int(self.ends[place]) + len(self.parts[place])]
+
+
+def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
+    """Reads texts in the order of the words.
+
+    Args:
+        words: Each is a file (.txt: one text a line; .csv, .tsv, .jsonl, .parquet: a column), a folder of
+            such files, "-" for the lines of standard input, or else itself a text.
+        column: The files' column of texts; None: found by its usual names.
+
+    Raises:
+        BadInput: A text is empty or unreadable, a file is missing or has none; names file and row.
+    """
+    texts: list[str] = []
+    for number, word in enumerate(words, start=1):
+        path = Path(word)
+        if word == "-":
+            texts += _read_lines("standard input", sys.stdin.buffer.read())
+        elif _exists(word) and path.is_dir():
+            for file in _files_below(path, (LINES, *TABLE_SUFFIXES), "texts"):
+                texts += _read_text_file(str(file), column)
+        elif _exists(word):
+            texts += _read_text_file(word, column)
+        else:
+            texts.append(_checked_word(number, word))
+    return texts
+
+
+def read_pictures(
+    words: Iterable[str], column: str | None = None, *, skip_bad: bool = False
+) -> NamedPictures:
+    """Reads pictures in the order of the words; each is decoded once.
+
+    Args:
+        words: Each is a picture, a folder of pictures, or a list of them (.csv, .tsv, .jsonl, .parquet).
+        column: The lists' column of pictures or their paths; None: found by its kind.
+        skip_bad: Leave out pictures that cannot be read, with a warning.
+
+    Raises:
+        BadInput: A picture cannot be read, or there is none; names file and row.
+    """
+    room = room_for_pictures()
+    found = []
+    for table, key, folder in _picture_tables(list(words), column):
+        checked = check_pictures(table, key, folder=folder, skip_bad=skip_bad, room=room)
+        room -= checked.bytes_held
+        found.append(checked)
+    names = [
+        _picture_name(checked.pictures.table, checked.pictures.column, int(row))
+        for checked in found
+        for row in checked.rows
+    ]
+    warnings = [line for checked in found for line in checked.warnings]
+    return NamedPictures(names, _Joined([checked.pictures for checked in found]), warnings)
+
+
+def read_labelled(
+    settings: TextSettings | ImageSettings,
+    labels: tuple[str, ...],
+    *,
+    test_file: str | None = None,
+    test_dir: str | None = None,
+    split: str | None = None,
+) -> Labelled:
+    """Reads one labelled split, checked as for training, its labels numbered as the model numbers them.
+
+    Args:
+        settings: Where the data are, unless `test_file` or `test_dir` say so; names of columns;
+            `max_eval_samples`, which are the rows that a run of these settings would draw.
+        labels: The model's class names.
+        test_file: A file of rows.
+        test_dir: A folder with one folder of pictures per class.
+        split: Which split; None: test, else validation.
+
+    Raises:
+        BadInput: The data cannot be had or used, or have labels that the model does not know.
+    """
+    source, warnings = _find_source(settings, test_file, test_dir)
+    if isinstance(settings, ImageSettings):
+        kind, given = PICTURE, settings.image_column_name
+    else:
+        kind, given = TEXT, settings.text_column_name
+    chosen, table, column, label = _pick(source, split, kind, given, settings.label_column_name)
+    numbers = number_by_name(table, label, labels)
+    content: Any
+    if isinstance(settings, ImageSettings):
+        file = test_file or getattr(settings, f"{chosen}_file", None)
+        checked = check_pictures(
+            table,
+            column,
+            folder=os.path.dirname(file) if file else None,
+            skip_bad=settings.skip_bad_images,
+            room=room_for_pictures(),
+        )
+        content, numbers, told = checked.pictures, numbers[checked.rows], checked.warnings
+    else:
+        content, told = check_texts(table, column, keep_blank=not source.files)
+    limit = settings.max_eval_samples
+    if limit is not None and limit < len(numbers):
+        rows = choose_stratified(numbers, limit, 0, "sample", chosen, settings.seed)
+        content, numbers = content.take(rows), numbers[rows]
+    if kind is TEXT:
+        content = content.to_pylist()
+    return Labelled(content, numbers, chosen, source.origin, [*warnings, *told])
+
+
+def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.ndarray:
+    """Returns the model's class number of each row, int64 (N,).
+
+    Numbers in the data mean the class of that name: "1" for 1, or LABEL_1 of a model without names.
+
+    Args:
+        table: Labelled rows.
+        column: The label column.
+        labels: The model's class names.
+
+    Raises:
+        BadInput: A label is missing, or the model does not know it; lists all such labels.
+    """
+    values = table.columns[column]
+    listed = values if isinstance(values, list) else values.to_pylist()
+    number = {name: place for place, name in enumerate(labels)}
+    for place, name in enumerate(labels):
+        if name == f"LABEL_{place}":
+            number.setdefault(str(place), place)
+    names = table.class_names.get(column)
+    words = [_label_word(value, names) for value in listed]
+    unknown = {word: row for row, word in reversed(list(enumerate(words))) if word not in number}
+    if "" in unknown:
+        raise BadInput(
+            f"{table.place(unknown[''])}: the label (column {column!r}) is missing; fill it in or remove "
+            "the row"
+        )
+    if unknown:
+        known = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
+        first, *more = sorted(unknown, key=lambda word: unknown[word])
+        raise BadInput(
+            f"{table.place(unknown[first])}: the model knows no label {first!r} (it knows {known})",
+            [f"{table.place(unknown[word])}: label {word!r}" for word in more],
+        )
+    return np.array([number[word] for word in words], np.int64)
+
+
+def _label_word(value: Any, names: list[str] | None) -> str:
+    """Returns a label as the model may call it, "" for a missing one."""
+    if value is None or value != value:
+        return ""
+    if names and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return names[value]
+    word = str(value).strip()
+    decimal = as_number(word) if "." in word else None  # 1.0, as a column with gaps is often written
+    return str(int(decimal)) if decimal is not None and decimal.is_integer() else word
+
+
+def _exists(word: str) -> bool:
+    try:
+        return bool(word.strip()) and Path(word).exists()
+    except (OSError, ValueError):  # a text: too long for a file's name, or with a NUL
+        return False
+
+
+def _checked_word(number: int, word: str) -> str:
+    if not word.strip():
+        raise BadInput(f"text {number} of the command line is empty; write a text, a file or a folder")
+    if len(word.split()) == 1 and Path(word).suffix.lower() in (LINES, *TABLE_SUFFIXES, *PICTURE_SUFFIXES):
+        raise BadInput(f"{word} does not exist")
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"text {number} of the command line is not UTF-8") from None
+    return word
+
+
+def _files_below(folder: Path, suffixes: tuple[str, ...], noun: str) -> list[Path]:
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise BadInput(f"{folder}: a folder without {noun} ({', '.join(suffixes)})")
+    return found
+
+
+def _read_text_file(name: str, column: str | None) -> list[str]:
+    suffix = Path(name).suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        table = read_table(name)
+        texts, _ = check_texts(table, _content_column(table, TEXT, column), keep_blank=False)
+        return texts.to_pylist()
+    if suffix != LINES:
+        raise BadInput(f"{name}: a file of texts must end with {LINES}, {', '.join(TABLE_SUFFIXES)}")
+    try:
+        return _read_lines(name, Path(name).read_bytes())
+    except PermissionError:
+        raise BadInput(f"{name}: no permission to read this file") from None
+
+
+def _read_lines(name: str, data: bytes) -> list[str]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BadInput(f"{name} line {line} is not UTF-8; convert it with iconv") from None
+    lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+    if not any(line.strip() for line in lines):
+        raise BadInput(f"{name} is empty; write one text a line")
+    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+    if blank:
+        also = f" (and {len(blank) - 1:,} more)" if len(blank) > 1 else ""
+        raise BadInput(f"{name} line {blank[0]} is blank{also}; write a text there or remove the line")
+    return lines
+
+
+def _content_column(table: Table, kind: Content, given: str | None) -> str:
+    """Finds the column of texts or pictures in a table that need not have labels."""
+    flag, columns = f"--{kind.noun}_column_name", ", ".join(table.columns)
+    if given is not None:
+        if given not in table.columns:
+            raise BadInput(f"{table.name} has no column {given!r} ({flag}); it has {columns}")
+        return given
+    candidates = list(table.columns) if len(table.columns) == 1 else kind.candidates(table, "")
+    if len(candidates) != 1:
+        raise BadInput(f"{table.name}: which column holds the {kind.noun}s? Say it with {flag} ({columns})")
+    return candidates[0]
+
+
+def _picture_tables(words: list[str], column: str | None) -> list[tuple[Table, str, str | None]]:
+    """Returns tables, each with its column of pictures and the folder that relative paths start from."""
+    tables: list[tuple[Table, str, str | None]] = []
+    loose: list[str] = []  # pictures of neighbouring words, checked together
+    for word in words:
+        path = Path(word)
+        if not _exists(word):
+            advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet)"
+            raise BadInput(f"{printable(word)} does not exist; {advice}")
+        if path.is_dir():
+            loose += [str(file) for file in _files_below(path, PICTURE_SUFFIXES, "pictures")]
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            tables += _table_of_files(loose)
+            loose = []
+            table = read_table(word)
+            tables.append((table, _content_column(table, PICTURE, column), os.path.dirname(word)))
+        else:
+            loose.append(word)
+    return tables + _table_of_files(loose)
+
+
+def _table_of_files(files: list[str]) -> list[tuple[Table, str, str | None]]:
+    if not files:
+        return []
+    if len(files) == 1:  # what is wrong with it is all that there is to say
+        try:
+            decode(files[0])
+        except BadPicture as reason:
+            raise BadInput(f"{printable(files[0])} {reason}") from None
+    places = [printable(file) for file in files]
+    return [(Table("the pictures", {"image": files}, places=places), "image", None)]
+
+
+def _picture_name(table: Table, column: str, row: int) -> str:
+    value: Any = table.columns[column][row]
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    path = value.get("path") if isinstance(value, dict) else value
+    return path if isinstance(path, str) else table.place(row)
+
+
+def _find_source(
+    settings: TextSettings | ImageSettings, test_file: str | None, test_dir: str | None
+) -> tuple[Source, list[str]]:
+    if test_file:
+        return Source({"test": read_table(test_file)}, test_file, files=True), []
+    if test_dir:
+        table, warnings = read_class_folders(test_dir)
+        return Source({"test": table}, test_dir, files=True), warnings
+    if isinstance(settings, ImageSettings):
+        return find_pictures(settings)
+    return find_source(settings, load_sample), []
+
+
+def _pick(
+    source: Source, split: str | None, kind: Content, content: str | None, label: str | None
+) -> tuple[str, Table, str, str]:
+    """Returns a split, its rows, and their columns of content and label."""
+    for name in [split] if split else ["test", "validation"]:
+        own = next((alias for alias in SPLIT_NAMES.get(name, (name,)) if alias in source.tables), None)
+        if own is None:
+            continue
+        table = source.tables[own]
+        columns = choose_columns(table, kind, content, label)
+        if split or source.files or not is_unlabelled(table, columns[1]):
+            return name, table, *columns
+    listed = ", ".join(source.tables)
+    if split:
+        raise BadInput(f"--split {split}: {source.origin} has no such split (splits: {listed})")
+    raise BadInput(
+        f"{source.origin} has no labelled test or validation split; name one with --split ({listed})"
+    )

@@ -1,0 +1,429 @@
+"""Rehearses a run in a temporary folder: what could fail hours later fails within a minute or so.
+
+The parts are the run's own, in its order: data, model, the loop, scores, files. Only the plan of the steps
+is another one, and the validation and test rows are few.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel
+
+import hftune.finish as finish
+from hftune.assemble import (
+    assemble,
+    build_plan,
+    evaluation_metrics,
+    load_weights,
+    marks,
+    refuse_two_owners,
+    total_steps,
+)
+from hftune.checkpoint import load_checkpoint
+from hftune.config import Settings
+from hftune.data.batch import BatchPlan
+from hftune.data.bundle import Data, Rows
+from hftune.errors import BadInput, StoppedBySignal
+from hftune.forecast import (
+    LONGEST,
+    USUAL,
+    Forecast,
+    RehearsalPlan,
+    bytes_of,
+    disk_words,
+    nearest_folder,
+    peak_memory,
+    scoring_seconds,
+    size,
+    some_batches,
+    step_seconds,
+)
+from hftune.hub_files import files_of
+from hftune.launcher import explain
+from hftune.metrics import check_metrics
+from hftune.precision import choose_precision
+from hftune.recipe import Recipe
+from hftune.report import draw_curve
+from hftune.run import (
+    check_trackers,
+    make_accelerator,
+    new_record,
+    push_target,
+    refuse_other_settings,
+    speak_through,
+)
+from hftune.rundir import RunRecord
+from hftune.seed import seed_torch
+from hftune.signals import Stop
+from hftune.track import Bar, read_log
+from hftune.train import Progress, Training, fit
+
+STAGES = ("settings", "data", "model", "training", "result", "loading", "disk", "time", "memory")
+TOLERANCE = 1e-5  # between the logits here and those of the saved model elsewhere, float32
+ROWS_ELSEWHERE = 4
+
+# Run by a Python that sees neither the working folder nor hftune, as on a machine of somebody else.
+ELSEWHERE = """
+import sys
+
+sys.modules["hftune"] = None  # installed or not: importing it fails
+import torch
+import transformers
+from safetensors.torch import load_file
+
+folder, model_class, processor_class, own_code = sys.argv[1:]
+trust = {"trust_remote_code": True} if own_code == "True" else {}
+getattr(transformers, processor_class).from_pretrained(folder, **trust)
+load = getattr(transformers, model_class).from_pretrained
+model = load(folder, use_safetensors=True, dtype=torch.float32, **trust).eval()
+batch = load_file(folder + "/rows.safetensors")
+expected = batch.pop("logits")
+with torch.inference_mode():
+    print(float((model(**batch).logits - expected).abs().max()))
+"""
+
+
+class Check(NamedTuple):
+    """What came out for one part of a run.
+
+    Args:
+        name: The part.
+        ready: None where it was not tried, because something before it is not ready.
+        words: What there is, or what to do.
+    """
+
+    name: str
+    ready: bool | None
+    words: str
+
+
+class Excerpt(Dataset):
+    """Some rows of a set.
+
+    Args:
+        rows: The set.
+        ids: Which, int64 (M,).
+    """
+
+    def __init__(self, rows: Rows, ids: np.ndarray):
+        self.rows, self.ids = rows, ids
+        self.lengths, self.labels = rows.lengths[ids], rows.labels[ids]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.rows[int(self.ids[row])]
+
+
+class Stopwatch(Bar):
+    """A progress bar that keeps how long each step took, in seconds."""
+
+    def __init__(self, console: Console, total: int):
+        super().__init__(console, total, 0)
+        self.seconds: list[float] = []
+        self._last = time.monotonic()
+
+    def advance(self, step: int, rows: int, loss: float) -> None:
+        """Notes that a step ended."""
+        now = time.monotonic()
+        self.seconds.append(now - self._last)
+        self._last = now
+        super().advance(step, rows, loss)
+
+
+def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console) -> list[Check]:
+    """Tries every part of a run once; nothing is left in its run directory.
+
+    Args:
+        recipe: What is to be run.
+        settings: Its settings with the user's changes.
+        run_dir: Where the run would be.
+        console: Where the parts say what they find.
+
+    Returns:
+        A check for each part, in the order in which they are needed.
+
+    Raises:
+        StoppedBySignal: SIGINT or SIGTERM arrived.
+    """
+    speak_through(console)
+    checks = [attempt("run directory", partial(inspect, run_dir, settings))]
+    if settings.push_to_hub:
+        checks.append(attempt("Hub", partial(permission, recipe, settings)))
+    with tempfile.TemporaryDirectory(prefix="hftune-rehearsal-") as folder, Stop() as stop:
+        course = play(recipe, settings, run_dir, Path(folder), console, stop)
+        going = True
+        for name in STAGES:
+            checks.append(attempt(name, partial(next, course)) if going else Check(name, None, ""))
+            going = bool(checks[-1].ready)
+        course.close()
+    return checks
+
+
+def attempt(name: str, part: Callable[[], str]) -> Check:
+    """Tries a part; what hftune can explain becomes a check that is not ready, a bug stays a bug."""
+    try:
+        return Check(name, True, part())
+    except Exception as error:
+        explained = explain(error)
+        if explained is None or isinstance(explained, StoppedBySignal):
+            raise
+        return Check(name, False, str(explained))
+
+
+def inspect(run_dir: Path, settings: Settings) -> str:
+    """Says what the run would find in its folder.
+
+    Raises:
+        BadInput: A run with other settings, a folder that cannot be written, or a broken checkpoint that
+            `--resume_from_checkpoint` names.
+    """
+    place = nearest_folder(run_dir)
+    if (run_dir.exists() and not run_dir.is_dir()) or not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"--output_dir {run_dir} cannot be written; choose another")
+    if settings.resume_from_checkpoint:
+        load_checkpoint(Path(settings.resume_from_checkpoint))
+    record = RunRecord.read(run_dir)
+    if record is None:
+        return f"{run_dir}, free"
+    refuse_other_settings(run_dir, record, settings)
+    if record.finished:
+        return f"{run_dir} holds this run, finished: the command would train nothing"
+    return f"{run_dir} holds this run, which goes on from its newest checkpoint"
+
+
+def permission(recipe: Recipe, settings: Settings) -> str:
+    """Says where the result will be pushed, after asking the Hub; see `hftune.hub.prepare`."""
+    target = push_target(recipe, settings)
+    assert target is not None
+    branch = f", branch {target.revision}" if target.revision else ""
+    return f"{target.repo_id}{branch} can be written"
+
+
+def play(
+    recipe: Recipe, settings: Settings, run_dir: Path, folder: Path, console: Console, stop: Stop
+) -> Generator[str, None, None]:
+    """Goes through a run part by part, and says of each of STAGES what there is.
+
+    Raises:
+        HftuneError: A part is not ready; those behind it cannot be tried.
+    """
+    metrics = evaluation_metrics(recipe, settings)
+    check_metrics(metrics)
+    check_trackers(settings)
+    refuse_two_owners(recipe, settings)
+    precision, reason = choose_precision(settings)
+    # Trackers would begin a run of their own somewhere.
+    accelerator = make_accelerator(settings.replace(report_to="none"), precision, folder)
+    yield f"precision {precision} on {accelerator.device}, because {reason}"
+    began = time.monotonic()
+    data = recipe.load_data(settings)
+    loading = time.monotonic() - began
+    yield describe(data)
+    seed_torch("init", settings.seed)
+    model = recipe.build_model(settings, data)
+    yield f"{type(model).__name__}, {model.num_parameters():,} parameters"
+    plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps)
+    few = excerpt(data, settings.per_device_eval_batch_size)
+    training, average = assemble(
+        recipe,
+        settings.replace(gradual_unfreezing=0.0),  # with everything thawed memory is at its worst
+        few,
+        model,
+        accelerator,
+        plan=plan,
+        record=new_record(settings, data, accelerator),
+        run_dir=folder,
+        first_step=0,
+        stop=stop,
+    )
+    progress, steps, evaluation = make_steps(training, plan, console)
+    checkpoint = load_checkpoint(folder / f"checkpoint-{progress.step}")
+    checkpoint_size = bytes_of(checkpoint.path)
+    yield f"{describe_steps(data)}, an evaluation; a checkpoint of {size(checkpoint_size)} read back"
+    load_weights(model, checkpoint, "average" if average else "model")
+    finish_off(recipe, settings, few, model, training, progress, metrics, folder)
+    published = f"; {len(files_of(folder)):,} files to push" if settings.push_to_hub else ""
+    yield f"scores, card and model written{published}"
+    yield load_elsewhere(bare(model, training), few, folder)
+    kept = checkpoints_kept(settings, plan)
+    weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    yield disk_words(run_dir, checkpoint_size, kept, weights)
+    yield foretell(settings, data, few, plan, loading, steps, evaluation).words()
+    yield f"{peak_memory(accelerator.device)} at most"
+
+
+def describe(data: Data) -> str:
+    """Says how many rows there are, and of what classes."""
+    sets = {"train": data.train, "validation": data.validation, "test": data.test}
+    rows = ", ".join(f"{len(part):,} {name}" for name, part in sets.items() if part is not None)
+    shown = ", ".join(data.labels[:5]) + (f", ... ({len(data.labels)})" if len(data.labels) > 5 else "")
+    return f"{rows}; labels {shown}"
+
+
+def describe_steps(data: Data) -> str:
+    """Says which steps a rehearsal makes."""
+    longest = int(data.train.lengths.max())
+    which = f"{LONGEST} steps of the longest rows, {longest:,} tokens, {USUAL} others"
+    return which if longest > 1 else f"{LONGEST + USUAL} steps"
+
+
+def excerpt(data: Data, rows_per_batch: int) -> Data:
+    """Keeps a few batches of the validation and the test rows, the longest among them."""
+    validation = Excerpt(data.validation, some_batches(data.validation.lengths, rows_per_batch))
+    if data.test is None:
+        return dataclasses.replace(data, validation=validation)
+    test = Excerpt(data.test, some_batches(data.test.lengths, rows_per_batch))
+    picture = data.picture
+    shown = None if picture is None else lambda row: picture(int(test.ids[row]))
+    return dataclasses.replace(data, validation=validation, test=test, picture=shown)
+
+
+def make_steps(training: Training, plan: BatchPlan, console: Console) -> tuple[Progress, list[float], float]:
+    """Makes the steps of a `RehearsalPlan`, the costliest first, and evaluates and saves after the last.
+
+    Returns:
+        Where the training stands, the seconds of each step, and those of the evaluation.
+    """
+    training.plan = RehearsalPlan(**vars(plan))
+    training.total_steps = LONGEST + USUAL
+    training.eval_at, training.save_at = frozenset({training.total_steps}), frozenset()
+    evaluate, took = training.evaluate, []
+
+    def timed() -> dict[str, float]:
+        began = time.monotonic()
+        scores = evaluate()
+        took.append(time.monotonic() - began)
+        return scores
+
+    training.evaluate = timed
+    progress = Progress()
+    watch = Stopwatch(console, training.total_steps)
+    with watch:
+        fit(training, progress, watch)
+    training.log.close()
+    return progress, watch.seconds, took[0]
+
+
+def finish_off(
+    recipe: Recipe,
+    settings: Settings,
+    data: Data,
+    model: PreTrainedModel,
+    training: Training,
+    progress: Progress,
+    metrics: list[str],
+    folder: Path,
+) -> None:
+    """Writes all that a run leaves; its simple models to beat are left out, since they take a while."""
+    results = finish.training_results(progress, training.plan) | data.facts
+    finish.save_model(model, data, folder)
+    saved = finish.reload(model, settings, training.accelerator, folder)
+    scores, confusion = finish.score_result(
+        saved, data, training.accelerator, settings.replace(floor=False), metrics, folder, training.workers
+    )
+    metric = settings.metric_for_best_model.removeprefix("eval_")
+    draw_curve(read_log(folder / "log.jsonl"), folder / "curve.png", metric)
+    finish.describe_model(data, settings, recipe.name, results | scores, confusion, folder)
+
+
+def bare(model: PreTrainedModel, training: Training) -> PreTrainedModel:
+    """Returns the model as it was saved: on the CPU, without autocast."""
+    training.accelerator.unwrap_model(training.model, keep_fp32_wrapper=False)
+    return model.to("cpu").eval()  # type: ignore[arg-type]
+
+
+def load_elsewhere(model: PreTrainedModel, data: Data, folder: Path) -> str:
+    """Loads a saved model in a process without hftune, and compares its logits.
+
+    Args:
+        model: What was saved, float32 on the CPU.
+        data: Has validation rows.
+        folder: Holds the saved model; some rows are written beside it.
+
+    Raises:
+        BadInput: It does not load, or gives other logits.
+    """
+    rows = [data.validation[row] for row in range(min(ROWS_ELSEWHERE, len(data.validation)))]
+    batch = data.collate(rows)
+    batch.pop("labels")
+    with torch.inference_mode():
+        logits = model.forward(**batch).logits
+    save_file(
+        {name: value.contiguous() for name, value in (batch | {"logits": logits}).items()},
+        folder / "rows.safetensors",
+    )
+    texts = finish.task_of(folder) == "text-classification"
+    classes = (
+        ("AutoModelForSequenceClassification", "AutoTokenizer")
+        if texts
+        else ("AutoModelForImageClassification", "AutoImageProcessor")
+    )
+    own_code = "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE, str(folder), *classes, str(own_code)],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules")},
+        stdin=subprocess.DEVNULL,  # nobody is there to be asked
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise BadInput(f"the saved model does not load where hftune is not installed: {reason}")
+    difference = float(done.stdout.splitlines()[-1])
+    if not difference <= TOLERANCE * max(1.0, float(logits.abs().max())):
+        raise BadInput(f"where hftune is not installed, the saved model's logits differ by {difference:.1e}")
+    equal = f"to {difference:.0e}" if difference else "to the bit"
+    return f"in a process without hftune, logits equal {equal}"
+
+
+def checkpoints_kept(settings: Settings, plan: BatchPlan) -> int:
+    """Returns the most checkpoints that a run has at a time, the one that is being written included."""
+    total = total_steps(settings, plan)
+    written = marks(settings.save_strategy, settings.save_steps, plan, total) | {total}
+    if settings.load_best_model_at_end:
+        written |= marks(settings.eval_strategy, settings.eval_steps, plan, total)
+    if settings.save_total_limit is None:
+        return len(written)
+    kept = max(settings.save_total_limit, 2 if settings.load_best_model_at_end else 1)
+    return min(len(written), kept + 1)
+
+
+def foretell(
+    settings: Settings,
+    data: Data,
+    few: Data,
+    plan: BatchPlan,
+    loading: float,
+    steps: list[float],
+    evaluation: float,
+) -> Forecast:
+    """Foretells the time of the whole run from that of a few steps and rows, in seconds."""
+    total = total_steps(settings, plan)
+    rows = settings.per_device_eval_batch_size
+    scoring = partial(scoring_seconds, evaluation, few.validation.lengths, rows_per_batch=rows)
+    views = 3 if getattr(settings, "test_time_augmentation", False) else 1  # once, and in two views
+    return Forecast(
+        loading=loading,
+        steps=total,
+        step=step_seconds(steps, plan),
+        evaluations=len(marks(settings.eval_strategy, settings.eval_steps, plan, total)),
+        evaluation=scoring(lengths=data.validation.lengths),
+        test=0.0 if data.test is None else views * scoring(lengths=data.test.lengths),
+    )

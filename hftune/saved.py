@@ -1,0 +1,393 @@
+"""Saved classifiers, ready to answer: from a run directory, a folder or a Hub id to logits of new rows.
+
+Whoever may name something on the Hub calls `hftune.offline.ensure_reachable(name, None)` before this file is
+imported: the libraries below read only then whether they may ask the Hub.
+
+Nothing pickled is opened, and code that comes with a model runs only where it was asked for. Our own
+architectures need neither: to import their files is to register them with transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+import torch
+import transformers
+from accelerate import Accelerator
+from huggingface_hub import file_exists, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import httpx
+from safetensors import SafetensorError
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from hftune.data.batch import worker_count
+from hftune.data.bundle import Rows
+from hftune.data.image_rows import ImageCollator, ImageRows, Pictures, processed
+from hftune.data.text import TextCollator, TokenRows, cut, special_tokens_around
+from hftune.errors import BadInput, first_line
+from hftune.hub_client import explain
+from hftune.models import bag, bilstm, pooled, resnet9, textcnn
+from hftune.rundir import RunRecord, read_json
+from hftune.scoring import predict
+
+OWN = {  # architectures of ours: their code is here, so that none has to come with the weights
+    config.model_type
+    for config in (
+        bag.BagConfig,
+        bilstm.BiLSTMConfig,
+        pooled.PooledEncoderConfig,
+        resnet9.ResNet9Config,
+        textcnn.TextCNNConfig,
+    )
+}
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+TEXTS_AT_ONCE = 1000  # texts that are tokenized together, on all cores
+Task = Literal["text-classification", "image-classification"]
+# What transformers and the model's own code raise for files that do not fit together.
+UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved model, ready to answer.
+
+    Args:
+        name: As the user gave it: a run directory, a folder or a Hub id.
+        model: float32, in eval mode, on the CPU or the one accelerator.
+        processor: The tokenizer or image processor that was saved with it.
+        task: What it classifies, in the words of `transformers.pipeline`.
+        labels: The C class names in the order of the logits.
+        max_length: Tokens of a text that it reads, special ones included; 0 for pictures.
+        truncation: The part of a longer text that it reads: "head", "tail" or "head+tail".
+    """
+
+    name: str
+    model: PreTrainedModel
+    processor: Any
+    task: Task
+    labels: tuple[str, ...]
+    max_length: int
+    truncation: str
+
+
+def load_saved(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Saved:
+    """Loads a model with its tokenizer or image processor.
+
+    Args:
+        name: A run directory, a folder or a Hub id.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether code that comes with the model may run.
+
+    Raises:
+        BadInput: It cannot be had, is no classifier of one label a row, is unfinished, has only pickled
+            weights, or has code of its own that may not run.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    record = _finished_run(name)
+    with _explained(name, revision):
+        config = _read_config(name, revision)
+        if "auto_map" in config and config.get("model_type") not in OWN and not trust_remote_code:
+            _refuse_code(name)
+        _check_weights(name, revision)
+        pictures = _find(name, "preprocessor_config.json", revision) is not None
+    model = _load_model(name, revision, pictures, trust_remote_code)
+    names: dict = model.config.id2label or {}
+    labels = tuple(str(names[number]) for number in sorted(names))
+    if pictures:
+        task: Task = "image-classification"
+        processor = _load(AutoImageProcessor, "image processor", name, revision, trust_remote_code)
+        return Saved(name, model, processor, task, labels, max_length=0, truncation="head")
+    tokenizer = _load_tokenizer(name, revision, trust_remote_code, model)
+    settings = record.settings if record else {}
+    return Saved(
+        name,
+        model,
+        tokenizer,
+        "text-classification",
+        labels,
+        max_length=settings.get("max_length") or _longest(model, tokenizer),
+        truncation=settings.get("truncation", "head"),
+    )
+
+
+def text_rows(saved: Saved, texts: Sequence[str]) -> TokenRows:
+    """Tokenizes texts as the run did, in the order given; nothing is cached on the disk.
+
+    Args:
+        saved: A classifier of texts.
+        texts: N texts; one without a known sign becomes one unknown token.
+
+    Returns:
+        Token ids, cut at `saved.max_length`; all labels 0.
+    """
+    tokenizer = saved.processor
+    before, after = special_tokens_around(tokenizer)
+    room = saved.max_length - len(before) - len(after)
+    ids_of_nothing = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
+    unknown = next(number for number in ids_of_nothing if number is not None)
+    columns: dict[str, list] = {"input_ids": [], "tokens": []}
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        # The cut is not left to the tokenizer, whose file may carry a length and padding of its own.
+        encoded = tokenizer(
+            list(texts[start : start + TEXTS_AT_ONCE]),
+            add_special_tokens=False,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        for ids in encoded:
+            kept = cut(ids or [unknown], room, saved.truncation)
+            columns["input_ids"].append(np.array(before + kept + after, np.int32))
+            columns["tokens"].append(len(before) + max(1, len(ids)) + len(after))
+    features = datasets.Features(
+        {
+            "input_ids": datasets.List(datasets.Value("int32")),
+            "tokens": datasets.Value("int32"),
+            "label": datasets.Value("int64"),
+        }
+    )
+    return TokenRows(datasets.Dataset.from_dict({**columns, "label": [0] * len(texts)}, features=features))
+
+
+def picture_rows(saved: Saved, pictures: Pictures) -> ImageRows:
+    """Lets a model see pictures, each as its saved processor shows it.
+
+    Args:
+        saved: A classifier of pictures.
+        pictures: N pictures, uint8 (H, W, 3) each.
+
+    Returns:
+        Rows in the order given; all labels 0.
+    """
+    return ImageRows(pictures, np.zeros(len(pictures), np.int64), processed(saved.processor))
+
+
+def collator(saved: Saved) -> Callable[[list], dict[str, torch.Tensor]]:
+    """Returns what makes a batch of the model's rows: a dict of its forward arguments, with `labels`."""
+    if saved.task == "image-classification":
+        return ImageCollator((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # the processor has normalised the views
+    tokenizer = saved.processor
+    return TextCollator(tokenizer.pad_token_id, "token_type_ids" in tokenizer.model_input_names)
+
+
+def answer(
+    saved: Saved,
+    rows: Rows,
+    *,
+    rows_per_batch: int = 32,
+    tick: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Returns the logits of every row, float32 of shape (N, C), in the data's order.
+
+    Rows of similar length share a batch, so that little is computed for padding.
+
+    Args:
+        saved: The model.
+        rows: What `text_rows` or `picture_rows` made.
+        rows_per_batch: Rows in a batch.
+        tick: Called with the number of rows that were just answered.
+    """
+    accelerator = _accelerator()
+    pictures = saved.task == "image-classification"
+    return predict(
+        saved.model,
+        rows,
+        collator(saved),
+        accelerator,
+        num_labels=len(saved.labels),
+        rows_per_batch=rows_per_batch,
+        workers=worker_count(None if pictures else 0, accelerator.device, accelerator.num_processes),
+        tick=tick,
+    )
+
+
+def _accelerator() -> Accelerator:
+    return Accelerator(cpu=not torch.accelerator.is_available())
+
+
+def _finished_run(name: str) -> RunRecord | None:
+    """Returns the record of a finished run; None where a name is no run directory."""
+    folder = Path(name)
+    record = RunRecord.read(folder) if folder.is_dir() else None
+    if record and not record.finished:
+        raise BadInput(f"{name}: this run is not finished, so it has no model yet; repeat its command")
+    return record
+
+
+def _find(name: str, file: str, revision: str | None) -> Path | None:
+    """Returns a file of a folder or of a Hub repository; None where it has none, or offline no copy."""
+    if Path(name).is_dir():
+        path = Path(name, file)
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except EntryNotFoundError:
+        return None
+
+
+@contextmanager
+def _explained(name: str, revision: str | None) -> Iterator[None]:
+    """Turns what the Hub's client raises into one line about the model."""
+    try:
+        yield
+    except HFValidationError:
+        raise BadInput(f"{name}: no such folder, and not a Hub id (OWNER/NAME)") from None
+    except GatedRepoError:
+        raise BadInput(
+            f"{name} is gated: ask for access on its page, and log in with: hf auth login"
+        ) from None
+    except RevisionNotFoundError:
+        raise BadInput(
+            f"{name} has no revision {revision!r}; pass a branch, a tag or a commit of it"
+        ) from None
+    except RepositoryNotFoundError:
+        raise BadInput(
+            f"{name}: no such folder, and no such model on the Hub, or a private one; check the spelling, "
+            "or log in with: hf auth login"
+        ) from None
+    except LocalEntryNotFoundError:
+        raise BadInput(
+            f"{name}: no such folder, and the Hub cannot be reached, nor does the cache hold such a model"
+        ) from None
+    except httpx.HTTPError as error:
+        fault = explain(error)
+        raise BadInput(f"{name}: the Hub {fault.reason if fault else first_line(error)}") from None
+
+
+def _read_config(name: str, revision: str | None) -> dict[str, Any]:
+    folder = Path(name)
+    if folder.is_dir():
+        path = folder / "config.json"
+        if not path.is_file():
+            checkpoint = (folder / "manifest.json").is_file()
+            whole = "the run directory that this checkpoint lies in" if checkpoint else "a run directory"
+            raise BadInput(f"{name}: no model could be loaded: it has no config.json; pass {whole}")
+    else:
+        try:
+            path = Path(hf_hub_download(name, "config.json", revision=revision))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            raise BadInput(f"{name}: no config.json there, so it is no model of transformers") from None
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise BadInput(f"{name}: config.json is no JSON object")
+    return config
+
+
+def _refuse_code(name: str) -> None:
+    raise BadInput(
+        f"{name} comes with code of its own, which is not run unasked; read it, then pass --trust_remote_code"
+    )
+
+
+def _check_weights(name: str, revision: str | None) -> None:
+    if any(_find(name, file, revision) for file in WEIGHTS):
+        return
+    for file in PICKLES:
+        if Path(name, file).is_file() if Path(name).is_dir() else _on_hub(name, file, revision):
+            raise BadInput(
+                f"{name} has only pickled weights ({file}), which are never opened; ask its owner for "
+                "safetensors"
+            )
+    raise BadInput(f"{name} has no weights ({WEIGHTS[0]})")
+
+
+def _on_hub(name: str, file: str, revision: str | None) -> bool:
+    try:
+        return file_exists(name, file, revision=revision)
+    except OSError:  # offline: what the cache lacks cannot be told
+        return False
+
+
+def _load(auto: Any, noun: str, name: str, revision: str | None, trust: bool, **options: Any) -> Any:
+    """Calls `from_pretrained` of one of transformers' Auto classes; `noun` says what for."""
+    try:
+        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=trust, **options)
+    except ImportError as error:
+        lacks_timm = "timm" in str(error)
+        advice = "a model of timm: pip install 'hftune[image]'" if lacks_timm else first_line(error)
+        raise BadInput(f"{name}: {advice}") from None
+    except UNFIT as error:
+        if "trust_remote_code" in str(error):
+            _refuse_code(name)
+        raise BadInput(f"{name}: no {noun} could be loaded: {first_line(error)}") from None
+
+
+def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) -> PreTrainedModel:
+    auto = AutoModelForImageClassification if pictures else AutoModelForSequenceClassification
+    model, found = _load(
+        auto,
+        "image model" if pictures else "text model",
+        name,
+        revision,
+        trust,
+        dtype=torch.float32,
+        use_safetensors=True,  # a pickle is never opened
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, by name
+    )
+    if unfit := sorted(key for key, *_ in found["mismatched_keys"]):
+        raise BadInput(
+            f"{name}: {unfit[0]} of its weights has another shape than config.json says; get both anew",
+            unfit[1:],
+        )
+    absent = sorted(key for key in found["missing_keys"] if not key.endswith("num_batches_tracked"))
+    if absent:
+        raise BadInput(
+            f"{name} is not trained to classify: its weights lack {absent[0]}; fine-tune it first", absent[1:]
+        )
+    config = model.config
+    if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
+        what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
+        raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label")
+    if pictures:
+        torch.nn.Module.to(model, memory_format=torch.channels_last)  # faster convolutions
+    return model.eval().to(_accelerator().device)
+
+
+def _load_tokenizer(name: str, revision: str | None, trust: bool, model: PreTrainedModel) -> Any:
+    tokenizer = _load(AutoTokenizer, "tokenizer", name, revision, trust)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up without a file
+        raise BadInput(f"{name}: no tokenizer could be loaded: it has no words")
+    if tokenizer.pad_token_id is None:  # GPT-2 and its kin have none; the mask keeps it from being read
+        tokenizer.pad_token = tokenizer.eos_token
+    config = model.config.get_text_config()
+    if getattr(config, "pad_token_id", None) is None:  # such a model looks where the padding begins
+        config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer
+
+
+def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
+    """Returns how many tokens a model reads at most, by its tokenizer and by its positions."""
+    limit = tokenizer.model_max_length  # 1e30 where its files do not say
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None:
+        for name, module in model.named_modules():
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+                positions -= module.padding_idx + 1  # RoBERTa and its kin count from behind the padding's
+        limit = min(limit, positions)
+    return int(limit)
