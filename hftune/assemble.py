@@ -94,6 +94,10 @@ def assemble(
 ) -> tuple[Training, WeightAverage | None]:
     """Builds optimizer, schedule, loss, the functions that evaluate and save, and `--model_ema`'s mean."""
     total = total_steps(settings, plan)
+    if settings.warmup_steps >= max(1, total):
+        raise BadInput(
+            f"--warmup_steps {settings.warmup_steps:g}: must be below the {total:,} steps of the run"
+        )
     keep_statistics(model, everywhere=getattr(settings, "freeze_batch_norm", False))
     if settings.freeze:
         log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)

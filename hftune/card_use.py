@@ -49,11 +49,14 @@ def how_to_use(
     return "\n\n".join(filter(None, [TITLE, said, block, _own_code(code, hub_id, revision)]))
 
 
-def _own_code(auto_map: Mapping[str, str], hub_id: str | None, revision: str | None) -> str:
+def _own_code(auto_map: Mapping[str, Any], hub_id: str | None, revision: str | None) -> str:
     """Says what `trust_remote_code=True` would run, "" where it runs nothing."""
     if not auto_map:
         return ""
-    files = sorted({f"`{value.split('--')[-1].split('.')[0]}.py`" for value in auto_map.values()})
+    # A tokenizer has two classes, the slow and the fast one, of which one may be missing.
+    entries = [entry if isinstance(entry, list) else [entry] for entry in auto_map.values()]
+    classes = [name for entry in entries for name in entry if name]
+    files = sorted({f"`{name.split('--')[-1].split('.')[0]}.py`" for name in classes})
     said = (
         f"`trust_remote_code=True` runs {' and '.join(files)}, the model's source code. It lies beside the "
     )

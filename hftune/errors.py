@@ -56,6 +56,12 @@ class PushFailed(HftuneError):
     exit_code = 5
 
 
+class PeerFailed(HftuneError):
+    """Another process of the same run failed or stalled."""
+
+    exit_code = 6
+
+
 class StoppedBySignal(HftuneError):
     """SIGINT or SIGTERM arrived; a checkpoint was written.
 

@@ -5,16 +5,20 @@ Nothing heavy is imported before the flags are understood and the Hub was tried.
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hftune.errors import BadInput, HftuneError, ResourceError, StoppedBySignal
+from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
 from hftune.flags import parse
 from hftune.offline import ensure_reachable
 from hftune.process import prepare_environment
 from hftune.recipe import Recipe
 from hftune.signals import Stop
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
 
 
 def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -32,7 +36,7 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
 
     Raises:
         SystemExit: With code 2 for bad input, 3 for a loss that is not finite, 4 for no disk or
-            memory, 5 for a push that failed, 130 or 143 after a signal. One `error:` line says
+            memory, 5 for a push that failed, 6 where another process of the run failed, 130 or 143 after a signal. One `error:` line says
             what is wrong.
     """
     run_dir = Path("runs") / recipe.name
@@ -72,13 +76,15 @@ def explain(error: Exception) -> HftuneError | None:
     """Returns an error that carries an exit code, or None for a bug."""
     if isinstance(error, HftuneError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return ResourceError(f"{error.filename or 'the disk'}: {error.strerror}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(
             "out of memory: try a smaller --per_device_train_batch_size with more "
             "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing"
         )
+    if isinstance(error, RuntimeError) and re.search(PEERS, str(error)):
+        return PeerFailed("another process of this run failed or stalled; the same command goes on")
     return None
 
 

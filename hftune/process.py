@@ -16,6 +16,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
     os.environ.setdefault("USE_HUB_KERNELS", "0")  # transformers would download kernels
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # For a repository of pickled weights transformers would ask a service on the Hub to convert them.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     # A thread that waits sleeps: on a machine that is shared, spinning takes the cores from those that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "TOKENIZERS_PARALLELISM" not in os.environ:

@@ -251,7 +251,9 @@ def speak_through(console: Console) -> None:
 
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
     """Raises `BadInput` if a folder holds a run with other settings."""
-    differences = compare_settings(record.settings, dataclasses.asdict(settings), FREE)
+    differences = compare_settings(
+        record.settings, dataclasses.asdict(settings), FREE, dataclasses.asdict(type(settings)())
+    )
     if differences:
         raise BadInput(
             f"{run_dir} holds a run with other settings; repeat its settings to go on, "
@@ -275,7 +277,9 @@ def new_record(settings: Settings, data: Data, accelerator: Accelerator) -> RunR
 def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator) -> Checkpoint | None:
     """Returns the checkpoint to go on from: the one that was asked for, else the newest whole one."""
     if settings.resume_from_checkpoint:
-        checkpoint = load_checkpoint(Path(settings.resume_from_checkpoint))
+        asked = Path(settings.resume_from_checkpoint)
+        newest = None if (asked / "manifest.json").exists() else newest_whole(asked)[0]  # of a run directory
+        checkpoint = load_checkpoint(newest or asked)
         log.info("resuming from %s, as asked", checkpoint.path)
         return checkpoint
     if accelerator.is_main_process:

@@ -268,18 +268,21 @@ def package_versions() -> dict[str, str]:
     return {"python": python_version(), **{package: version(package) for package in packages}}
 
 
-def compare_settings(old: dict[str, Any], new: dict[str, Any], free: set[str]) -> list[str]:
+def compare_settings(
+    old: dict[str, Any], new: dict[str, Any], free: set[str], defaults: dict[str, Any]
+) -> list[str]:
     """Lists the settings in which a run differs from the one that its folder holds.
 
     Args:
         old: The settings that run.json holds.
         new: The settings of this start.
         free: Names of settings that may change from start to start.
+        defaults: What a setting was that run.json does not know, because it is younger.
 
     Returns:
         One line each, such as "learning_rate: 5e-05 there, 0.0001 here", in the order of `new`.
     """
-    there, here = _plain(old), _plain(new)
+    there, here = _plain({**{name: defaults[name] for name in new if name in defaults}, **old}), _plain(new)
     absent = object()
     lines = []
     for name in dict.fromkeys([*here, *there]):

@@ -1,8 +1,11 @@
 """SIGINT and SIGTERM: at once where nothing can be lost, at the end of the step while training."""
 
+import ctypes
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,16 @@ from hftune.errors import StoppedBySignal
 
 if TYPE_CHECKING:
     import torch
+
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
+LAUNCHERS = {
+    "accelerate",
+    "accelerate-launch",
+    "accelerate.commands.accelerate_cli",
+    "accelerate.commands.launch",
+    "torch.distributed.run",
+    "torchrun",
+}
 
 
 class Stop:
@@ -29,6 +42,7 @@ class Stop:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in self._before:
             signal.signal(number, self._receive)
+        follow_launcher()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,3 +76,21 @@ class Stop:
         self.signum = self.signum or signum
         if first and not self.deferred:
             raise StoppedBySignal(signum, "nothing was being trained; the same command starts again")
+
+
+def follow_launcher() -> None:
+    """Asks the system (Linux) for a SIGTERM when the launcher that started this process is gone.
+
+    `accelerate launch` ends on a signal without a word to the training that it started, and no launcher
+    can pass a SIGKILL on. Any other parent, such as a shell, may end while the training goes on.
+    """
+    parent = os.getppid()
+    try:
+        words = Path(f"/proc/{parent}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return
+    if LAUNCHERS.isdisjoint(Path(word).name for word in words):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died in between
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -283,10 +283,12 @@ def test_the_versions_are_those_installed():
 def test_settings_that_differ_are_named_with_both_values():
     old = {"lr": 5e-05, "optim": "sgd", "betas": [0.9, 0.98], "bound": None, "gone": 1, "steps": 10}
     new = {"steps": 20, "bound": math.inf, "betas": (0.9, 0.98), "optim": "adamw", "lr": 1e-4, "new": True}
-    assert compare_settings(old, new, free={"steps"}) == [
+    defaults = {"new": False, "young": 3}
+    new |= {"young": 3}  # what it was before there was such a setting
+    assert compare_settings(old, new, {"steps"}, defaults) == [
         "optim: 'sgd' there, 'adamw' here",
         "lr: 5e-05 there, 0.0001 here",
-        "new: not set there, True here",
+        "new: False there, True here",
         "gone: 1 there, not set here",
     ]
-    assert compare_settings(old, old, free=set()) == []
+    assert compare_settings(old, old, set(), {}) == []

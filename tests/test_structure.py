@@ -26,7 +26,9 @@ FUNCTION_LINES = 65  # without the docstring; the longest only hands settings on
 RECIPE_LINES = range(10, 61)
 
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-OPTIONAL = {"timm", "torchvision", "albumentations", "cv2", "captum", "tensorboard"}
+OPTIONAL = {"timm", "torchvision", "albumentations", "cv2", "captum", "tensorboard"} | {
+    *("onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio"),
+}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "matplotlib"}
 
 

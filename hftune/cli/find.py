@@ -14,6 +14,7 @@ from hftune.flags import parse
 from hftune.offline import ensure_reachable
 from hftune.process import prepare_environment
 from hftune.recipe import Recipe
+from hftune.rundir import RunRecord
 
 
 def known_recipes() -> list[str]:
@@ -78,3 +79,23 @@ def configure(recipe: Recipe, flags: list[str]) -> Settings:
     if notice:
         print(notice)
     return settings
+
+
+def reach_model(name: str) -> None:
+    """Sets what libraries read when they are imported, and asks once whether the Hub answers.
+
+    Args:
+        name: A run directory, a folder or a Hub id.
+
+    Raises:
+        BadInput: The model is on the Hub, which cannot be reached.
+    """
+    prepare_environment()
+    record = RunRecord.read(Path(name))
+    data = record.settings.get("dataset_name") if record else None
+    try:
+        notice = ensure_reachable(name, data, trains=False)
+    except BadInput:  # without the data it works too
+        notice = ensure_reachable(name, None, trains=False)
+    if notice:
+        print(notice, file=sys.stderr)

@@ -1,5 +1,6 @@
 """The door of the `hftune` command: from its first word to the file that does it."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -33,6 +34,9 @@ def main() -> None:
     """Runs a command and exits as the contract says."""
     try:
         choose(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         explained = explain(error)
         if explained is None:

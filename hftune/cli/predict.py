@@ -199,9 +199,6 @@ def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) ->
 def _tell(text: str, output: Path | None) -> None:
     """Prints a text, or writes it to a file, whole or not at all."""
     if output is None:
-        try:
-            print(text, end="", flush=True)
-        except BrokenPipeError:  # whoever reads has enough, such as `head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(text, end="", flush=True)
         return
     write_text(output, text)

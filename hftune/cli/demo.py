@@ -1,0 +1,76 @@
+"""Opens a page in the browser to try a trained model by hand.
+
+    hftune demo runs/imdb
+    hftune demo runs/hotdog --port 8000 --no_open
+    hftune demo OWNER/NAME
+
+RUN is a run directory, a folder or a Hub id. For a text the page shows the classes and which words decided:
+each is left out in turn, and coloured by how much that changes the answer. For a picture it shows the classes
+and, of models that have one, a heat map of where the model looked. The examples are test rows of the run's
+data, where they can still be read. The page is served to this machine alone (127.0.0.1), asks nothing of the
+network, and ends with Ctrl-C. Needs: pip install 'hftune[demo]', and 'hftune[explain]' for heat maps
+
+  --port N             where it is served (the first free port from 7860 on)
+  --no_open            do not open the browser
+  --revision NAME      branch, tag or commit of a Hub id
+  --trust_remote_code  run the model's own code if it brings some
+"""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, NoReturn
+
+from hftune.cli.find import reach_model
+from hftune.cli.words import read_words
+from hftune.errors import BadInput
+
+FLAGS = {"port": int, "open": bool, "revision": str, "trust_remote_code": bool}
+EXAMPLES = 4
+
+
+def run(words: list[str]) -> None:
+    """Serves the page until the process is told to end.
+
+    Args:
+        words: The model, and the flags of `FLAGS`.
+
+    Raises:
+        BadInput: The model cannot be used, Gradio is missing, or the port is taken.
+        SystemExit: With code 130 or 143, at SIGINT or SIGTERM.
+    """
+    positional, options = read_words(words, FLAGS)
+    if len(positional) != 1:
+        raise BadInput("hftune demo needs one model: hftune demo RUN")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    reach_model(positional[0])
+    from hftune.demo import serving
+    from hftune.saved import load_saved
+
+    saved = load_saved(
+        positional[0],
+        revision=options.get("revision"),
+        trust_remote_code=bool(options.get("trust_remote_code")),
+    )
+    examples = _examples(saved)
+    with serving(
+        saved, examples, port=options.get("port"), open_browser=options.get("open", True)
+    ) as address:
+        print(f"{saved.name}: open {address} (Ctrl-C ends it)", flush=True)
+        threading.Event().wait()
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    for later in (signal.SIGINT, signal.SIGTERM):  # one is enough: what follows is only tidying up
+        signal.signal(later, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _examples(saved: Any) -> list[Any]:
+    from hftune.run_rows import contents_of_run
+
+    try:
+        return contents_of_run(saved, EXAMPLES)
+    except BadInput:  # the page works without
+        return []

@@ -1,0 +1,248 @@
+"""The runs that are tried, small but whole, and how one is started where it can be killed.
+
+A run is forked from a server that has imported everything once, so that a start takes a second and not
+ten; each of its processes has its own place in the group, as torchrun would give it.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hftune.seed import generator
+from tests.runs import digest, file_flags, write_reviews
+from tests.tiny import tiny_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 40
+PATIENCE = 120.0  # seconds after which a start counts as hanging
+SMALL = {
+    "max_steps": STEPS,
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 8,
+    "floor": False,
+    "bf16": False,
+    "save_strategy": "steps",
+    "save_steps": 4,
+    "eval_strategy": "steps",
+    "eval_steps": 8,
+    "save_total_limit": 3,
+}
+COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}
+PICTURES = {"train": 90, "validation": 18, "test": 18}  # 90: every epoch ends in a smaller batch
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with flags.
+
+    Args:
+        name: What the table calls it.
+        recipe: Its module in `hftune.recipes`.
+        flags: Its flags by name.
+        sums_over_processes: Whether its numbers are the same on any number of processes: BatchNorm's
+            statistics are those of each process's own rows, so that a model with it changes.
+    """
+
+    name: str
+    recipe: str
+    flags: dict[str, Any] = field(default_factory=dict)
+    sums_over_processes: bool = True
+
+    def but(self, **flags: Any) -> "Job":
+        """Returns the job with other flags."""
+        return replace(self, flags={**self.flags, **flags})
+
+    def words(self, run_dir: Path) -> list[str]:
+        """Returns the command line behind the recipe's name."""
+        given = {**self.flags, "output_dir": run_dir}
+        return [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+
+
+def make_jobs(folder: Path) -> dict[str, Job]:
+    """Writes data and a tiny encoder to a folder; returns one job of each kind, by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = file_flags(write_reviews(folder))
+    texts = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
+    texts |= SMALL | {"max_length": 48}
+    pictures = {f"{split}_dir": folder / split for split in PICTURES} | SMALL | {"augmentation": "strong"}
+    _write_pictures(folder)
+    encoder = tiny_checkpoint("bert", folder / "encoder")
+    vit = {"model_type": "vit_tiny_patch16_224", "image_size": 32}
+    jobs = [
+        Job("encoder", "imdb", {**texts, "model_name_or_path": encoder}),
+        Job(
+            "textcnn",
+            "imdb_textcnn",
+            {**texts, "config_overrides": "embedding_dim=8,num_filters=4", "min_frequency": 1},
+        ),
+        Job(
+            "pictures",
+            "shapes",
+            {**pictures, "image_size": 16, "config_overrides": "width=4", "mixup": 0.4, "model_ema": 0.9},
+            sums_over_processes=False,
+        ),
+        Job(
+            "transformer of pictures",
+            "shapes",
+            {**pictures, **vit, "config_overrides": "depth=2,embed_dim=24,drop_rate=0.1,drop_path_rate=0.2"},
+        ),
+    ]
+    return {job.name: job for job in jobs}
+
+
+def _write_pictures(folder: Path) -> None:
+    for split, rows in PICTURES.items():
+        for row in range(rows):
+            name = list(COLOURS)[row % len(COLOURS)]
+            noise = generator("picture", split, row).normal(0, 70, (20, 20, 3))
+            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / split / name / f"{row:03}.png")
+
+
+class Group:
+    """The processes of one start of a run; use it with `with`, which leaves none alive.
+
+    Args:
+        job: What to run.
+        run_dir: Where.
+        processes: How many, on gloo where there are several.
+        before: Called in each process before the run, such as a fault to be; a function of a module.
+        arguments: Of `before`.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        run_dir: Path,
+        processes: int = 1,
+        before: Callable[..., None] | None = None,
+        arguments: Sequence[Any] = (),
+    ):
+        self.said = run_dir.with_name(f"{run_dir.name}.said")
+        self.said.unlink(missing_ok=True)
+        port = _free_port()
+        self.processes = [
+            _server().Process(
+                target=_become,
+                args=(
+                    job.recipe,
+                    job.words(run_dir),
+                    _place(rank, processes, port),
+                    self.said,
+                    before,
+                    arguments,
+                ),
+            )
+            for rank in range(processes)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def __enter__(self) -> "Group":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self, only: int | None = None) -> None:
+        """Kills (SIGKILL) all processes that live, or one of them."""
+        for process in self.processes if only is None else [self.processes[only]]:
+            process.kill()
+        if only is None:
+            self.wait(PATIENCE)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for all to end; returns whether they have."""
+        end = time.monotonic() + seconds
+        for process in self.processes:
+            process.join(max(0.0, end - time.monotonic()))
+        return not any(process.is_alive() for process in self.processes)
+
+    @property
+    def codes(self) -> list[int | None]:
+        """Exit codes, as `multiprocessing` has them: negative for a signal."""
+        return [process.exitcode for process in self.processes]
+
+    def text(self) -> str:
+        """Returns what all processes have printed."""
+        return self.said.read_text(encoding="utf-8", errors="replace") if self.said.exists() else ""
+
+
+def finish(job: Job, run_dir: Path, processes: int = 1) -> str:
+    """Runs a job to its end; returns the sha256 over weights, optimizer, counters, log and predictions.
+
+    Raises:
+        AssertionError: It did not end, or not with code 0.
+    """
+    with Group(job, run_dir, processes) as group:
+        ended = group.wait(PATIENCE)
+        assert ended, f"{run_dir} hangs: {group.text()}"
+        assert group.codes == [0] * processes, f"{run_dir} ended with {group.codes}: {group.text()}"
+    return fingerprint(run_dir)
+
+
+def fingerprint(run_dir: Path) -> str:
+    """Returns the sha256 of everything that must not change in a finished run."""
+    return hashlib.sha256(digest(run_dir).encode()).hexdigest()
+
+
+def remove(run_dir: Path) -> None:
+    """Removes a run that has been looked at."""
+    shutil.rmtree(run_dir)
+    run_dir.with_name(f"{run_dir.name}.said").unlink(missing_ok=True)
+
+
+def _server() -> Any:
+    """Returns the fork server; it is started with the first process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["proofs.warm"])
+    os.environ["PYTHONPATH"] = str(ROOT)  # the server starts in whatever folder the test stands
+    return context
+
+
+def _place(rank: int, processes: int, port: int) -> dict[str, str]:
+    if processes == 1:
+        return {"ACCELERATE_USE_CPU": "true"}
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    return {name: str(value) for name, value in {**own, **shared}.items()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _become(
+    recipe: str,
+    words: list[str],
+    place: dict[str, str],
+    said: Path,
+    before: Callable[..., None] | None,
+    arguments: Sequence[Any],
+) -> None:
+    """Is one process of a run; its exit code is the run's."""
+    multiprocessing.set_start_method("fork", force=True)  # as in a program of its own: workers are forked
+    os.environ.update(place)
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.fsync = lambda descriptor: None  # what a kill leaves does not depend on what the disk has
+    if before:
+        before(*arguments)
+    from hftune.launcher import launch
+
+    launch(import_module(f"hftune.recipes.{recipe}").recipe, words)
