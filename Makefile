@@ -41,8 +41,8 @@ check: lint test  ## lint and test, as before every commit
 results: $(VENV)/.installed runs/imdb.vec  ## train the recipes on the real data (hours) and write docs/results.md
 	$(BIN)/python benchmarks/results.py
 
-bench: $(VENV)/.installed-test  ## time hftune beside its peers (about 25 minutes, nothing else running); benchmarks/README.md
-	$(BIN)/python benchmarks/bench.py
+bench: $(VENV)/.installed-test  ## time hftune beside its peers, half an hour, nothing else running; CASES="minilm predict" for these
+	$(BIN)/python benchmarks/bench.py $(CASES)
 
 proof: $(VENV)/.installed-test  ## kill, fill disks, damage checkpoints, cut the network (an hour), write docs/proofs.md
 	$(BIN)/python -m proofs.run

@@ -59,8 +59,15 @@ def build_plan(settings: Settings, data: Data, processes: int, micro_batches_per
 
 
 def total_steps(settings: Settings, plan: BatchPlan) -> int:
-    """Returns the optimizer steps of the whole run."""
-    return settings.max_steps if settings.max_steps > 0 else plan.epoch_ends(settings.num_train_epochs)[-1]
+    """Returns the optimizer steps of the whole run.
+
+    Raises:
+        BadInput: If `warmup_steps` are not fewer.
+    """
+    total = settings.max_steps if settings.max_steps > 0 else plan.epoch_ends(settings.num_train_epochs)[-1]
+    if settings.warmup_steps >= max(1, total):
+        raise BadInput(f"--warmup_steps {settings.warmup_steps:g}: must be below the run's {total:,} steps")
+    return total
 
 
 def marks(strategy: str, every: float | None, plan: BatchPlan, total: int) -> frozenset[int]:
@@ -94,10 +101,6 @@ def assemble(
 ) -> tuple[Training, WeightAverage | None]:
     """Builds optimizer, schedule, loss, the functions that evaluate and save, and `--model_ema`'s mean."""
     total = total_steps(settings, plan)
-    if settings.warmup_steps >= max(1, total):
-        raise BadInput(
-            f"--warmup_steps {settings.warmup_steps:g}: must be below the {total:,} steps of the run"
-        )
     keep_statistics(model, everywhere=getattr(settings, "freeze_batch_norm", False))
     if settings.freeze:
         log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)

@@ -36,8 +36,8 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
 
     Raises:
         SystemExit: With code 2 for bad input, 3 for a loss that is not finite, 4 for no disk or
-            memory, 5 for a push that failed, 6 where another process of the run failed, 130 or 143 after a signal. One `error:` line says
-            what is wrong.
+            memory, 5 for a push that failed, 6 where another process of the run failed, 130 or 143
+            after a signal. One `error:` line says what is wrong.
     """
     run_dir = Path("runs") / recipe.name
     code, reason = 1, "a bug: an exception that hftune does not explain"

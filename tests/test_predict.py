@@ -66,6 +66,18 @@ def test_many_texts_become_json_lines_in_their_order(bert, monkeypatch, capsys):
     assert said.err == ""
 
 
+def test_bf16_moves_probabilities_a_little(bert, monkeypatch, capsys):
+    answers = []
+    for flags in ([], ["--bf16"]):
+        words = ["good film", "a long bad evening", "--format", "json", *flags]
+        assert hftune(monkeypatch, "predict", bert, *words) == 0
+        answers.append([json.loads(line)["scores"] for line in capsys.readouterr().out.splitlines()])
+    exact, rough = answers
+    assert rough != exact
+    for one, other in zip(exact, rough, strict=True):
+        assert other == pytest.approx(one, abs=0.02)
+
+
 def test_pictures_are_named_by_their_files(eye, monkeypatch, capsys):
     Path("photos").mkdir()
     for number in range(4):

@@ -45,7 +45,7 @@ def parsed(paths) -> dict[str, ast.Module]:
 MODULES = parsed(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 PACKAGES = parsed(PACKAGE.rglob("__init__.py"))
 RECIPES = parsed(path for path in (ROOT / "recipes").glob("*.py") if path.name != "__init__.py")
-BENCHMARKS = parsed((ROOT / "benchmarks").glob("*.py"))
+BENCHMARKS = parsed((ROOT / "benchmarks").rglob("*.py"))
 
 
 @cache

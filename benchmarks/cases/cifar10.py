@@ -1,0 +1,51 @@
+"""A small residual network on small pictures from scratch, beside timm's training script."""
+
+from case import Case, Side
+from rows import pictures
+
+CASE = Case(
+    name="cifar10",
+    title="CIFAR-10, ResNet-9 of width 24",
+    job={
+        "data": "uoft-cs/cifar10",
+        "recipe": "cifar10",
+        "architecture": "resnet9",
+        "width": 24,
+        "classes": 10,
+        "mean": [0.491, 0.482, 0.447],
+        "std": [0.247, 0.243, 0.262],
+        "flags": {"lr_scheduler_type": "cosine", "warmup_steps": 0, "weight_decay": 5e-4},
+        "optimizer": "sgd",
+        "weight_decay": 5e-4,
+        "smoothing": 0.0,
+        "rows": 3840,
+        "scored": 500,
+        "batch": 128,
+        "epochs": 2,
+        "image_size": 32,
+        "learning_rate": 0.1,
+        "precision": "bf16",
+    },
+    sample={
+        "data": "sample",
+        "rows": 128,
+        "scored": 32,
+        "batch": 32,
+        "classes": 6,
+        "width": 4,
+        "flags": {"lr_scheduler_type": "cosine", "warmup_steps": 0, "config_overrides": "width=4"},
+    },
+    prepare=pictures,
+    sides={
+        "hftune": Side("hftune_recipe"),
+        "timm's script": Side("timm_script"),
+        "timm's script, tuned": Side(
+            "timm_script",
+            {
+                "channels_last": True,
+                "loader": {"num_workers": 1, "color_jitter": None, "interpolation": "bilinear"},
+            },
+        ),
+    },
+    pairs=(("hftune", "timm's script"), ("hftune", "timm's script, tuned")),
+)
