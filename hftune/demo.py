@@ -18,11 +18,12 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
+from hftune.answers import answer, picture_rows, text_rows
 from hftune.data.pictures import BadPicture, decode
 from hftune.errors import BadInput
 from hftune.gradcam import heatmap
 from hftune.influence import Influence, find_words, influence
-from hftune.saved import Saved, answer, picture_rows, text_rows
+from hftune.saved import Saved
 
 HOST = "127.0.0.1"
 SIDE = 256  # pixels that a heat map is shown with at least, about

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftune.saved import Saved, answer, text_rows
+from hftune.answers import answer, text_rows
+from hftune.saved import Saved
 
 # One sign of the scripts that put no blanks between words; a word with its inner apostrophes; or a run of
 # other signs, such as "!!!". Letters are what is no sign, as \w has not the vowel signs of Indic scripts.

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from hftune.answers import collator
 from hftune.data.bundle import Rows
 from hftune.errors import BadInput, HftuneError, first_line
 from hftune.models.bag import BagForSequenceClassification
-from hftune.saved import Saved, collator
+from hftune.saved import Saved
 
 LARGEST_DIFFERENCE = 1e-4  # between two probabilities: float32 kernels differ by about 1e-6
 BATCHES = (1, 2, 3, 5, 8, 13, 32)  # rows of the batches that both are asked about

@@ -1,4 +1,4 @@
-"""Saved classifiers, ready to answer: from a run directory, a folder or a Hub id to logits of new rows.
+"""Loads saved classifiers from a run directory, a folder or the Hub.
 
 Whoever may name something on the Hub calls `hftune.offline.ensure_reachable(name, None)` before this file is
 imported: the libraries below read only then whether they may ask the Hub.
@@ -9,14 +9,12 @@ architectures need neither: to import their files is to register them with trans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import datasets
-import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator
@@ -39,15 +37,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from hftune.data.batch import worker_count
-from hftune.data.bundle import Rows
-from hftune.data.image_rows import ImageCollator, ImageRows, Pictures, processed
-from hftune.data.text import TextCollator, TokenRows, cut, special_tokens_around
 from hftune.errors import BadInput, first_line
 from hftune.hub_client import explain
 from hftune.models import bag, bilstm, pooled, resnet9, textcnn
 from hftune.rundir import RunRecord, read_json
-from hftune.scoring import predict
 
 OWN = {  # architectures of ours: their code is here, so that none has to come with the weights
     config.model_type
@@ -61,7 +54,6 @@ OWN = {  # architectures of ours: their code is here, so that none has to come w
 }
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-TEXTS_AT_ONCE = 1000  # texts that are tokenized together, on all cores
 Task = Literal["text-classification", "image-classification"]
 # What transformers and the model's own code raise for files that do not fit together.
 UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
@@ -131,100 +123,9 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
     )
 
 
-def text_rows(saved: Saved, texts: Sequence[str]) -> TokenRows:
-    """Tokenizes texts as the run did, in the order given; nothing is cached on the disk.
-
-    Args:
-        saved: A classifier of texts.
-        texts: N texts; one without a known sign becomes one unknown token.
-
-    Returns:
-        Token ids, cut at `saved.max_length`; all labels 0.
-    """
-    tokenizer = saved.processor
-    before, after = special_tokens_around(tokenizer)
-    room = saved.max_length - len(before) - len(after)
-    ids_of_nothing = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
-    unknown = next(number for number in ids_of_nothing if number is not None)
-    columns: dict[str, list] = {"input_ids": [], "tokens": []}
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        # The cut is not left to the tokenizer, whose file may carry a length and padding of its own.
-        encoded = tokenizer(
-            list(texts[start : start + TEXTS_AT_ONCE]),
-            add_special_tokens=False,
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        for ids in encoded:
-            kept = cut(ids or [unknown], room, saved.truncation)
-            columns["input_ids"].append(np.array(before + kept + after, np.int32))
-            columns["tokens"].append(len(before) + max(1, len(ids)) + len(after))
-    features = datasets.Features(
-        {
-            "input_ids": datasets.List(datasets.Value("int32")),
-            "tokens": datasets.Value("int32"),
-            "label": datasets.Value("int64"),
-        }
-    )
-    return TokenRows(datasets.Dataset.from_dict({**columns, "label": [0] * len(texts)}, features=features))
-
-
-def picture_rows(saved: Saved, pictures: Pictures) -> ImageRows:
-    """Lets a model see pictures, each as its saved processor shows it.
-
-    Args:
-        saved: A classifier of pictures.
-        pictures: N pictures, uint8 (H, W, 3) each.
-
-    Returns:
-        Rows in the order given; all labels 0.
-    """
-    return ImageRows(pictures, np.zeros(len(pictures), np.int64), processed(saved.processor))
-
-
-def collator(saved: Saved) -> Callable[[list], dict[str, torch.Tensor]]:
-    """Returns what makes a batch of the model's rows: a dict of its forward arguments, with `labels`."""
-    if saved.task == "image-classification":
-        return ImageCollator((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # the processor has normalised the views
-    tokenizer = saved.processor
-    return TextCollator(tokenizer.pad_token_id, "token_type_ids" in tokenizer.model_input_names)
-
-
-def answer(
-    saved: Saved,
-    rows: Rows,
-    *,
-    rows_per_batch: int = 32,
-    tick: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Returns the logits of every row, float32 of shape (N, C), in the data's order.
-
-    Rows of similar length share a batch, so that little is computed for padding.
-
-    Args:
-        saved: The model.
-        rows: What `text_rows` or `picture_rows` made.
-        rows_per_batch: Rows in a batch.
-        tick: Called with the number of rows that were just answered.
-    """
-    accelerator = _accelerator()
-    pictures = saved.task == "image-classification"
-    return predict(
-        saved.model,
-        rows,
-        collator(saved),
-        accelerator,
-        num_labels=len(saved.labels),
-        rows_per_batch=rows_per_batch,
-        workers=worker_count(None if pictures else 0, accelerator.device, accelerator.num_processes),
-        tick=tick,
-    )
-
-
-def _accelerator() -> Accelerator:
+def one_accelerator() -> Accelerator:
+    """Returns the entrance to the one GPU, or to the CPU where there is none."""
+    """Returns accelerate's entrance to the one GPU, or to the CPU where there is none."""
     return Accelerator(cpu=not torch.accelerator.is_available())
 
 
@@ -366,7 +267,7 @@ def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) ->
         raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label")
     if pictures:
         torch.nn.Module.to(model, memory_format=torch.channels_last)  # faster convolutions
-    return model.eval().to(_accelerator().device)
+    return model.eval().to(one_accelerator().device)
 
 
 def _load_tokenizer(name: str, revision: str | None, trust: bool, model: PreTrainedModel) -> Any:

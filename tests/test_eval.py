@@ -11,9 +11,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from hftune.answers import answer, text_rows
 from hftune.inputs import read_texts
 from hftune.recipes import imdb, shapes
-from hftune.saved import answer, load_saved, text_rows
+from hftune.saved import load_saved
 from tests.runs import file_flags, run_recipe
 from tests.test_cli import hftune
 from tests.test_picture_splits import write_class_folders

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from hftune.answers import answer, text_rows
 from hftune.influence import find_words, influence, log_odds
 from hftune.models.bag import BagConfig, BagForSequenceClassification
-from hftune.saved import answer, load_saved, text_rows
+from hftune.saved import load_saved
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
 
 TEXT = "the worst film of all , but I love it ! so much plot , and no scene is bad"

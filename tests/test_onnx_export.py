@@ -15,6 +15,7 @@ import torch
 from transformers import BitImageProcessor, ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from hftune import onnx_export
+from hftune.answers import answer, picture_rows, text_rows
 from hftune.cli import export
 from hftune.data.pictures import decode
 from hftune.data.sample import load_sample
@@ -26,7 +27,7 @@ from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
 from hftune.onnx_export import ROWS, write_onnx
 from hftune.rundir import RunRecord
-from hftune.saved import answer, load_saved, picture_rows, text_rows
+from hftune.saved import load_saved
 from tests.test_picture_splits import files_of, write_class_folders
 from tests.tiny import tiny_checkpoint, tiny_model, tiny_tokenizer
 

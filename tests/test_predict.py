@@ -183,14 +183,14 @@ def test_bad_pictures_are_left_out_on_request(eye, monkeypatch, capsys):
 
 
 def test_an_answer_that_is_no_number_is_code_3(bert, monkeypatch, capsys):
-    from hftune import saved
+    from hftune import answers
 
     def broken(model, rows, **options):
         logits = np.zeros((len(rows), 3), np.float32)
         logits[1, 2] = np.nan
         return logits
 
-    monkeypatch.setattr(saved, "answer", broken)
+    monkeypatch.setattr(answers, "answer", broken)
     assert hftune(monkeypatch, "predict", bert, "good", "bad") == 3
     assert "'bad' with NaN or infinity" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BitImageProcessorPil, pipeline
 
+from hftune.answers import answer, picture_rows, text_rows
 from hftune.errors import BadInput
 from hftune.models.bag import BagConfig, BagForSequenceClassification
 from hftune.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
@@ -19,7 +20,7 @@ from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceCl
 from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
 from hftune.rundir import RunRecord
-from hftune.saved import OWN, answer, load_saved, picture_rows, text_rows
+from hftune.saved import OWN, load_saved
 from tests.loopback import Fault, Hub
 from tests.tiny import FAMILIES, SIZES, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
@@ -315,7 +316,8 @@ def test_offline_a_name_that_is_not_cached_is_one_line():
 ON_THE_HUB = """
 import sys
 from hftune.errors import BadInput
-from hftune.saved import answer, load_saved, text_rows
+from hftune.answers import answer, text_rows
+from hftune.saved import load_saved
 for name, revision in (("ann/good", None), ("ann/gone", None), ("ann/good", "v9"), ("ann/locked", None),
                        ("ann/pickled", None), ("ann/other", None), ("ann/ours", None)):
     try:

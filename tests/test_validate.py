@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
@@ -66,18 +67,21 @@ def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
 
 
 @pytest.mark.parametrize("kind", ["texts", "pictures"])
-def test_what_is_ready_is_said_to_be_and_nothing_is_left(kind, texts, tmp_path, monkeypatch, capfd):
+def test_what_is_ready_is_said_to_be_and_nothing_is_left(
+    kind, texts, tmp_path, tmp_path_factory, monkeypatch, capfd
+):
     monkeypatch.chdir(tmp_path)
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     at = texts.index("--model_name_or_path")
     words = [*SHAPES, "--model_ema", 0.9]
     if kind == "texts":  # a model with code of its own, as the one of the pictures
         words = [*texts[:at], "--model_type", "textcnn", *texts[at + 2 :]]
-    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("hftune-rehearsal-*"))
     code, states, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
     assert states == dict.fromkeys(["run directory", *rehearsal.STAGES], "ready")
     assert not list(tmp_path.iterdir())
-    assert not set(Path(os.environ.get("TMPDIR", "/tmp")).glob("hftune-rehearsal-*")) - before
+    assert not list(temporary.glob("hftune-*"))
     assert ("circle, square" if kind == "pictures" else "labels 0, 1") in said
     steps = 15 * 5 if kind == "pictures" else 3 * 12  # epochs times batches
     assert f" {steps} steps of " in said

@@ -12,7 +12,8 @@ def main(job: Job) -> None:
     prepare_environment()  # as every command of hftune begins
     import torch
 
-    from hftune.saved import answer, load_saved, text_rows
+    from hftune.answers import answer, text_rows
+    from hftune.saved import load_saved
 
     texts = Answering(job)
     saved = load_saved(texts.model)

@@ -164,7 +164,7 @@ def _answer(
     """Returns the logits, float32 (N, C)."""
     import torch
 
-    from hftune.saved import answer, picture_rows, text_rows
+    from hftune.answers import answer, picture_rows, text_rows
 
     rows_of: Any = text_rows if saved.task == "text-classification" else picture_rows
     rows = rows_of(saved, data.content)

@@ -109,8 +109,8 @@ def _existing(target: Path) -> Path:
 
 def _rows(saved: "Saved", options: dict[str, Any]) -> "Rows":
     """Returns the rows to compare on; for texts also an empty one, and one that has to be cut."""
+    from hftune.answers import picture_rows, text_rows
     from hftune.onnx_export import LONGEST, ROWS
-    from hftune.saved import picture_rows, text_rows
 
     texts = saved.task == "text-classification"
     for flag in ("test_dir",) if texts else ("test_file", "text_column_name"):

@@ -90,7 +90,8 @@ def run(words: list[str]) -> None:
         print(notice, file=sys.stderr)
     import torch
 
-    from hftune.saved import answer, load_saved
+    from hftune.answers import answer
+    from hftune.saved import load_saved
 
     saved = load_saved(
         name,
@@ -114,8 +115,8 @@ def run(words: list[str]) -> None:
 
 def _read(saved: "Saved", sources: list[str], options: dict[str, Any]) -> tuple[str, list[str], "Rows"]:
     """Returns what the rows are called in the answers, their names, and the rows."""
+    from hftune.answers import picture_rows, text_rows
     from hftune.inputs import read_pictures, read_texts
-    from hftune.saved import picture_rows, text_rows
 
     if saved.task == "text-classification":
         texts = read_texts(sources, options.get("text_column_name"))
