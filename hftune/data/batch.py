@@ -7,6 +7,7 @@ one each see the same rows, and a run that starts in the middle sees what it wou
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -196,7 +197,7 @@ def batch_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(key("loader")),
-        worker_init_fn=_leave_signals_to_main if workers else None,
+        worker_init_fn=_leave_signals_to_main if workers and hasattr(signal, "sigwaitinfo") else None,
     )
     try:
         for batch in loader:
@@ -207,9 +208,14 @@ def batch_loader(
 
 
 def _leave_signals_to_main(_worker: int) -> None:
-    """Lets a worker go on when a whole group is told to stop: the training asks it for a few rows yet.
+    """Lets a worker go on when a whole group is told to stop: the training asks it for a few rows yet."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    threading.Thread(target=_end_when_main_says, args=(os.getppid(), signals), daemon=True).start()
 
-    It ends with the training process, which it watches.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+
+def _end_when_main_says(main: int, signals: set[signal.Signals]) -> None:
+    """Waits for a signal of the training process itself, which ends its workers when it exits."""
+    while signal.sigwaitinfo(signals).si_pid != main:
+        pass
+    os._exit(128 + signal.SIGTERM)
