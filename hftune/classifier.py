@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
+from hftune.models import bag, bilstm, pooled, textcnn  # registers them: trained ones are checkpoints too
 from hftune.overrides import checked_overrides
 from hftune.text_settings import TextSettings
 
@@ -47,8 +48,6 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
 
 
 def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
-    from hftune.models import bag, bilstm, textcnn
-
     classes = {
         "bag": (bag.BagConfig, bag.BagForSequenceClassification),
         "bilstm": (bilstm.BiLSTMConfig, bilstm.BiLSTMForSequenceClassification),
@@ -139,11 +138,11 @@ def _check_weights(backbone: str, found: dict, name: str, settings: TextSettings
 
 
 def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedModel:
-    from hftune.models.pooled import PooledEncoderForSequenceClassification
-
     named = {key: labels[key] for key in ("num_labels", "id2label", "label2id")}
     try:
-        model = PooledEncoderForSequenceClassification.from_encoder(name, pooling=pooling, **named, **changes)
+        model = pooled.PooledEncoderForSequenceClassification.from_encoder(
+            name, pooling=pooling, **named, **changes
+        )
     except RuntimeError as error:  # what transformers raises for weights of another shape
         raise BadInput(
             f"--model_name_or_path {name}: the checkpoint's weights do not fit the config: "
