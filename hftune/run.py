@@ -104,6 +104,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
         publish(run_dir, target, console)
     accelerator.wait_for_everyone()
+    accelerator.free_memory()  # DistributedDataParallel holds the group, whose threads end before the process
     accelerator.end_training()
     return results
 
