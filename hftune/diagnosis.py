@@ -51,10 +51,13 @@ def non_finite(
         batches: This process's micro-batches of the step.
         step: Number of the step, from 1.
         values: What is known of the step: loss, gradient norm, learning rate.
-        rows: Ids of this process's training rows in the step.
+        rows: Ids of this process's training rows in the step; none if their loss is finite and it was
+            another process's that is not.
     """
     state = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    details = [f"training rows {', '.join(map(str, rows[:20]))}{' ...' if len(rows) > 20 else ''}"]
+    details = ["the loss of this process's rows is finite: another names the rows"]
+    if rows:
+        details = [f"training rows {', '.join(map(str, rows[:20]))}{' ...' if len(rows) > 20 else ''}"]
     bad_weights = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     bad_gradients = [
         name

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
+from hftune.ending import is_main, leave_note, tell
+from hftune.errors import HftuneError, PeerFailed, ResourceError
 from hftune.flags import parse
 from hftune.offline import ensure_reachable
 from hftune.process import prepare_environment
@@ -86,24 +87,3 @@ def explain(error: Exception) -> HftuneError | None:
     if isinstance(error, RuntimeError) and re.search(PEERS, str(error)):
         return PeerFailed("another process of this run failed or stalled; the same command goes on")
     return None
-
-
-def is_main() -> bool:
-    """Returns whether this is the first process of its group, before any library is loaded."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def tell(error: HftuneError) -> None:
-    """Prints `error: ...` once; what all processes know, the first one says."""
-    if is_main():
-        print(f"error: {error}", file=sys.stderr, flush=True)
-    elif not isinstance(error, BadInput | StoppedBySignal):
-        print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr, flush=True)
-
-
-def leave_note(run_dir: Path, code: int, reason: str) -> None:
-    """Writes `exit.json`, unless the run directory never came to be."""
-    if is_main() and run_dir.is_dir():
-        from hftune.rundir import write_exit
-
-        write_exit(run_dir, code, reason, "repeat the same command" if code not in (0, 2) else None)

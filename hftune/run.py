@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import accelerate
@@ -21,9 +22,11 @@ from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weigh
 from hftune.checkpoint import Checkpoint, clean_temporary, load_checkpoint, newest_whole
 from hftune.config import Settings
 from hftune.data.bundle import Data
+from hftune.ending import leave_at_once
 from hftune.errors import BadInput
 from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
+from hftune.peers import Heartbeat
 from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve, print_summary
@@ -81,6 +84,24 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True, markup=False, emoji=False
     )
     speak_through(console)
+    log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
+    with Heartbeat(partial(leave_at_once, run_dir)):
+        results = run_on(accelerator, recipe, settings, run_dir, stop, console)
+        accelerator.wait_for_everyone()
+    accelerator.free_memory()  # DistributedDataParallel holds the group, whose threads end before the process
+    accelerator.end_training()
+    return results
+
+
+def run_on(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    settings: Settings,
+    run_dir: Path,
+    stop: Stop,
+    console: Console,
+) -> dict[str, float]:
+    """Runs a recipe on the devices at hand, holding its run directory; shows a run that is finished."""
     with RunDir.open(run_dir, recipe.name) if accelerator.is_main_process else contextlib.nullcontext():
         record = RunRecord.read(run_dir)
         if record:
@@ -93,7 +114,6 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
             print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
             publish(run_dir, target, console)
             return results
-        log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
         with accelerator.main_process_first():
             data = recipe.load_data(settings)
         seed_torch("init", settings.seed)
@@ -103,10 +123,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
             settings = settings.replace(hub_model_id=target.repo_id)  # what the model card names
         results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
         publish(run_dir, target, console)
-    accelerator.wait_for_everyone()
-    accelerator.free_memory()  # DistributedDataParallel holds the group, whose threads end before the process
-    accelerator.end_training()
-    return results
+        return results
 
 
 def push_target(recipe: Recipe, settings: Settings) -> Target | None:

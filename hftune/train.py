@@ -166,6 +166,7 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
     mean_loss, interrupted, terminated = accelerator.reduce(told, reduction="sum").tolist()
     # fp16's scaler meets infinite gradients as a matter of course: it skips the step by itself.
     if not math.isfinite(mean_loss) or not (math.isfinite(norm) or accelerator.scaler):
+        elsewhere = not math.isfinite(mean_loss) and bool(torch.isfinite(total))
         raise non_finite(
             accelerator.unwrap_model(model),
             training.loss,
@@ -176,7 +177,7 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
                 "gradient norm": norm,
                 "learning rate": float(training.schedule.get_last_lr()[0]),
             },
-            rows=[int(row) for micro in shares if micro.share for row in micro.rows],
+            rows=[] if elsewhere else [int(row) for micro in shares if micro.share for row in micro.rows],
         )
     training.optimizer.step()
     waits_for_score = isinstance(training.schedule, ReduceLROnPlateau | GreedyLR)

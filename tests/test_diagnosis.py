@@ -1,13 +1,17 @@
 """Where a number went wrong: the module, the weights, the gradient, the rows."""
 
 import copy
+import os
 
 import pytest
 import torch
 
+from hftune import assemble
+from hftune.checkpoint import list_checkpoints
 from hftune.diagnosis import first_non_finite_module, non_finite
 from hftune.errors import NonFiniteError
 from hftune.losses import model_loss
+from proofs.jobs import PATIENCE, Group, make_jobs
 from tests.tiny import tiny_model
 
 NAN, INF = float("nan"), float("inf")
@@ -99,3 +103,37 @@ def test_many_rows_are_cut_short(model):
     first = explain(model, rows=range(100, 150)).details[0]
     assert first.startswith("training rows 100, 101,")
     assert first.endswith("119 ...")
+
+
+def spoil_the_second_process() -> None:
+    """Makes the third loss of process 1 NaN, in whatever process this is called."""
+    choose_loss = assemble.choose_loss
+
+    def choose(settings, data):
+        loss, calls = choose_loss(settings, data), []
+
+        def spoiled(model, batch):
+            calls.append(batch)
+            bad = os.environ["RANK"] == "1" and len(calls) == 3
+            return loss(model, batch) * (float("nan") if bad else 1.0)
+
+        return spoiled
+
+    assemble.choose_loss = choose
+
+
+def test_a_nan_in_one_of_two_processes_ends_both_in_that_step(tmp_path):
+    job = make_jobs(tmp_path / "data")["textcnn"].but(gradient_accumulation_steps=2, save_steps=1)
+    with Group(job, tmp_path / "run", 2, spoil_the_second_process) as group:
+        assert group.wait(PATIENCE)
+        assert group.codes == [3, 3], group.text()
+    first, second = group.text().split("error: ")[1:]
+    told = "training stopped at step 2"
+    if first.startswith("process 1: "):
+        first, second = second, first
+    assert first.startswith(told)
+    assert "training rows" not in first
+    assert "the loss of this process's rows is finite: another names the rows" in first
+    assert second.startswith(f"process 1: {told}")
+    assert "training rows" in second
+    assert list_checkpoints(tmp_path / "run") == [1]
