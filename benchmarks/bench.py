@@ -41,9 +41,10 @@ def main() -> None:
     """Measures the cases that were asked for, one after the other."""
     options, extra = parse()
     options.work.mkdir(parents=True, exist_ok=True)
+    around = surroundings()
     for name in options.names or CASES:
         case = import_module(f"cases.{name}").CASE
-        entry = measure(case, options, extra)
+        entry = measure(case, options, extra, around)
         store = page.store(entry, case, options.results)
         print(f"{page.table_of(entry)}\nin {store}\n", flush=True)
 
@@ -73,9 +74,11 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     return options, words[end + 1 :]
 
 
-def measure(case: Case, options: argparse.Namespace, extra: list[str]) -> dict[str, Any]:
-    """Lets the sides of a case take turns; returns what is to be stored."""
-    job = job_of(case, options)
+def measure(
+    case: Case, options: argparse.Namespace, extra: list[str], around: dict[str, Any]
+) -> dict[str, Any]:
+    """Lets the sides of a case take turns; returns what is to be stored, with the surroundings."""
+    job = job_of(case, options, on_gpu=bool(around["gpus"]))
     folder = prepared(case, job, options.work) if case.prepare else options.work
     sides = {name: side for name, side in case.sides.items() if options.all or name not in case.on_request}
     rounds: list[dict[str, dict]] = []
@@ -97,7 +100,7 @@ def measure(case: Case, options: argparse.Namespace, extra: list[str]) -> dict[s
         "measure": case.measure,
         "sample": options.sample,
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        **surroundings(),
+        **around,
         "job": job,
         "extra": extra,
         "rounds": rounds,
@@ -117,11 +120,12 @@ def compared(found: dict[str, dict]) -> dict[str, dict]:
     return found
 
 
-def job_of(case: Case, options: argparse.Namespace) -> Job:
-    """Returns the job with the changes of the command line; its rows fill their batches."""
+def job_of(case: Case, options: argparse.Namespace, on_gpu: bool) -> Job:
+    """Returns the job with the changes of the machine and the command line; its rows fill their batches."""
     asked = {name: getattr(options, name) for name in ("rows", "epochs", "scored")}
     given = {name: value for name, value in asked.items() if value and name in case.job}
-    job = case.job | (case.sample if options.sample else {}) | given
+    here = case.sample if options.sample else case.gpu if on_gpu else {}
+    job = case.job | here | given
     if "batch" in job:
         job["rows"] = max(1, job["rows"] // job["batch"]) * job["batch"]
     return job
@@ -175,10 +179,9 @@ def call(command: list[str], log: Path) -> float:
     Raises:
         SystemExit: It failed; the message ends with the last lines that it printed.
     """
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("w+b") as told:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, stdout=told, stderr=subprocess.STDOUT
+            command, cwd=ROOT, env=environment(), stdout=told, stderr=subprocess.STDOUT
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -186,16 +189,34 @@ def call(command: list[str], log: Path) -> float:
             told.seek(0)
             last = told.read().decode(errors="replace").splitlines()[-20:]
             sys.exit("\n".join([f"error: {' '.join(command)[:300]} ended with {process.returncode}", *last]))
-    return usage.ru_maxrss / 1024
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def environment() -> dict[str, str]:
+    """Returns the variables of each process: it finds these files, and has one GPU at the most.
+
+    The Trainer would spread a batch over all that it sees.
+    """
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": gpu}
 
 
 def surroundings() -> dict[str, Any]:
     """Returns machine, commit and versions; asked for in a process of its own, since it loads torch."""
-    words = "import json, results; print(json.dumps([results.machine(), results.commit()]))"
-    done = subprocess.run([sys.executable, "-c", words], cwd=HERE, capture_output=True, text=True, check=True)
-    machine, commit = json.loads(done.stdout)
+    words = "import json, results as r; print(json.dumps([r.machine(), r.gpus(), r.commit()]))"
+    done = subprocess.run(
+        [sys.executable, "-c", words],
+        cwd=HERE,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    machine, gpus, commit = json.loads(done.stdout.splitlines()[-1])
     return {
         "machine": machine,
+        "gpus": gpus,
         "commit": commit,
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in PACKAGES},

@@ -36,6 +36,8 @@ class Case:
         measure: What is compared, a key of the measurement: rates are better high, seconds low.
         rehearse: Whether a first round fills the caches and is thrown away.
         on_request: Sides that take part only with `--all`: they rarely win.
+        gpu: What is different on a GPU: so many rows that it has work for a while, and a first epoch to warm
+            up in.
     """
 
     name: str
@@ -48,3 +50,4 @@ class Case:
     measure: Literal["rows_per_second", "first_step_seconds", "seconds"] = "rows_per_second"
     rehearse: bool = False
     on_request: tuple[str, ...] = ()
+    gpu: Job = field(default_factory=dict)

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from page import table
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -154,14 +156,18 @@ def public_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 def machine() -> str:
     """Returns processor, cores, memory and GPU in words."""
-    import torch
-
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     parts = [models[0] if models else "unknown processor", f"{os.cpu_count()} cores", f"{memory:.0f} GiB"]
-    return ", ".join(parts + (gpus or ["no GPU"]))
+    return ", ".join(parts + (gpus() or ["no GPU"]))
+
+
+def gpus() -> list[str]:
+    """Returns the names of the GPUs that a process sees."""
+    import torch
+
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def commit() -> str:
@@ -230,12 +236,6 @@ def with_interval(results: dict[str, float], key: str, sign: str = "") -> str:
         return "-"
     value, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
     return f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
-
-
-def table(rows: list[list[str]]) -> str:
-    """Returns rows, the head first, as a Markdown table."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
 if __name__ == "__main__":

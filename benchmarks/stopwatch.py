@@ -30,7 +30,7 @@ class Stopwatch:
 
     def mark(self) -> None:
         """Notes that one more step is done; the first call stands before the first step."""
-        if len(self.marks) in (self.begin, self.end):
+        if len(self.marks) in (0, 1, self.begin, self.end):
             wait_for_device()
         if len(self.marks) < 2:
             self.reached.append(time.time() - self.job["began"])

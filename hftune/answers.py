@@ -9,7 +9,7 @@ import torch
 from hftune.data.batch import worker_count
 from hftune.data.bundle import Rows
 from hftune.data.image_rows import ImageCollator, ImageRows, Pictures, processed
-from hftune.data.text import TextCollator, TokenRows, cut, special_tokens_around
+from hftune.data.text import FEATURES, Encoder, TextCollator, TokenRows
 from hftune.saved import Saved, one_accelerator
 from hftune.scoring import predict
 
@@ -25,36 +25,23 @@ def text_rows(saved: Saved, texts: Sequence[str]) -> TokenRows:
 
     Returns:
         Token ids, cut at `saved.max_length`; all labels 0.
+
+    Raises:
+        BadInput: The model's `max_length` leaves no room for the text.
     """
-    tokenizer = saved.processor
-    before, after = special_tokens_around(tokenizer)
-    room = saved.max_length - len(before) - len(after)
-    ids_of_nothing = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
-    unknown = next(number for number in ids_of_nothing if number is not None)
-    columns: dict[str, list] = {"input_ids": [], "tokens": []}
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        # The cut is not left to the tokenizer, whose file may carry a length and padding of its own.
-        encoded = tokenizer(
-            list(texts[start : start + TEXTS_AT_ONCE]),
-            add_special_tokens=False,
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        for ids in encoded:
-            kept = cut(ids or [unknown], room, saved.truncation)
-            columns["input_ids"].append(np.array(before + kept + after, np.int32))
-            columns["tokens"].append(len(before) + max(1, len(ids)) + len(after))
-    features = datasets.Features(
-        {
-            "input_ids": datasets.List(datasets.Value("int32")),
-            "tokens": datasets.Value("int32"),
-            "label": datasets.Value("int64"),
-        }
+    encode = Encoder(
+        saved.processor,
+        max_length=saved.max_length,
+        truncation=saved.truncation,
+        length_name=f"{saved.name}: a max_length of",
     )
-    return TokenRows(datasets.Dataset.from_dict({**columns, "label": [0] * len(texts)}, features=features))
+    columns: dict[str, list] = {"input_ids": [], "tokens": [], "label": [0] * len(texts)}
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        encoded = encode(list(texts[start : start + TEXTS_AT_ONCE]))
+        # As arrays: a list of ids takes ten times the memory.
+        columns["input_ids"] += [np.array(ids, np.int32) for ids in encoded["input_ids"]]
+        columns["tokens"] += encoded["tokens"]
+    return TokenRows(datasets.Dataset.from_dict(columns, features=FEATURES))
 
 
 def picture_rows(saved: Saved, pictures: Pictures) -> ImageRows:

@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from sklearn.metrics import precision_recall_fscore_support
 
-from hftune.card_use import HUB, how_to_use
+from hftune.card_use import HUB, Task, how_to_use
 from hftune.config import Settings
 from hftune.errors import BadInput
 from hftune.markdown import code, plain, table, text
@@ -62,7 +62,7 @@ class Card:
     """
 
     name: str
-    task: Literal["text-classification", "image-classification"]
+    task: Task
     settings: Settings
     labels: Sequence[str]
     results: Mapping[str, float | None]
@@ -343,8 +343,12 @@ def _cut(facts: _Facts) -> str:
         return ""
     said = f"The model reads at most {settings['max_length']:,} tokens of a text"
     if settings["truncation"] != "head":
-        kept = {"tail": "the end", "head+tail": "a quarter from the front and the rest from the end"}
-        said += f". Of a longer one {kept[settings['truncation']]} was kept here; `pipeline` keeps the front"
+        kept = {
+            "tail": "the end was kept",
+            "head+tail": "a quarter from the front and the rest from the end were kept here; "
+            "`pipeline` keeps the end",
+        }
+        said += f". Of a longer one {kept[settings['truncation']]}"
     rows, tokens = (results.get(f"train_truncated_{what}_share", 0.0) for what in ("rows", "tokens"))
     return f"{said}. {rows:.1%} of the training texts were longer, and {tokens:.1%} of all tokens were cut."
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from huggingface_hub import metadata_load
 
+from hftune.errors import BadInput
 from hftune.markdown import quoted
 from hftune.rundir import read_json, write_text
 
 HUB = "https://huggingface.co"
 TITLE = "## How to use it"
+Task = Literal["text-classification", "image-classification"]
 
 
 def how_to_use(
-    run_dir: Path, task: str, config: Mapping[str, Any], hub_id: str | None, revision: str | None
+    run_dir: Path, task: Task, config: Mapping[str, Any], hub_id: str | None, revision: str | None
 ) -> str:
     """Shows how to use a model, in lines that run as they are printed.
 
@@ -65,6 +66,12 @@ def _own_code(auto_map: Mapping[str, Any], hub_id: str | None, revision: str | N
     return f"{said} {pin} what you have read, so that no later change is run unseen." if hub_id else said
 
 
+def task_of(run_dir: Path) -> Task:
+    """Returns the pipeline that runs a saved model: pictures come with an image processor."""
+    pictures = (run_dir / "preprocessor_config.json").exists()
+    return "image-classification" if pictures else "text-classification"
+
+
 def readdress_card(run_dir: Path, hub_id: str) -> None:
     """Makes the card of a finished run name the repository that the run goes to; the rest stays as it is.
 
@@ -73,20 +80,29 @@ def readdress_card(run_dir: Path, hub_id: str) -> None:
         hub_id: OWNER/NAME.
 
     Raises:
+        BadInput: The card is not UTF-8, or cannot be written.
         ResourceError: The disk has no room or fails.
     """
     page = run_dir / "README.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    try:
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{page}: byte {error.start} is not UTF-8; save it as UTF-8 and push again") from None
     before, found, rest = text.partition(f"\n{TITLE}\n")
     if not found:
         return
     _, following, after = rest.partition("\n## ")
-    task = str((metadata_load(page) or {})["pipeline_tag"])
     config = read_json(run_dir / "config.json")
-    new = how_to_use(run_dir, task, config, hub_id, None)
-    write_text(page, f"{before}\n{new}\n{following}{after}")
+    new = how_to_use(run_dir, task_of(run_dir), config, hub_id, None)
+    _rewrite(page, f"{before}\n{new}\n{following}{after}")
     for path in sorted(run_dir.glob(".eval_results/*.yaml")):
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
         for entry in entries:
             entry["source"] = {**entry.get("source", {}), "url": f"{HUB}/{hub_id}"}
-        write_text(path, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
+        _rewrite(path, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Writes a file if that changes it: what goes to the same place again may lie on a read-only disk."""
+    if path.read_text(encoding="utf-8") != text:
+        write_text(path, text)

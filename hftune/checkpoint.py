@@ -23,7 +23,7 @@ import torch
 from safetensors import safe_open
 
 from hftune.errors import BadInput, NonFiniteError
-from hftune.rundir import explain_disk_errors, sync_folder, write_synced
+from hftune.rundir import explain_write_errors, sync_folder, write_synced
 
 FORMAT = 1
 Tensors = dict[str, torch.Tensor]
@@ -85,7 +85,7 @@ def save_checkpoint(run_dir: Path, step: int, tensors: dict[str, Tensors], state
     state_text = json.dumps(state, indent=1).encode()
     files["state.json"] = [state_text]
     needed = sum(tensor.nbytes for group in tensors.values() for tensor in group.values()) + len(state_text)
-    with explain_disk_errors(final, needed):
+    with explain_write_errors(final, needed):
         shutil.rmtree(temporary, ignore_errors=True)  # of a dead run that had the same pid
         try:
             temporary.mkdir()
@@ -130,6 +130,35 @@ def verify_checkpoint(path: Path) -> str | None:
         return _manifest_problem(path, data) or _files_problem(path, present, json.loads(data)["files"])
     except OSError as error:  # a file that the disk does not give back is as good as lost
         return f"{error.filename or path}: {error.strerror}"
+
+
+def keep_best(checkpoint: Checkpoint, run_dir: Path, copies: bool) -> None:
+    """Makes sure that the best checkpoint so far, which a run scores at its end, lies in its folder.
+
+    Where a run goes on from another one's checkpoint, that one's best lies beside it and is copied.
+
+    Args:
+        checkpoint: What is gone on from.
+        run_dir: The run's folder.
+        copies: Whether this process may write.
+
+    Raises:
+        BadInput: It is missing or broken in both places.
+    """
+    best = checkpoint.state["progress"]["best_step"]
+    if best is None or verify_checkpoint(run_dir / f"checkpoint-{best}") is None:
+        return
+    beside = checkpoint.path.parent / f"checkpoint-{best}"
+    if problem := verify_checkpoint(beside):
+        raise BadInput(
+            f"{checkpoint.path} is whole, but not the best so far: {problem}; bring it back, or "
+            "--resume_from_checkpoint an older one"
+        )
+    if copies:
+        temporary = run_dir / f".tmp-checkpoint-{best}"
+        with explain_write_errors(temporary, sum(file.stat().st_size for file in beside.iterdir())):
+            shutil.copytree(beside, temporary)
+            _put_in_place(temporary, run_dir / beside.name)
 
 
 def list_checkpoints(run_dir: Path) -> list[int]:

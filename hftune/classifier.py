@@ -8,9 +8,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
+from hftune.attention import attend_text_by_text
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
+from hftune.head import fit_head, head_layers, label_names, parameter_names, renew_head
 from hftune.models import bag, bilstm, pooled, textcnn  # registers them: trained ones are checkpoints too
 from hftune.overrides import checked_overrides
 from hftune.text_settings import TextSettings
@@ -26,7 +28,8 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
 
     * `--model_type textcnn|bilstm|bag`: a small model from scratch.
     * `--model_name_or_path` alone: the checkpoint with its architecture's own classifier, so that
-      the result needs no code of ours.
+      the result needs no code of ours. It stays if it knows the data's labels (see `fit_head`); else
+      its last layer is new.
     * `--model_name_or_path --pooling mean`: the bare backbone under a pooling and a linear layer.
 
     Raises:
@@ -44,6 +47,8 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     model = _pretrained(settings, data, labels)
     splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
+    if not torch.accelerator.is_available():
+        attend_text_by_text(model)
     return model
 
 
@@ -83,6 +88,7 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
         changes["pad_token_id"] = data.processor.pad_token_id
         if settings.pooling != "native":
             return _pooled(name, settings.pooling, labels, changes)
+        saved_labels = label_names(config)
         config.update({**labels, **changes})
         model, found = AutoModelForSequenceClassification.from_pretrained(
             name,
@@ -93,7 +99,11 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
             ignore_mismatched_sizes=True,  # a head for other labels is replaced by a new one
             trust_remote_code=False,
         )
-        _check_weights(model.base_model_prefix, found, name, settings)
+        absent = {*found["missing_keys"], *(weight for weight, *_ in found["mismatched_keys"])}
+        _check_weights(model.base_model_prefix, absent, name, settings)
+        has_head = not absent & parameter_names(head_layers(model))
+        if has_head and not fit_head(model, saved_labels, data.labels):
+            renew_head(model)
         return model
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BadInput(f"--model_name_or_path {name}: {first_line(error)}") from None
@@ -124,9 +134,8 @@ def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str])
     return dict.fromkeys(spared, 0.0)
 
 
-def _check_weights(backbone: str, found: dict, name: str, settings: TextSettings) -> None:
+def _check_weights(backbone: str, absent: set[str], name: str, settings: TextSettings) -> None:
     """Raises `BadInput` for a backbone that would start from random numbers without a word."""
-    absent = {*found["missing_keys"], *(weight for weight, *_ in found["mismatched_keys"])}
     absent = {key for key in absent if key.startswith(f"{backbone}.") and "pooler" not in key}
     if absent:
         overrides = f" --config_overrides {settings.config_overrides}" if settings.config_overrides else ""

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from hftune.card_use import task_of
 from hftune.data.bundle import Data
 from hftune.errors import BadInput
-from hftune.finish import task_of
 
 TOLERANCE = 1e-5  # between the logits here and those of the saved model elsewhere, float32
 ROWS_ELSEWHERE = 4

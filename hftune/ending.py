@@ -1,5 +1,6 @@
 """How a process of a run takes its leave: one `error:` line, and `exit.json` in the run directory."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -14,11 +15,15 @@ def is_main() -> bool:
 
 
 def tell(error: HftuneError) -> None:
-    """Prints `error: ...` once; what all processes know, the first one says."""
-    if is_main():
-        print(f"error: {error}", file=sys.stderr, flush=True)
-    elif not isinstance(error, BadInput | StoppedBySignal):
-        print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr, flush=True)
+    """Prints `error: ...` once; what all processes know, the first one says.
+
+    Where not even that can be written (a log on a full disk), the exit code has to say it.
+    """
+    with contextlib.suppress(OSError):
+        if is_main():
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        elif not isinstance(error, BadInput | StoppedBySignal):
+            print(f"error: process {os.environ['RANK']}: {error}", file=sys.stderr, flush=True)
 
 
 def leave_note(run_dir: Path, code: int, reason: str) -> None:

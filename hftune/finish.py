@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import sklearn.metrics
@@ -16,12 +16,13 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune.card import Card, write_card
+from hftune.card_use import task_of
 from hftune.config import Settings
 from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
-from hftune.rundir import package_versions, write_text
+from hftune.rundir import explain_write_errors, package_versions, sync_folder, write_text
 from hftune.scoring import named, predict, score, with_intervals
 from hftune.train import Progress
 from hftune.views import mirrored
@@ -126,20 +127,26 @@ def describe_model(
     write_card(run_dir, card)
 
 
-def task_of(run_dir: Path) -> Literal["text-classification", "image-classification"]:
-    """Returns the pipeline that runs a saved model: pictures come with an image processor."""
-    pictures = (run_dir / "preprocessor_config.json").exists()
-    return "image-classification" if pictures else "text-classification"
-
-
 def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
-    """Puts the model at the root of the run as Hugging Face saves it, each file whole or not at all."""
+    """Puts the model at the root of the run as Hugging Face saves it, each file whole or not at all.
+
+    Raises:
+        ResourceError: The disk has no room or fails; the checkpoints are as they were.
+    """
     temporary = run_dir / f".tmp-model-{os.getpid()}"
-    model.save_pretrained(temporary)
-    data.processor.save_pretrained(temporary)
-    for file in sorted(temporary.iterdir()):
-        os.replace(file, run_dir / file.name)
-    shutil.rmtree(temporary)
+    needed = sum(tensor.nbytes for tensor in model.state_dict().values())
+    with explain_write_errors(run_dir / "model.safetensors", needed):
+        try:
+            model.save_pretrained(temporary)
+            data.processor.save_pretrained(temporary)
+            for path in sorted(temporary.iterdir()):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+                os.replace(path, run_dir / path.name)
+            sync_folder(run_dir)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def reload(

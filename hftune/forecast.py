@@ -16,6 +16,7 @@ import torch
 
 from hftune.data.batch import BatchPlan, by_length
 from hftune.errors import BadInput
+from hftune.rundir import nearest_existing
 
 LONGEST = 2  # steps of the longest rows: they show the memory, and warm the machine up
 USUAL = 4  # steps as the run will have them, which are timed
@@ -156,11 +157,6 @@ def bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def nearest_folder(path: Path) -> Path:
-    """Returns a folder that exists: the path itself, or the nearest above it."""
-    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-
-
 def disk_words(run_dir: Path, checkpoint: int, checkpoints: int, model: int) -> str:
     """Says what a run writes and what is free.
 
@@ -174,7 +170,7 @@ def disk_words(run_dir: Path, checkpoint: int, checkpoints: int, model: int) -> 
         BadInput: There is less room than it takes.
     """
     needed = checkpoint * checkpoints + model
-    free = shutil.disk_usage(nearest_folder(run_dir)).free
+    free = shutil.disk_usage(nearest_existing(run_dir)).free
     parts = f"{counted(checkpoints, 'checkpoint')} of {size(checkpoint)} and the model"
     words = f"{size(needed)} for {parts}; {size(free)} free"
     if needed > free:

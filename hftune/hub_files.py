@@ -8,28 +8,10 @@ from typing import Any
 
 import huggingface_hub
 
-from hftune.errors import BadInput
-from hftune.rundir import RunRecord, hash_weights, read_json
+from hftune.errors import PASSWORD, BadInput
+from hftune.rundir import RunRecord, changed_files, model_files, read_json
 
-PUBLISHED = (  # all of a run that others need to use the model and to judge it
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.*",
-    "merges.txt",
-    "*.model",  # SentencePiece
-    "preprocessor_config.json",
-    "processor_config.json",
-    "README.md",
-    "all_results.json",
-    ".eval_results/*.yaml",
-)
+BESIDE_MODEL = ("README.md", "all_results.json", ".eval_results/*.yaml")  # what others judge it by
 BINARY = {".safetensors", ".png", ".model"}
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$")
@@ -39,8 +21,8 @@ SHORTEST_SECRET = 16  # letters; what is shorter may stand in a vocabulary
 def files_of(run_dir: Path) -> list[Path]:
     """Lists what of a run is published; nothing else of its folder is.
 
-    Source files come along where config.json names them (`auto_map`), pictures where the card shows them:
-    others may show rows of somebody's data.
+    That is the model, its card and its results; pictures come along where the card shows them: others may
+    show rows of somebody's data.
 
     Args:
         run_dir: A run directory.
@@ -50,18 +32,18 @@ def files_of(run_dir: Path) -> list[Path]:
 
     Raises:
         BadInput: A file holds a token, or a text file the path of the home or the working folder; or the
-            weights are not those that were scored, so that the card's numbers would not be theirs.
+            model is not the one that was scored, so that the card's numbers would not be its own.
     """
     record = RunRecord.read(run_dir)
-    if record and record.weights and record.weights != hash_weights(run_dir):
+    if record and record.weights and (changed := changed_files(run_dir, record)):
+        (name, what), *others = changed.items()
         raise BadInput(
-            f"{run_dir}: the weights are not the ones that were scored (run.json holds their sha256), so "
-            "nothing is pushed; bring the files back, or train again in another --output_dir"
+            f"{run_dir / name}: {what}, so nothing is pushed: the card's numbers are of another model; bring "
+            "back what was there, or train again in another --output_dir",
+            [f"{other}: {why}" for other, why in others],
         )
-    found = {path for pattern in PUBLISHED for path in run_dir.glob(pattern)}
-    config = run_dir / "config.json"
-    if config.is_file() and "auto_map" in read_json(config):
-        found |= set(run_dir.glob("*.py"))
+    read_json(run_dir / "config.json")  # a run without hashes may have a broken one
+    found = {*model_files(run_dir), *(path for pattern in BESIDE_MODEL for path in run_dir.glob(pattern))}
     card = run_dir / "README.md"
     if card.is_file():
         text = card.read_bytes()
@@ -77,14 +59,14 @@ def secrets() -> dict[str, bytes]:
     found = {name: value for name, value in os.environ.items() if SECRET_NAME.search(name.upper())}
     if token := huggingface_hub.get_token():
         found.setdefault("HF_TOKEN", token)
-    return {name: value.encode() for name, value in found.items() if len(value) >= SHORTEST_SECRET}
+    return {name: os.fsencode(value) for name, value in found.items() if len(value) >= SHORTEST_SECRET}
 
 
 def redact(text: str) -> str:
     """Takes tokens, keys and what an address carries out of a text."""
     for value in secrets().values():
-        text = text.replace(value.decode(), "***")
-    text = re.sub(r"(https?://)(?:[^\s/@]*@)?([^\s?#]*)[?#]\S*", r"\1\2", text)
+        text = text.replace(os.fsdecode(value), "***")
+    text = re.sub(r"(https?://[^\s?#]*)[?#]\S*", r"\1", PASSWORD.sub("", text))
     return re.sub(TOKEN.pattern.decode(), "hf_***", text)
 
 

@@ -93,7 +93,7 @@ def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
     for number, word in enumerate(words, start=1):
         path = Path(word)
         if word == "-":
-            texts += _read_lines("standard input", sys.stdin.buffer.read())
+            texts += _read_lines("standard input", sys.stdin.buffer.read() if sys.stdin else b"")
         elif _exists(word) and path.is_dir():
             for file in _files_below(path, (LINES, *TABLE_SUFFIXES), "texts"):
                 texts += _read_text_file(str(file), column)

@@ -3,7 +3,6 @@
 Nothing heavy is imported before the flags are understood and the Hub was tried.
 """
 
-import errno
 import os
 import re
 import sys
@@ -16,9 +15,9 @@ from hftune.flags import parse
 from hftune.offline import ensure_reachable
 from hftune.process import prepare_environment
 from hftune.recipe import Recipe
+from hftune.rundir import DISK_ERRORS, system_error
 from hftune.signals import Stop
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
 
 
@@ -77,8 +76,9 @@ def explain(error: Exception) -> HftuneError | None:
     """Returns an error that carries an exit code, or None for a bug."""
     if isinstance(error, HftuneError):
         return error
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return ResourceError(f"{error.filename or 'the disk'}: {error.strerror}")
+    of_system = system_error(error)
+    if of_system and of_system.errno in DISK_ERRORS:
+        return ResourceError(f"{of_system.filename or 'the disk'}: {of_system.strerror}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(
             "out of memory: try a smaller --per_device_train_batch_size with more "

@@ -20,13 +20,19 @@ SAMPLE = "sample"  # the built-in data
 
 
 def ensure_reachable(
-    model: str | None, dataset: str | None, *, push: bool = False, trains: bool = True
+    model: str | None,
+    dataset: str | None,
+    *,
+    revision: str = "main",
+    push: bool = False,
+    trains: bool = True,
 ) -> str | None:
     """Makes sure that a run's model and data set can be had, and goes offline if the Hub is away.
 
     Args:
         model: `--model_name_or_path`: a Hub id, a folder or None.
         dataset: `--dataset_name`: a Hub id, a folder, "sample" or None.
+        revision: Branch, tag or commit of the model.
         push: Whether the result will be pushed, which needs the Hub whatever is cached.
         trains: Whether this is a run; else the model is a saved one, named by a word without a flag.
 
@@ -55,7 +61,7 @@ def ensure_reachable(
         own = f"--train_file FILE or --dataset_name {SAMPLE}" if trains else "--test_file FILE"
         advice = f"--dataset_name FOLDER, {own}" if trains else f"--dataset_name FOLDER or {own}"
         raise BadInput(f"{reason} and {dataset} is not in the cache; pass {advice}")
-    if model and not cached_model(model):
+    if model and not cached_model(model, revision):
         if not trains:
             raise BadInput(f"{model}: no such folder, nor in the cache, and {reason}; pass a run directory")
         advice = "--model_name_or_path FOLDER, or --model_type KIND to train from scratch"
@@ -75,11 +81,11 @@ def hub_id(value: str | None, flag: str) -> str | None:
     """
     if value is None:
         return None
-    path = Path(value).expanduser()
-    if path.is_dir():
+    path = os.path.expanduser(value)  # of pathlib these raise, for ~NOBODY and for very long names
+    if os.path.isdir(path):
         return None
     said = f"--{flag} {value}" if flag else value
-    if path.is_file():
+    if os.path.isfile(path):
         other = "; data files go to --train_file" if flag == "dataset_name" else ""
         raise BadInput(f"{said}: a file, expected a folder or a Hub id{other}")
     address = re.match(

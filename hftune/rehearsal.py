@@ -41,7 +41,6 @@ from hftune.forecast import (
     RehearsalPlan,
     bytes_of,
     disk_words,
-    nearest_folder,
     peak_memory,
     scoring_seconds,
     size,
@@ -62,7 +61,7 @@ from hftune.run import (
     refuse_other_settings,
     speak_through,
 )
-from hftune.rundir import RunRecord
+from hftune.rundir import RunRecord, nearest_existing
 from hftune.seed import seed_torch
 from hftune.signals import Stop
 from hftune.track import Bar, read_log
@@ -167,8 +166,8 @@ def inspect(run_dir: Path, settings: Settings) -> str:
         BadInput: A run with other settings, a folder that cannot be written, or a broken checkpoint that
             `--resume_from_checkpoint` names.
     """
-    place = nearest_folder(run_dir)
-    if (run_dir.exists() and not run_dir.is_dir()) or not os.access(place, os.W_OK | os.X_OK):
+    place = nearest_existing(run_dir)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(f"--output_dir {run_dir} cannot be written; choose another")
     if settings.resume_from_checkpoint:
         load_checkpoint(Path(settings.resume_from_checkpoint))

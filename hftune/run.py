@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 
 import hftune.finish as finish
 from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
-from hftune.checkpoint import Checkpoint, clean_temporary, load_checkpoint, newest_whole
+from hftune.averaging import WeightAverage
+from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
 from hftune.data.bundle import Data
 from hftune.ending import leave_at_once
@@ -34,7 +35,7 @@ from hftune.rundir import (
     RunDir,
     RunRecord,
     compare_settings,
-    hash_weights,
+    hash_model,
     package_versions,
     read_json,
     write_json,
@@ -161,6 +162,8 @@ def train_and_score(
     elif record.data_fingerprints["data"] != data.fingerprint:
         raise BadInput(f"{run_dir} holds a run on other data; choose another --output_dir")
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
+    if checkpoint and settings.load_best_model_at_end:
+        keep_best(checkpoint, run_dir, copies=accelerator.is_main_process)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
     padding = plan.padding_share()
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
@@ -183,17 +186,12 @@ def train_and_score(
     with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:
         fit(training, progress, bar)
     training.log.close()
-    if settings.load_best_model_at_end and progress.best_step:
-        best = load_checkpoint(run_dir / f"checkpoint-{progress.best_step}")
-        load_weights(model, best, "average" if average else "model")
-        console.print(f"best: step {progress.best_step:,}; scoring it")
-    elif average:
-        model.load_state_dict(average.state_dict())
+    take_result(model, average, progress, settings, run_dir, console)
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
     if accelerator.is_main_process:
         finish.save_model(model, data, run_dir)
-        record.weights = hash_weights(run_dir)
+        record.weights = hash_model(run_dir)
     accelerator.wait_for_everyone()
     saved = finish.reload(model, settings, accelerator, run_dir)
     scores, confusion = finish.score_result(
@@ -209,6 +207,23 @@ def train_and_score(
         record.write(run_dir)
         print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
     return results
+
+
+def take_result(
+    model: PreTrainedModel,
+    average: WeightAverage | None,
+    progress: Progress,
+    settings: Settings,
+    run_dir: Path,
+    console: Console,
+) -> None:
+    """Gives the model the weights that are the run's result: the best so far, the average or the last."""
+    if settings.load_best_model_at_end and progress.best_step:
+        best = load_checkpoint(run_dir / f"checkpoint-{progress.best_step}")
+        load_weights(model, best, "average" if average else "model")
+        console.print(f"best: step {progress.best_step:,}; scoring it")
+    elif average:
+        model.load_state_dict(average.state_dict())
 
 
 def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accelerator:

@@ -81,7 +81,6 @@ def _of_data(values: dict[str, Any], kind: type) -> dict[str, Any]:
 
 
 def _decoded(table: Any, column: str, file: str | None, count: int) -> list[Any]:
-
     folder = str(Path(file).parent) if file else None
     pictures = Pictures(table, column, np.arange(len(table.columns[column])), folder)
     return [pictures[row] for row in _places(len(pictures), count)]

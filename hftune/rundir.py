@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
@@ -19,35 +20,68 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, get_origin, get_type_hints
 
 from hftune.errors import BadInput, ResourceError
 
 RECORD_FORMAT = 1
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+MODEL_FILES = (  # all that `from_pretrained` may read of a saved classifier
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.*",
+    "merges.txt",
+    "*.model",  # SentencePiece
+    "preprocessor_config.json",
+    "processor_config.json",
+)
 
 
 @contextlib.contextmanager
-def explain_disk_errors(path: Path, needed: int) -> Iterator[None]:
-    """Turns an OSError about the disk itself into an ending with exit code 4.
+def explain_write_errors(path: Path, needed: int) -> Iterator[None]:
+    """Turns a failure of the system, while a file or folder is written, into an ending with an exit code.
 
     Args:
-        path: What is being written; its folder exists.
+        path: What is being written.
         needed: Bytes that it takes.
 
     Raises:
+        BadInput: It cannot be written there: no permission, no such folder, a folder of that name, ...
         ResourceError: No space or quota left, file too large, input/output error, read-only disk.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
+    except Exception as raised:
+        error = system_error(raised)
+        if error is None:
             raise
-        free = shutil.disk_usage(path.parent).free
+        if error.errno not in DISK_ERRORS:
+            raise BadInput(f"{path} cannot be written: {error.strerror}") from raised
+        free = shutil.disk_usage(nearest_existing(path.parent)).free
         raise ResourceError(
             f"{path}: {error.strerror}: {needed:,} bytes needed, {free:,} free; "
             "make room and repeat the command, nothing saved before is lost"
-        ) from error
+        ) from raised
+
+
+def system_error(error: Exception) -> OSError | None:
+    """Returns what the system said, also through a library in Rust such as safetensors or tokenizers."""
+    if isinstance(error, OSError):
+        return error
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+
+
+def nearest_existing(path: Path) -> Path:
+    """Returns a path if something is there, else the nearest above it where something is."""
+    return next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
 
 
 def write_synced(path: Path, chunks: Iterable[Any]) -> dict[str, Any]:
@@ -84,6 +118,7 @@ def write_json(path: Path, obj: Any) -> None:
     """Writes a JSON file, whole or not at all; NaN and infinity, which JSON lacks, become null.
 
     Raises:
+        BadInput: The place cannot be written.
         ResourceError: The disk has no room or fails; what stood at `path` still does.
         TypeError: `obj` holds something that JSON has no word for.
     """
@@ -94,6 +129,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all.
 
     Raises:
+        BadInput: The place cannot be written.
         ResourceError: The disk has no room or fails; what stood at `path` still does.
     """
     # a lone surrogate (undecodable bytes of a file name) has no UTF-8 form
@@ -102,8 +138,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file, whole or not at all; see `write_text`."""
-    with explain_disk_errors(path, len(data)):
-        path.parent.mkdir(exist_ok=True)
+    with explain_write_errors(path, len(data)):
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir()
         _replace(path, data)
 
 
@@ -111,12 +148,14 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        BadInput: There is no such file, or it is not JSON (names line and column).
+        BadInput: There is no such file, it cannot be read, or it is not JSON (names line and column).
     """
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise BadInput(
             f"{path}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
@@ -142,6 +181,16 @@ def write_exit(run_dir: Path, code: int, reason: str, command: str | None) -> No
     text = json.dumps(ending, indent=2) + "\n"
     with contextlib.suppress(OSError):
         _replace(run_dir / "exit.json", text.encode())
+
+
+def holder_of(lock: TextIO) -> str:
+    """Says who holds a run's lock, such as "pid 17 on host", as far as its file tells."""
+    lock.seek(0)
+    try:
+        holder = json.load(lock)
+        return f"pid {holder['pid']} on {holder['host']}"
+    except (ValueError, TypeError, KeyError):  # it has the lock and is about to write its name
+        return "another process"
 
 
 class RunDir:
@@ -173,7 +222,7 @@ class RunDir:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = _holder(lock)
+            holder = holder_of(lock)
             lock.close()
             raise BadInput(f"{path} is in use by {holder}; choose another --output_dir") from error
         except OSError as error:
@@ -211,7 +260,8 @@ class RunRecord:
         best_step: The optimizer step whose model is the best so far.
         last_step: The newest saved optimizer step.
         finished: Whether the run has come to its end.
-        weights: SHA-256 (hex) of each file of the model's weights, as they were scored.
+        weights: SHA-256 (hex) of each file of the model, as it was scored: what `hash_model` returned. Runs
+            of an earlier hftune hold those of the weights alone.
     """
 
     settings: dict[str, Any]
@@ -237,7 +287,7 @@ class RunRecord:
             BadInput: The file is not one of hftune's, or of a newer hftune.
         """
         path = run_dir / "run.json"
-        if not path.exists():
+        if not os.path.exists(path):  # of a pathlib path it raises, where a name is too long for the disk
             return None
         record = read_json(path)
         if not isinstance(record, dict) or not isinstance(record.get("format"), int):
@@ -250,16 +300,49 @@ class RunRecord:
         needed = {field.name for field in fields if field.default is field.default_factory is nothing}
         if wrong := (needed - set(record)) | (set(record) - {field.name for field in fields}):
             raise BadInput(f"{path}: missing or unknown key {min(wrong)!r}; choose another --output_dir")
+        for name, hint in get_type_hints(cls).items():
+            if name in record and not isinstance(record[name], dict if get_origin(hint) is dict else hint):
+                raise BadInput(f"{path}: {name} is {record[name]!r}; choose another --output_dir")
         return cls(**record)
 
 
-def hash_weights(run_dir: Path) -> dict[str, str]:
-    """Returns the SHA-256 (hex) of each file of the saved model's weights, by its name."""
+def model_files(run_dir: Path) -> list[Path]:
+    """Lists the files of a saved model: `MODEL_FILES`, and its source files where config.json names some."""
+    found = {path for pattern in MODEL_FILES for path in run_dir.glob(pattern)}
+    config = run_dir / "config.json"
+    if config.is_file() and b'"auto_map"' in config.read_bytes():
+        found |= set(run_dir.glob("*.py"))
+    return sorted(path for path in found if path.is_file())
+
+
+def hash_model(run_dir: Path) -> dict[str, str]:
+    """Returns the SHA-256 (hex) of each file of a saved model, by its name."""
     hashes = {}
-    for path in sorted(run_dir.glob("model*.safetensors")):
+    for path in model_files(run_dir):
         with path.open("rb") as file:
             hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
+
+
+def changed_files(run_dir: Path, record: RunRecord) -> dict[str, str]:
+    """Says of each file of a finished run's model how it differs from what was scored.
+
+    Args:
+        run_dir: The run's folder.
+        record: Its run.json; one without hashes has nothing to compare with.
+    """
+    scored, found = record.weights, hash_model(run_dir)
+    if "config.json" not in scored:  # a run of an earlier hftune
+        found = {name: digest for name, digest in found.items() if name in scored}
+    changed = {}
+    for name in sorted(scored.keys() | found.keys()):
+        if name not in found:
+            changed[name] = "missing"
+        elif name not in scored:
+            changed[name] = "was not there when the model was scored"
+        elif found[name] != scored[name]:
+            changed[name] = "not the one that was scored (other sha256)"
+    return changed
 
 
 def package_versions() -> dict[str, str]:
@@ -329,13 +412,3 @@ def _open_lock(path: Path) -> TextIO:
         lock.close()
         raise BadInput(f"--output_dir {path} cannot be written (Permission denied); {advice}")
     return lock
-
-
-def _holder(lock: TextIO) -> str:
-    """Says who holds a lock, as far as its file tells."""
-    lock.seek(0)
-    try:
-        holder = json.load(lock)
-    except ValueError:  # it has the lock and is about to write its name
-        return "another process"
-    return f"pid {holder['pid']} on {holder['host']}"

@@ -52,6 +52,7 @@ OWN = {  # architectures of ours: their code is here, so that none has to come w
         textcnn.TextCNNConfig,
     )
 }
+KEPT = {"right": "head", "left": "tail"}  # by the side that a tokenizer's files say to cut from
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 Task = Literal["text-classification", "image-classification"]
@@ -70,7 +71,8 @@ class Saved:
         task: What it classifies, in the words of `transformers.pipeline`.
         labels: The C class names in the order of the logits.
         max_length: Tokens of a text that it reads, special ones included; 0 for pictures.
-        truncation: The part of a longer text that it reads: "head", "tail" or "head+tail".
+        truncation: The part of a longer text that it reads: "head", "tail", or "head+tail", which only a
+            run directory knows.
     """
 
     name: str
@@ -119,12 +121,11 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
         "text-classification",
         labels,
         max_length=settings.get("max_length") or _longest(model, tokenizer),
-        truncation=settings.get("truncation", "head"),
+        truncation=settings.get("truncation") or KEPT[tokenizer.truncation_side],
     )
 
 
 def one_accelerator() -> Accelerator:
-    """Returns the entrance to the one GPU, or to the CPU where there is none."""
     """Returns accelerate's entrance to the one GPU, or to the CPU where there is none."""
     return Accelerator(cpu=not torch.accelerator.is_available())
 

@@ -4,8 +4,7 @@ Nothing is written or mended, so that it may be asked at any time, of a run that
 """
 
 import fcntl
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from hftune.checkpoint import list_checkpoints, verify_checkpoint
 from hftune.errors import BadInput, first_line
-from hftune.rundir import RunRecord, hash_weights, read_json
+from hftune.rundir import RunRecord, changed_files, holder_of, read_json
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,15 @@ class CheckpointState:
     Args:
         step: Optimizer steps done.
         size: Bytes of all its files.
-        problem: What is wrong with it, beginning with the file; None if it is whole.
+        problem: What is wrong with it, beginning with the file; None if one can go on from it.
+        lost_best: The step that it names as the best so far, where it is whole but that one is not: the end
+            of the run would look for its model there. None otherwise.
     """
 
     step: int
     size: int
     problem: str | None
+    lost_best: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class RunState:
 
     @property
     def newest_whole(self) -> int | None:
-        """The step from which the same command goes on."""
+        """The step of the newest checkpoint that one can go on from to the end."""
         return max((state.step for state in self.checkpoints if not state.problem), default=None)
 
     @property
@@ -68,15 +70,25 @@ class RunState:
 
     def advice(self) -> str:
         """Says in one line what to do next."""
-        from_there = f"goes on from checkpoint-{self.newest_whole}" if self.newest_whole is not None else ""
+        newest = self.newest_whole
         if self.holder:
             return f"wait: {self.holder} is training it"
-        if self.problems:
-            writes = f"{from_there} and writes them anew" if from_there else "trains it anew"
-            return f"remove {self.path / 'run.json'} and repeat the same command: it {writes}"
-        if self.finished:
+        if self.finished and not self.problems:
             return f"it is done: use {self.path} as a model, or publish it: hftune push {self.path}"
-        return f"repeat the same command: it {from_there or 'starts anew, nothing was saved'}"
+        from_there = f"goes on from checkpoint-{newest}" if newest is not None else ""
+        if self.problems:
+            then = f"{from_there} and writes them anew" if from_there else "trains it anew"
+        else:
+            then = from_there or "starts anew, nothing was saved"
+        # The command would go on from these, and find no best model at its end.
+        lost = [state for state in self.checkpoints if state.lost_best is not None]
+        dead_ends = [state for state in lost if newest is None or state.step > newest]
+        remove = [self.path / "run.json"] if self.problems else []
+        remove += [self.path / f"checkpoint-{state.step}" for state in dead_ends]
+        there = ", ".join(str(path) for path in remove if path.exists())
+        back = f"bring back checkpoint-{dead_ends[-1].lost_best}, or " if dead_ends else ""
+        first = f"{back}remove {there} and " if there else ""
+        return f"{first}repeat the same command: it {then}"
 
 
 def verify_run(run_dir: Path) -> RunState:
@@ -86,11 +98,14 @@ def verify_run(run_dir: Path) -> RunState:
         run_dir: The run's folder.
 
     Raises:
-        BadInput: It is no run directory: there is neither run.json nor a checkpoint.
+        BadInput: It is no run directory, as there is neither run.json nor a checkpoint, or cannot be read.
     """
     if not run_dir.is_dir():
         raise BadInput(f"{run_dir}: no such folder; pass a run directory such as runs/imdb")
-    steps = list_checkpoints(run_dir)
+    try:
+        steps = list_checkpoints(run_dir)
+    except OSError as error:
+        raise BadInput(f"{run_dir} cannot be read: {error.strerror}") from None
     if not steps and not (run_dir / "run.json").exists():
         raise BadInput(f"{run_dir}: holds neither run.json nor a checkpoint, so it is no run directory")
     states = [_state(run_dir, step) for step in steps]
@@ -98,7 +113,12 @@ def verify_run(run_dir: Path) -> RunState:
     record, problems = _record(run_dir)
     if record and record.finished:
         problems += _results_problems(run_dir, record)
-    return RunState(run_dir, record, _ending(run_dir), holder(run_dir), checkpoints, problems)
+    held_by = holder(run_dir)
+    takes_best = record is None or record.settings.get("load_best_model_at_end", True)
+    at_its_end = record is not None and record.finished and not problems
+    if takes_best and not at_its_end and not held_by:  # one that trains deletes old checkpoints meanwhile
+        checkpoints = _mark_lost_best(run_dir, checkpoints)
+    return RunState(run_dir, record, _ending(run_dir), held_by, checkpoints, problems)
 
 
 def holder(run_dir: Path) -> str | None:
@@ -114,11 +134,7 @@ def holder(run_dir: Path) -> str | None:
             pass
         else:
             return None
-        try:
-            named = json.load(lock)
-        except ValueError:  # it has the lock and is about to write its name
-            return "another process"
-        return f"pid {named['pid']} on {named['host']}"
+        return holder_of(lock)
 
 
 def _state(run_dir: Path, step: int) -> CheckpointState | None:
@@ -128,7 +144,30 @@ def _state(run_dir: Path, step: int) -> CheckpointState | None:
         size = sum(file.lstat().st_size for file in path.iterdir())
     except FileNotFoundError:  # a run that trains has just replaced it by a newer one
         return None
+    except OSError:  # told by the reason
+        size = 0
     return CheckpointState(step, size, reason and reason.removeprefix(f"{path}/"))
+
+
+def _mark_lost_best(run_dir: Path, checkpoints: list[CheckpointState]) -> list[CheckpointState]:
+    """Gives a problem to whole checkpoints whose best model's checkpoint is missing or broken."""
+    whole = {state.step for state in checkpoints if not state.problem}
+    marked = []
+    for state in checkpoints:
+        best = None if state.problem else _best_step(run_dir / f"checkpoint-{state.step}/state.json")
+        if best is not None and best not in whole:
+            how = "broken" if best in {other.step for other in checkpoints} else "missing"
+            reason = f"checkpoint-{best}, the best so far, is {how}"
+            state = replace(state, problem=reason, lost_best=best)
+        marked.append(state)
+    return marked
+
+
+def _best_step(path: Path) -> int | None:
+    """Returns the step that a checkpoint's state names as the best so far; None where it names none."""
+    state = read_json(path)
+    progress = state.get("progress") if isinstance(state, dict) else None
+    return progress.get("best_step") if isinstance(progress, dict) else None
 
 
 def _record(run_dir: Path) -> tuple[RunRecord | None, list[str]]:
@@ -149,21 +188,22 @@ def _ending(run_dir: Path) -> dict[str, Any] | None:
 
 def _results_problems(run_dir: Path, record: RunRecord) -> list[str]:
     """Says what is wrong with the model and the results of a finished run."""
-    problems = []
+    problems = {}  # by file: what it cannot even be read for says more than that it changed
     for name in ("config.json", "all_results.json"):
         try:
             read_json(run_dir / name)
         except BadInput as error:
-            problems.append(error.message)
-    found = hash_weights(run_dir)
-    problems += [f"{run_dir / name}: missing" for name in sorted(record.weights.keys() - found.keys())]
-    for name, digest in found.items():
+            problems[name] = error.message
+    weights = sorted(run_dir.glob("model*.safetensors"))
+    for path in weights:
         try:
-            with safe_open(run_dir / name, framework="np"):  # its header must fit its size
+            with safe_open(path, framework="np"):  # its header must fit its size
                 pass
         except (SafetensorError, OSError) as error:
-            problems.append(f"{run_dir / name}: {first_line(error)}")
-            continue
-        if record.weights and digest != record.weights.get(name):
-            problems.append(f"{run_dir / name}: other bits than those that were scored (other sha256)")
-    return problems if found or record.weights else [*problems, f"{run_dir / 'model.safetensors'}: missing"]
+            problems[path.name] = f"{path}: {first_line(error)}"
+    if not weights:
+        problems["model.safetensors"] = f"{run_dir / 'model.safetensors'}: missing"
+    if record.weights:
+        for name, what in changed_files(run_dir, record).items():
+            problems.setdefault(name, f"{run_dir / name}: {what}")
+    return list(problems.values())

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from hftune.data.bundle import Data
 from hftune.data.processor import Preprocessing, checkpoint_config, load_processor, scratch_kind
 from hftune.errors import BadInput, first_line
+from hftune.head import fit_head, head_layers, label_names, parameter_names, timm_head_layers, zero_head
 from hftune.image_settings import ImageSettings
 from hftune.models.resnet9 import ResNet9Config
 from hftune.overrides import checked_overrides
@@ -33,8 +34,9 @@ UNFIT = (
 def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedModel:
     """Builds the model that the settings name, with float32 weights and the data's label names.
 
-    * `--model_name_or_path`: a checkpoint of timm or transformers. Its classifier stays if it has the same
-      labels; else a new one starts at zero, as a random one costs points on small sets.
+    * `--model_name_or_path`: a checkpoint of timm or transformers. Its classifier stays if it knows the
+      data's labels (see `fit_head`); else a new one starts at zero, as a random one costs points on small
+      sets.
     * `--model_type resnet9`, a type of transformers, or an architecture of timm: random weights as the
       architecture draws them, or those of `--checkpoint_path` (timm alone).
 
@@ -60,7 +62,7 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
 def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[str, ...]) -> PreTrainedModel:
     name = str(settings.model_name_or_path)
     config = checkpoint_config(name)
-    keeps_classifier = _same_labels(config, labels)
+    saved_labels = label_names(config)
     if config.model_type == "timm_wrapper":
         source = config.pretrained_cfg
         config.model_args = _model_args(settings, prepared, source, config.model_args or {})
@@ -83,8 +85,9 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[
         raise BadInput(f"{_asked_for(settings)}: {first_line(error)}") from None
     _check_weights(model, found, settings)
     absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    if absent & _parameter_names(_classifier(model)) or not keeps_classifier:
-        _zero(_classifier(model))
+    head = head_layers(model)
+    if absent & parameter_names(head) or not fit_head(model, saved_labels, labels):
+        zero_head(head)
     return model
 
 
@@ -134,12 +137,6 @@ def _label_settings(labels: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _same_labels(config: PreTrainedConfig, labels: tuple[str, ...]) -> bool:
-    """Returns whether a checkpoint's classifier can stay: it has our labels in our order, or no names."""
-    names = list((config.id2label or {}).values())
-    return names in (list(labels), [f"LABEL_{number}" for number in range(len(labels))])
-
-
 def _asked_for(settings: ImageSettings) -> str:
     """Returns the flags that choose a model, as they were given."""
     flags = ("model_name_or_path", "model_type", "config_overrides", "image_size")
@@ -187,50 +184,10 @@ def _changes(config: PreTrainedConfig, settings: ImageSettings, prepared: Prepro
     return changes | ({"image_size": prepared.image_size} if "image_size" in known else {})
 
 
-def _classifier(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Returns the layers that make the logits, by name; a distilled transformer has two."""
-    if model.config.model_type == "timm_wrapper":
-        prefix = f"{model.base_model_prefix}."
-        return {f"{prefix}{name}": layer for name, layer in _timm_classifier(model.base_model).items()}
-    bare = model.base_model is model  # it has no backbone of its own, such as ResNet-9
-    backbone = set() if bare else {id(layer) for layer in model.base_model.modules()}
-    layers = _last_layers(model, {id(layer) for layer in model.modules()} - backbone, model.config.num_labels)
-    # A convolution may happen to have as many outputs as there are labels.
-    return dict(list(layers.items())[-1:]) if bare else layers
-
-
-def _timm_classifier(source: nn.Module) -> dict[str, nn.Module]:
-    found = source.get_classifier()  # type: ignore[operator]
-    parts = found if isinstance(found, tuple) else (found,)
-    return _last_layers(source, {id(layer) for part in parts for layer in part.modules()}, source.num_classes)
-
-
-def _last_layers(model: nn.Module, inside: set[int], outputs: Any) -> dict[str, nn.Module]:
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if id(layer) in inside
-        and isinstance(layer, nn.Linear | nn.Conv2d)
-        and layer.weight.shape[0] == outputs
-    }
-
-
-def _parameter_names(layers: dict[str, nn.Module]) -> set[str]:
-    return {f"{name}.{key}" for name, layer in layers.items() for key, _ in layer.named_parameters()}
-
-
-def _zero(classifier: dict[str, nn.Module]) -> None:
-    log.info("the classifier is new: it starts at zero")
-    with torch.no_grad():
-        for layer in classifier.values():
-            for parameter in layer.parameters():
-                parameter.zero_()
-
-
 def _check_weights(model: PreTrainedModel, found: dict, settings: ImageSettings) -> None:
     """Raises `BadInput` for a backbone that would start from random numbers without a word."""
     absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    absent -= _parameter_names(_classifier(model))
+    absent -= parameter_names(head_layers(model))
     if absent := {key for key in absent if not key.endswith("num_batches_tracked")}:
         raise BadInput(
             f"{_asked_for(settings)}: the checkpoint lacks {len(absent)} of the model's weights, or has them "
@@ -249,10 +206,10 @@ def _fill(source: nn.Module, settings: ImageSettings) -> None:
     tensors = _read(Path(str(settings.checkpoint_path)).expanduser(), asked)
     tensors = {name.removeprefix("timm_model."): tensor for name, tensor in tensors.items()}
     expected = source.state_dict()
-    classifier = _timm_classifier(source)
-    names = _parameter_names(classifier)
+    classifier = timm_head_layers(source)
+    names = parameter_names(classifier)
     if any(name not in tensors or tensors[name].shape != expected[name].shape for name in names):
-        _zero(classifier)
+        zero_head(classifier)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in names}
         expected = {name: tensor for name, tensor in expected.items() if name not in names}
     if problems := _differences(expected, tensors):

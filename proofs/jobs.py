@@ -16,11 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from hftune.seed import generator
-from tests.runs import digest, file_flags, write_reviews
+from tests.runs import digest, file_flags, write_pictures, write_reviews
 from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +34,6 @@ SMALL = {
     "eval_steps": 8,
     "save_total_limit": 3,
 }
-COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}
 PICTURES = {"train": 90, "validation": 18, "test": 18}  # 90: every epoch ends in a smaller batch
 
 
@@ -76,7 +71,7 @@ def make_jobs(folder: Path) -> dict[str, Job]:
     texts = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
     texts |= SMALL | {"max_length": 48}
     pictures = {f"{split}_dir": folder / split for split in PICTURES} | SMALL | {"augmentation": "strong"}
-    _write_pictures(folder)
+    write_pictures(folder, PICTURES)
     encoder = tiny_checkpoint("bert", folder / "encoder")
     vit = {"model_type": "vit_tiny_patch16_224", "image_size": 32}
     jobs = [
@@ -99,16 +94,6 @@ def make_jobs(folder: Path) -> dict[str, Job]:
         ),
     ]
     return {job.name: job for job in jobs}
-
-
-def _write_pictures(folder: Path) -> None:
-    for split, rows in PICTURES.items():
-        for row in range(rows):
-            name = list(COLOURS)[row % len(COLOURS)]
-            noise = generator("picture", split, row).normal(0, 70, (20, 20, 3))
-            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
-            (folder / split / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / split / name / f"{row:03}.png")
 
 
 class Group:

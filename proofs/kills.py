@@ -37,8 +37,8 @@ def killed_at_random(job: Job, folder: Path, worlds: tuple[int, ...], kills: int
         while row.tried < kills:
             run_dir = folder / "killed"
             wanted = min(draw.randint(3, 6), kills - row.tried)
-            hits = 0
-            for start in range(10 * wanted):
+            hits = start = 0  # a start counts once run.json stands, in which the first one notes its shares
+            for _ in range(10 * wanted):
                 if hits == wanted:
                     break
                 with Group(job, run_dir, worlds[start % len(worlds)]) as group:
@@ -47,6 +47,7 @@ def killed_at_random(job: Job, folder: Path, worlds: tuple[int, ...], kills: int
                     phases[phase(run_dir)] += 1
                     hits += 1
                     slowest = max(slowest, _kill(group, draw))
+                start += (run_dir / "run.json").exists()
             same = finish(job, run_dir, worlds[-1]) == straight and not list(run_dir.glob(".tmp-*"))
             for _ in range(hits):
                 row.count(same)
@@ -55,6 +56,28 @@ def killed_at_random(job: Job, folder: Path, worlds: tuple[int, ...], kills: int
         row.note = ", ".join(f"{count} {name}" for name, count in phases.most_common())
         if max(worlds) > 1:
             row.note += f"; a process whose neighbour was killed ended within {slowest:.1f} s"
+    return row
+
+
+def killed_while_saving(job: Job, folder: Path, world: int, kills: int, draw: random.Random) -> Row:
+    """Kills runs while they write a checkpoint, which random instants seldom meet, until enough have hit."""
+    claim = f"{job.name}: killed while saving on {world} process{'es' if world > 1 else ''}, ends the same"
+    with Row(claim) as row:
+        straight = finish(job, folder / "straight", world)
+        while row.tried < kills:
+            run_dir = folder / "killed"
+            saved = draw.randrange(STEPS // int(job.flags["save_steps"]))  # which of its saves
+            hit = False
+            with Group(job, run_dir, world) as group:
+                while not hit and not group.wait(0.0):
+                    steps = list_checkpoints(run_dir)
+                    late = saved * int(job.flags["save_steps"]) <= max(steps, default=0)
+                    hit = late and any(run_dir.glob(".tmp-checkpoint-*"))
+            same = finish(job, run_dir, world) == straight and not list(run_dir.glob(".tmp-*"))
+            if hit:
+                row.count(same)
+            remove(run_dir)
+        remove(folder / "straight")
     return row
 
 

@@ -3,8 +3,8 @@
     python -m proofs.run                        # everything: an hour on two cores
     python -m proofs.run --only kills --kills 5
 
-Proofs: kills, worlds, steps, disk, damage, signals, ranks, network. Each can be repeated alone; the page
-is made of the newest findings of all.
+Proofs: kills, worlds, steps, disk, damage, signals, ranks, together, network. Each can be repeated alone;
+the page is made of the newest findings of all.
 """
 
 import argparse
@@ -16,19 +16,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SCRATCH = tempfile.mkdtemp(prefix="hftune-proofs-")
-atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
-os.environ |= {  # before any library reads it
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HOME": f"{SCRATCH}/cache",
-    "HF_DATASETS_CACHE": f"{SCRATCH}/cache/datasets",
-}
+SCRATCH = ""
+if __name__ == "__main__":  # each process that is tried imports this file too, and inherits the variables
+    SCRATCH = tempfile.mkdtemp(prefix="hftune-proofs-")
+    atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+    os.environ |= {  # before any library reads it
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": f"{SCRATCH}/cache",
+        "HF_DATASETS_CACHE": f"{SCRATCH}/cache/datasets",
+    }
 
 from proofs.damage import all_noticed, real_checkpoint_damaged, small_checkpoints  # noqa: E402
 from proofs.disk import CODES, failing_saves, files_that_may_not_grow  # noqa: E402
 from proofs.jobs import ROOT, STEPS, Job, make_jobs  # noqa: E402
-from proofs.kills import killed_at_random, resumed_from_every_step  # noqa: E402
+from proofs.kills import killed_at_random, killed_while_saving, resumed_from_every_step  # noqa: E402
 from proofs.network import without_network  # noqa: E402
 from proofs.stopping import (  # noqa: E402
     LAUNCHERS,
@@ -38,6 +40,7 @@ from proofs.stopping import (  # noqa: E402
     stopped,
 )
 from proofs.table import Row, keep, write_page  # noqa: E402
+from proofs.together import started_together  # noqa: E402
 
 KILLS = 50
 RECIPES = ("encoder", "textcnn", "pictures")
@@ -63,6 +66,8 @@ class Trials:
         for name in RECIPES:
             for world in ((1,), (2,)):
                 yield killed_at_random(self.jobs[name], self.folder, world, self.kills, self.draw)
+                times = max(1, self.kills // 5)
+                yield killed_while_saving(self.jobs[name], self.folder, world[0], times, self.draw)
 
     def worlds(self) -> Iterator[Row]:
         """The same with another number of processes after each kill; the first has two micro-batches."""
@@ -102,6 +107,11 @@ class Trials:
         yield launcher_killed(self.jobs["encoder"], self.folder, launchers)
         yield restarted_by_torchrun(self.jobs["encoder"], self.folder, max(1, self.kills // 5))
 
+    def together(self) -> Iterator[Row]:
+        """Runs that share their caches."""
+        for name in ("encoder", "textcnn"):
+            yield started_together(self.jobs[name], self.folder, max(1, self.kills // 10))
+
     def network(self) -> Iterator[Row]:
         """No network."""
         for job in self.jobs.values():
@@ -124,6 +134,7 @@ def main() -> None:
         "damage": trials.damage,
         "signals": trials.signals,
         "ranks": trials.ranks,
+        "together": trials.together,
         "network": trials.network,
     }
     if asked.only and asked.only not in proofs:

@@ -54,12 +54,23 @@ def start(job: Job, launcher: str, run_dir: Path) -> subprocess.Popen:
         started = subprocess.Popen(
             line, env=environment, stdout=output, stderr=output, start_new_session=True
         )
+    wait_for_checkpoint(started, run_dir, said)
+    return started
+
+
+def wait_for_checkpoint(started: subprocess.Popen, run_dir: Path, said: Path) -> None:
+    """Waits until a run has saved something.
+
+    Raises:
+        AssertionError: It ended before, or took too long; none of its processes is left.
+    """
     end = time.monotonic() + STARTS_WITHIN
     while not list_checkpoints(run_dir):
         assert started.poll() is None, said.read_text()
-        assert time.monotonic() < end, f"{launcher} does not start: {said.read_text()}"
+        if time.monotonic() > end:
+            stop(started, signal.SIGKILL, "all")
+            raise AssertionError(f"{started.args} does not start: {said.read_text()}")
         time.sleep(0.02)
-    return started
 
 
 def family(started: subprocess.Popen) -> list[psutil.Process]:
@@ -168,8 +179,7 @@ def restarted_by_torchrun(job: Job, folder: Path, times: int) -> Row:
                 started = subprocess.Popen(
                     [*line, *job.words(run_dir)], env=environment, stdout=output, stderr=output
                 )
-            while not list_checkpoints(run_dir) and started.poll() is None:
-                time.sleep(0.01)
+            wait_for_checkpoint(started, run_dir, said)
             family(started)[-1].kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 started.wait(STARTS_WITHIN)

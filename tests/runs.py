@@ -10,17 +10,22 @@ from pathlib import Path
 from unittest.mock import patch
 
 import accelerate
+import numpy as np
 import psutil
+from PIL import Image
 from safetensors.torch import load_file
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
 from hftune.data.sample import load_sample
 from hftune.launcher import launch
 from hftune.recipe import Recipe
+from hftune.rundir import RunRecord
+from hftune.seed import generator
 
 ROOT = Path(__file__).parents[1]
 GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SIZES = {"train": 90, "validation": 20, "test": 20}  # 90: every epoch ends in a shorter window
+COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}
 
 
 def write_reviews(folder: Path) -> Path:
@@ -33,6 +38,61 @@ def write_reviews(folder: Path) -> Path:
 def file_flags(reviews: Path) -> list:
     """Returns the flags that name the files of `write_reviews`."""
     return [part for name in SIZES for part in (f"--{name}_file", reviews / f"{name}.csv")]
+
+
+def small_textcnn(reviews: Path, **changes) -> list:
+    """Returns the flags of a TextCNN that is trained in a moment and keeps every checkpoint.
+
+    Args:
+        reviews: The folder of `write_reviews`.
+        **changes: Further flags, or other values.
+    """
+    given = {"floor": False, "bf16": False, "min_frequency": 1, "per_device_train_batch_size": 8}
+    given |= {"config_overrides": "embedding_dim=8,num_filters=4"}
+    given |= {"save_strategy": "steps", "save_total_limit": "none"}
+    words = (part for name, value in (given | changes).items() for part in (f"--{name}", value))
+    return [*file_flags(reviews), *words]
+
+
+def write_pictures(folder: Path, sizes: dict[str, int]) -> Path:
+    """Writes folders of classes with noisy pictures of three colours.
+
+    Args:
+        folder: Gets a folder for each set.
+        sizes: Pictures by set, such as train.
+    """
+    for split, rows in sizes.items():
+        for row in range(rows):
+            name = list(COLOURS)[row % len(COLOURS)]
+            noise = generator("picture", split, row).normal(0, 70, (20, 20, 3))
+            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / split / name / f"{row:03}.png")
+    return folder
+
+
+def write_record(folder: Path, *, finished: bool = True, **settings) -> Path:
+    """Makes a folder with a saved model the directory of a run with these settings."""
+    RunRecord(
+        settings=settings,
+        versions={},
+        data_fingerprints={},
+        threads=1,
+        world_size=1,
+        micro_batches_per_step=1,
+        finished=finished,
+    ).write(folder)
+    return folder
+
+
+def error_of(said: str) -> list[str]:
+    """Returns the error line and its bullets, which are the last that a refused run says."""
+    assert "Traceback" not in said
+    lines = said.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("error: "))
+    assert len(lines) - start <= 6
+    assert all(line.startswith("  - ") for line in lines[start + 1 :])
+    return lines[start:]
 
 
 def run_recipe(recipe: Recipe, flags: list, run_dir: Path) -> dict[str, float]:
@@ -117,12 +177,15 @@ def kill_on_the_way(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while len(set(list_checkpoints(run_dir)) - before) < checkpoints and victim.poll() is None:
+    end = time.monotonic() + 300  # a run that hangs is killed too, and told below
+    while len(set(list_checkpoints(run_dir)) - before) < checkpoints and time.monotonic() < end:
+        if victim.poll() is not None:
+            break
         time.sleep(0.01)
     time.sleep(wait)
     started = psutil.Process(victim.pid)
     for process in [started, *started.children(recursive=True)]:  # torchrun's workers are no group of its
         process.kill()
     victim.wait()
-    assert list_checkpoints(run_dir)
+    assert set(list_checkpoints(run_dir)) - before
     assert not (run_dir / "all_results.json").exists()

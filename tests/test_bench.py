@@ -16,10 +16,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import bench  # noqa: E402
 import page  # noqa: E402
+import results  # noqa: E402
 from case import Case, Side  # noqa: E402
 from stopwatch import Stopwatch  # noqa: E402
-
-TRAINED = [name for name in bench.CASES if name not in ("help", "predict")]
 
 
 def call_here(command: list[str], log: Path) -> float:
@@ -63,6 +62,7 @@ def stored(work: Path) -> dict:
 
 SURROUNDINGS = {
     "machine": "a machine",
+    "gpus": [],
     "commit": "0123456789",
     "python": "3",
     "versions": dict.fromkeys(bench.PACKAGES, "1"),
@@ -203,4 +203,71 @@ def test_a_case_that_is_measured_again_replaces_itself_alone(tmp_path):
 def test_rows_fill_their_batches(asked, rows):
     case = importlib.import_module("cases.minilm").CASE
     options = bench.argparse.Namespace(rows=asked, epochs=None, scored=None, sample=False)
-    assert bench.job_of(case, options)["rows"] == rows
+    assert bench.job_of(case, options, on_gpu=False)["rows"] == rows
+
+
+@pytest.mark.parametrize("name", [*bench.CASES, *bench.ON_REQUEST])
+def test_on_a_gpu_an_epoch_warms_up_and_the_command_line_still_decides(name):
+    case = importlib.import_module(f"cases.{name}").CASE
+    assert case.gpu.keys() <= case.job.keys()
+    nothing = bench.argparse.Namespace(rows=None, epochs=None, scored=None, sample=False)
+    job = bench.job_of(case, nothing, on_gpu=True)
+    assert job.get("epochs", 2) >= 2 or name == "start"
+    assert bench.job_of(case, nothing, on_gpu=False) == case.job
+    if "rows" in case.job:
+        asked = bench.argparse.Namespace(rows=case.job["batch"], epochs=None, scored=None, sample=False)
+        assert bench.job_of(case, asked, on_gpu=True)["rows"] == case.job["batch"]
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, "0"), ("2,3", "2"), ("", "")])
+def test_each_side_has_one_gpu_at_the_most(given, seen, tmp_path, monkeypatch):
+    """The Trainer spreads its batches over all that it sees."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    told = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], end='')"
+    bench.call([sys.executable, "-c", told], tmp_path / "log")
+    assert (tmp_path / "log").read_text() == seen
+
+
+def scores(value: float) -> dict[str, float]:
+    """What all_results.json holds of a run with this accuracy."""
+    names = ("test_accuracy", "test_f1_macro", "test_thumbnails_accuracy", "test_accuracy_over_thumbnails")
+    parts = {"": value, "_low": value - 0.1, "_high": value + 0.1}
+    found = {f"{name}{part}": number for name in names for part, number in parts.items()}
+    return found | {"train_runtime": 90.0, "eval_loss": 0.25}
+
+
+def test_the_page_of_results_has_each_run_and_the_mean_over_seeds():
+    entries = {
+        f"hotdog, seed {seed}": {
+            "command": f"accelerate launch recipes/hotdog.py --seed {seed}",
+            "commit": "0123456789",
+            "machine": "a machine",
+            "date": "2030-01-02",
+            "versions": {"torch": "2", "transformers": "5"},
+            "threads": 2,
+            "processes": 3,
+            "last_train_loss": 0.125,
+            "results": scores(value),
+        }
+        for seed, value in {"42": 0.5, "1": 0.75}.items()
+    }
+    text = results.render(entries)
+    assert "## Hot dog" in text
+    assert "## IMDb" not in text
+    line = next(line for line in text.splitlines() if line.startswith("| hotdog, seed 1 | `accelerate"))
+    assert "| 0.7500 [0.6500, 0.8500] |" in line
+    assert line.endswith("| +0.7500 [+0.6500, +0.8500] | 1.5 |")  # and no column of mirrors
+    assert "hotdog: mean accuracy 0.6250 over 2 seeds, standard deviation 0.1768." in text
+    assert "| hotdog, seed 42 | a machine | 6 | 2 | 5 | 2030-01-02 | 0123456789 | 0.125 | 0.250 |" in text
+    entries["hotdog, seed 1"]["results"] |= {
+        f"test_mirrored_accuracy{part}": 0.5 for part in ("", "_low", "_high")
+    }
+    assert "| Mirrored too |" in results.render(entries)
+
+
+def test_the_training_loss_at_the_end_is_that_of_the_last_records(tmp_path):
+    records = [{"loss": number} for number in (9.0, 1.0, 2.0, 3.0, 4.0, 5.0)] + [{"eval_loss": 7.0}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert results.last_train_loss(tmp_path / "log.jsonl") == 3.0

@@ -1,5 +1,6 @@
 """The model card: the Hub takes it, its code runs as printed, its numbers are the run's."""
 
+import errno
 import json
 import os
 import re
@@ -416,6 +417,30 @@ def test_readdressed_a_card_is_the_card_of_the_other_place(run_dir):
         assert both(card_of(hub_id=hub_id)) != expected
         readdress_card(run_dir, "bob/copy")
         assert ((run_dir / "README.md").read_text(), yaml.safe_load(entries.read_text())) == expected
+
+
+def test_a_card_that_its_author_has_changed_keeps_the_changes(run_dir):
+    page = written(run_dir, card_of(hub_id="ann/reviews"))
+    mine = page.replace("pipeline_tag: text-classification\n", "license: mit\n") + "\n## Thanks\n\nto Zoë\n"
+    (run_dir / "README.md").write_text(mine, encoding="utf-8")
+    readdress_card(run_dir, "bob/copy")
+    changed = (run_dir / "README.md").read_text(encoding="utf-8")
+    assert changed == mine.replace("ann/reviews", "bob/copy")
+    (run_dir / "README.md").write_bytes(mine.encode("latin-1", "replace"))
+    with pytest.raises(BadInput, match=rf"^{run_dir}/README\.md: byte \d+ is not UTF-8"):
+        readdress_card(run_dir, "ann/reviews")
+
+
+def test_to_the_same_place_nothing_is_written(run_dir, monkeypatch):
+    write_card(run_dir, card_of(hub_id="ann/reviews"))
+
+    def fail(path, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr("hftune.card_use.write_text", fail)
+    readdress_card(run_dir, "ann/reviews")
+    with pytest.raises(OSError, match="Read-only"):
+        readdress_card(run_dir, "bob/copy")
 
 
 def test_a_model_without_source_code_asks_for_no_trust(run_dir):

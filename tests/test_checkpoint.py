@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from hftune import checkpoint as module
 from hftune.checkpoint import (
     clean_temporary,
+    keep_best,
     list_checkpoints,
     load_checkpoint,
     newest_whole,
@@ -432,3 +433,37 @@ def clean_temporary_with(rmtree, patch, run_dir):
 
 
 # --- optimizers
+
+
+# --- the best so far
+
+
+def progress(best: int) -> dict:
+    return {"progress": {"best_step": best}}
+
+
+def test_going_on_from_another_run_brings_its_best(tmp_path):
+    other, own = tmp_path / "other", tmp_path / "own"
+    for folder in (other, own):
+        folder.mkdir()
+    best = save(other, 4, **progress(4))
+    last = load_checkpoint(save(other, 8, **progress(4)))
+    keep_best(last, own, copies=False)
+    assert list_checkpoints(own) == []
+    keep_best(last, own, copies=True)
+    assert list_checkpoints(own) == [4]
+    assert verify_checkpoint(own / "checkpoint-4") is None
+    assert (own / "checkpoint-4/manifest.json").read_bytes() == (best / "manifest.json").read_bytes()
+    assert leftovers(own) == []
+
+
+@pytest.mark.parametrize("lost", ["missing", "broken"])
+def test_a_lost_best_is_told_before_training(tmp_path, lost):
+    best, last = save(tmp_path, 4, **progress(4)), save(tmp_path, 8, **progress(4))
+    keep_best(load_checkpoint(last), tmp_path, copies=True)
+    if lost == "missing":
+        shutil.rmtree(best)
+    else:
+        (best / "model.safetensors").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"checkpoint-8 is whole, but not the best so far: .*checkpoint-4"):
+        keep_best(load_checkpoint(last), tmp_path, copies=True)

@@ -1,5 +1,6 @@
 """From settings to models: pretrained weights as they were saved, in float32, under the data's labels."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from hftune.data.text import TextCollator
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.text_settings import TextSettings
-from tests.tiny import FAMILIES, POSITIONS, WORDS, tiny_checkpoint, tiny_tokenizer
+from tests.tiny import FAMILIES, POSITIONS, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
 LABELS = ("bad", "fair", "good")
 
@@ -134,7 +135,7 @@ def test_what_is_saved_loads_with_its_labels_and_answers_the_same(checkpoint, po
 
 @pytest.mark.parametrize("saved_labels", [2, 3, 7])
 def test_a_head_for_other_labels_is_replaced(checkpoint, saved_labels):
-    """A classifier of as many labels keeps its head: that is how one goes on fine-tuning it."""
+    """One of as many labels without names keeps its head: so a model that was saved without names goes on."""
     folder = checkpoint("bert", saved_labels)
     model = build(folder)
     assert_pretrained(model, folder)
@@ -183,6 +184,81 @@ def test_overrides_reach_the_config_and_its_modules(checkpoint):
     assert pooled.dropout.p == 0.4
     fewer = build(checkpoint("bert"), config_overrides="num_hidden_layers=1")
     assert len(fewer.bert.encoder.layer) == 1
+
+
+def relabelled(folder, family, labels):
+    """Builds from a checkpoint for data of other labels; the same seed each time."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return build(folder, family, dataclasses.replace(data_of(tokenizer), labels=labels)).eval()
+
+
+def named_checkpoint(kind, vocabulary, folder):
+    """Saves a classifier of bad, fair and good: a native one, a pooled one or a small net."""
+    if kind in ("textcnn", "bilstm", "bag"):
+        settings = TextSettings(model_type=kind, config_overrides="embedding_dim=8")
+        model, tokenizer = build_text_classifier(settings, data_of(vocabulary)), vocabulary
+    elif kind == "pooled":
+        model = build(tiny_checkpoint("bert", folder / "bare"), pooling="attention")
+        tokenizer = tiny_tokenizer("bert")
+    else:
+        names = {"id2label": dict(enumerate(LABELS)), "label2id": dict(zip(LABELS, range(3), strict=True))}
+        model, tokenizer = tiny_model(kind, 3, **names), tiny_tokenizer(kind)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+KINDS = ("bert", "roberta", "gpt2", "pooled", "textcnn", "bilstm", "bag")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_for_as_many_other_labels_is_new(vocabulary, kind, tmp_path, caplog):
+    folder = named_checkpoint(kind, vocabulary, tmp_path)
+    with caplog.at_level("INFO", "hftune"):
+        model = relabelled(folder, kind, ("news", "sport", "wit"))
+    assert "the checkpoint's classifier is for bad, fair, good, not news, sport, wit" in caplog.text
+    assert "the classifier is new" in caplog.text
+    assert model.config.id2label == {0: "news", 1: "sport", 2: "wit"}
+    saved = load_file(folder / "model.safetensors")
+    changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, saved[name])}
+    place = {"roberta": "classifier.out_proj", "gpt2": "score"}.get(kind, "classifier")
+    assert changed == {f"{place}.{name}" for name in ("weight", "bias") if f"{place}.{name}" in saved}
+    weight, bias = model.get_parameter(f"{place}.weight"), model.state_dict().get(f"{place}.bias")
+    assert 0 < weight.std() < 1
+    assert weight.requires_grad
+    assert bias is None or not bias.any()
+    again = relabelled(folder, kind, ("news", "sport", "wit"))
+    assert torch.equal(again.get_parameter(f"{place}.weight"), weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_that_knows_the_labels_answers_in_their_order(vocabulary, kind, tmp_path, caplog):
+    folder = named_checkpoint(kind, vocabulary, tmp_path)
+    batch = {"input_ids": torch.tensor([[7, 9, 8, 12, 11]]), "attention_mask": torch.ones(1, 5).long()}
+    with caplog.at_level("INFO", "hftune"):
+        same = relabelled(folder, kind, LABELS)
+        assert "the classifier is" not in caplog.text
+        turned = relabelled(folder, kind, ("good", "bad", "fair"))
+    assert "the classifier is kept, in the data's order of labels: good, bad, fair" in caplog.text
+    assert turned.config.label2id == {"good": 0, "bad": 1, "fair": 2}
+    saved = load_file(folder / "model.safetensors")
+    for name, weight in same.state_dict().items():
+        assert torch.equal(weight, saved[name]), name
+    bad, fair, good = same(**batch).logits[0].tolist()
+    assert len({bad, fair, good}) == 3
+    assert turned(**batch).logits[0].tolist() == pytest.approx([good, bad, fair], abs=1e-5)
+
+
+@pytest.mark.parametrize(("saved", "line"), [(3, True), (2, False), (None, False)])
+def test_a_head_without_names_is_kept_and_said(checkpoint, saved, line, caplog):
+    with caplog.at_level("INFO", "hftune"):
+        build(checkpoint("bert", saved))
+    assert ("the classifier is kept: the checkpoint has as many labels, without names" in caplog.text) is line
 
 
 POOLINGS = pytest.mark.parametrize("pooling", ["native", "mean"])

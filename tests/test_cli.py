@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,14 @@ from PIL import Image
 from hftune.cli import augment
 from hftune.cli.find import find_recipe, known_recipes
 from hftune.cli.main import COMMANDS, main
+from hftune.cli.open import open_model
+from hftune.cli.run import launch_group
+from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 from hftune.recipes import shapes
-from tests.runs import run_recipe
+from tests.runs import run_recipe, write_record
 from tests.test_picture_splits import files_of, write_class_folders
+from tests.tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 ROOT = Path(__file__).parents[1]
@@ -148,7 +154,7 @@ def test_a_copy_replaces_nothing(tmp_path, monkeypatch, capsys):
     for words, message in (
         (["imdb", "mine.py"], "mine.py exists"),
         (["imdb", "mine.txt"], "must end with .py"),
-        (["imdb", "gone/mine.py"], "gone: no such folder"),
+        (["imdb", "gone/mine.py"], "gone/mine.py: there is no folder gone"),
         (["imbd", "other.py"], "did you mean imdb?"),
         (["imdb"], "needs a recipe and a file"),
     ):
@@ -156,6 +162,15 @@ def test_a_copy_replaces_nothing(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     assert Path("mine.py").read_text() == "# precious\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_copy_of_ones_own_recipe_is_the_same_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("old").mkdir()
+    Path("new").mkdir()
+    Path("old/mine.py").write_text(RECIPE)
+    assert hftune(monkeypatch, "cp", "old/mine.py", "new") == 0
+    assert Path("new/mine.py").read_text() == RECIPE
 
 
 def test_ls_has_a_line_for_each_recipe(monkeypatch, capsys):
@@ -191,6 +206,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["augment", "shapes", "--augmentation", "wild"], "--augmentation: "),
     (["augment", "shapes", "--train_dir", "nowhere"], "nowhere: no such folder"),
     (["augment", "cifar10"], "uoft-cs/cifar10"),
+    (["augment", "shapes", "--output_dir", "one.png"], "--output_dir one.png cannot be written"),
     (["gradcam"], "hftune gradcam needs a model and pictures"),
     (["gradcam", "run"], "hftune gradcam needs a model and pictures"),
     (["gradcam", "run", "nothing.png"], "nothing.png does not exist"),
@@ -199,6 +215,13 @@ REFUSED: list[tuple[list[str], str]] = [
     (["gradcam", "none", "one.png"], "none: no model could be loaded"),
     (["gradcam", "acme/gone", "one.png"], "acme/gone"),
     (["gradcam", "run", "one.png", "--out", "x.png"], "--out"),
+    (["gradcam", "run", "one.png", "--output", "gone/x.png"], "--output gone/x.png: there is no folder gone"),
+    (["gradcam", "run", "one.png", "--output", "none"], "--output none is a folder; pass a file"),
+    (
+        ["gradcam", "run", "one.png", "--output", "x.doc"],
+        "--output x.doc: a picture's name must end with .png",
+    ),
+    (["gradcam", "none", "one.png", "--revision", "v1"], "--revision v1: none is a folder"),
 ]
 
 
@@ -214,6 +237,88 @@ def test_what_cannot_be_done_is_one_line_and_code_2(words, message, tmp_path, mo
     assert line.startswith("error: ")
     assert message in line
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "acme/m", "good"],
+        ["eval", "acme/m", "--dataset_name", "sample"],
+        ["export", "acme/m"],
+        ["demo", "acme/m"],
+        ["gradcam", "acme/m", "one.png"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_model_of_the_hub_is_opened_at_its_revision(words, tmp_path, monkeypatch, capsys):
+    def loaded(name, **options):
+        raise BadInput(f"{name} {sorted(options.items())}")
+
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9)).save("one.png")
+    monkeypatch.setattr("hftune.cli.open.ensure_reachable", lambda *names, trains: "using the cached acme/m")
+    monkeypatch.setattr("hftune.saved.load_saved", loaded)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert hftune(monkeypatch, *words, "--revision", "v2", "--trust_remote_code") == 2
+    said = capsys.readouterr()
+    options = [("revision", "v2"), ("trust_remote_code", True)]
+    assert said.err == f"using the cached acme/m\nerror: acme/m {options}\n"
+    assert said.out == ""
+
+
+def test_a_model_opens_where_the_data_of_its_run_cannot_be_had(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    folder = str(write_record(tiny_checkpoint("bert", tmp_path, num_labels=2), dataset_name="acme/gone"))
+    capsys.readouterr()
+    assert open_model(folder, {}, own_rows=True).labels == ("LABEL_0", "LABEL_1")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BadInput, match="acme/gone is not in the cache"):
+        open_model(folder, {}, dataset="acme/gone")
+
+
+def test_the_version_is_said(monkeypatch, capsys):
+    assert hftune(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"hftune {version('hftune')}\n"
+
+
+def test_ctrl_c_is_one_line_and_code_130(monkeypatch, capsys):
+    def stopped(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(augment, "run", stopped)
+    assert hftune(monkeypatch, "augment", "shapes") == 130
+    assert capsys.readouterr().err == "error: stopped by SIGINT: the same command starts again\n"
+
+
+def test_a_reader_of_a_table_who_has_enough_is_no_error(monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert hftune(monkeypatch, "ls") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [("kill -9 $$", 137), ("echo '{\"code\": 3}' > exit.json; exit 1", 3), ("exit 1", 1)],
+)
+def test_a_group_of_processes_ends_with_the_code_of_its_run(ending, code, tmp_path, monkeypatch):
+    """Like torchrun itself, what is in its place here turns every code into 1."""
+    monkeypatch.chdir(tmp_path)
+    Path("exit.json").write_text('{"code": 143}')  # of the time before
+    os.utime("exit.json", (0, 0))
+    Path("group").write_text(f"#!/bin/sh\n{ending}\n")
+    Path("group").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "group"))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert launch_group(["recipe.py"], 2, Path()) == code
+
+
+def test_a_path_that_the_system_refuses_is_bad_input(monkeypatch, capsys):
+    for words in (["push", "x" * 300], ["gradcam", "x", "y" * 300], ["cp", "imdb", "z" * 300 + ".py"]):
+        assert hftune(monkeypatch, *words) == 2
+        assert re.fullmatch(r"error: ([xyz])\1{299}(\.py)?: File name too long\n", capsys.readouterr().err)
 
 
 def test_a_bug_is_not_called_bad_input(monkeypatch):
@@ -255,10 +360,12 @@ def test_augment_takes_a_recipe_from_a_file(trained, tmp_path, monkeypatch, caps
     assert drawn(Path("runs/own/augment.png")).size
 
 
-def test_augment_has_nothing_to_draw_of_texts(monkeypatch, capsys, reviews, encoder):
+def test_augment_has_nothing_to_draw_of_texts(tmp_path, monkeypatch, capsys, reviews, encoder):
+    monkeypatch.chdir(tmp_path)
     words = ["augment", "imdb", "--train_file", reviews / "train.csv", "--model_name_or_path", encoder]
     assert hftune(monkeypatch, *words) == 2
     assert "imdb: its training rows are no pictures, so there is nothing to draw" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_one_of_each_class_comes_first():
@@ -275,6 +382,13 @@ def test_gradcam_draws_files_and_folders(trained, tmp_path, monkeypatch, capsys)
     assert hftune(monkeypatch, "gradcam", trained / "run", files[0], files[5]) == 0
     assert capsys.readouterr().out == f"look at {trained / 'run' / 'gradcam.png'}\n"
     two = drawn(trained / "run/gradcam.png")
-    assert hftune(monkeypatch, "gradcam", trained / "run", trained / "pets/test", "--output", "heat.png") == 0
+    Path("photos/.trash").mkdir(parents=True)
+    for hidden in ("photos/.trash/1.png", "photos/._1.png"):
+        Path(hidden).write_text("no picture")
+    for number in range(12):
+        Path(f"photos/{number}.png").write_bytes(Path(files[number]).read_bytes())
+    assert hftune(monkeypatch, "gradcam", trained / "run", "photos", "--output", "heat.png") == 0
     assert capsys.readouterr().out == "look at heat.png\n"
     assert drawn(Path("heat.png")).shape[0] > two.shape[0]
+    assert hftune(monkeypatch, "gradcam", trained / "run", files[0], "photos", "--output", "heat.png") == 0
+    assert capsys.readouterr().out == "look at heat.png (the first 12 of 13 pictures)\n"

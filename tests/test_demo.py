@@ -23,7 +23,8 @@ from hftune.demo import build_page, coloured, overlay, serving, why_no_map
 from hftune.errors import BadInput
 from hftune.influence import Influence
 from hftune.saved import load_saved
-from tests.test_onnx_export import saved_pictures, saved_texts, write_record
+from tests.runs import write_record
+from tests.tiny import saved_pictures, saved_texts
 
 EVIL = "<img src=x onerror=\"document.title='broken in'\"> a good <b>film</b>"
 LABELS = ("<i>bad</i>", "so & so", "good")
@@ -61,8 +62,7 @@ def test_a_text_in_a_real_browser(browser, tmp_path):
     config["id2label"] = {str(number): label for number, label in enumerate(LABELS)}
     config["label2id"] = {label: number for number, label in enumerate(LABELS)}
     (run / "config.json").write_text(json.dumps(config))
-    settings = {"dataset_name": "sample", "max_length": 40}
-    write_record(run, settings)
+    write_record(run, dataset_name="sample", max_length=40)
     (tmp_path / "tmp").mkdir()
     program = "from hftune.cli.main import main; main()"
     process = subprocess.Popen(
@@ -79,6 +79,9 @@ def test_a_text_in_a_real_browser(browser, tmp_path):
             "GRADIO_SHARE": "True",
             "GRADIO_SERVER_NAME": "0.0.0.0",
             "GRADIO_ALLOWED_PATHS": "/",
+            # Nobody answers there, and nobody is to be asked for a page of this machine.
+            **dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9"),
+            **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
         },
     )
     try:
@@ -103,6 +106,10 @@ def test_a_text_in_a_real_browser(browser, tmp_path):
         assert page.title() == "hftune demo"
         assert "sample" not in shown
         assert page.locator(".gallery button, .gallery-item").count() == 4  # examples: test rows of the run
+        assert page.locator("h2").first.inner_text() == "<b>run"
+        page.locator("textarea").first.fill("film " * (demo.MOST_WORDS + 1))
+        page.get_by_role("button", name="Classify").click()
+        page.get_by_text("The text has 1,001 words").wait_for()
         assert hosts <= {address.split("/")[2], ""}
         page.close()
 

@@ -182,6 +182,7 @@ REFUSED = [
     (["BERT", "--dataset_name", "acme/gone"], "acme/gone is not in the cache"),
     (["BERT", "--test_file", "x.csv", "--max_eval_samples", "0"], "--max_eval_samples 0: must be at least 1"),
     (["BERT", "--test_file", "x.csv", "--output", "none/x.json"], "there is no folder none"),
+    (["BERT", "--test_file", "x.csv", "--revision", "v2"], " is a folder, only a Hub id has revisions"),
     (["BERT", "--test_file", "plain.csv"], "no column that is plainly the label"),
     (["TEXTS", "--test_file", "x.csv"], "x.csv line 2: the model knows no label 'great' (it knows 0, 1)"),
     (
@@ -210,6 +211,17 @@ def test_what_cannot_be_scored_is_one_line_and_code_2(
     assert message in line
     assert all(place.startswith("  - ") for place in more)
     assert said.out == ""
+
+
+def test_scores_are_written_also_where_nobody_reads_the_table(bert, monkeypatch, tmp_path):
+    (tmp_path / "x.csv").write_text("text,label\na film,positive\nanother film,negative\n")
+    output = tmp_path / "scores.json"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert hftune(monkeypatch, "eval", bert, "--test_file", tmp_path / "x.csv", "--output", output) == 0
+    assert scores_of(output)["test_samples"] == 2
 
 
 def test_unknown_labels_are_all_listed(text_run, monkeypatch, capsys, tmp_path):

@@ -2,32 +2,34 @@
 
 import functools
 import json
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from PIL import Image
 from safetensors.torch import load_file
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
 from hftune.recipes import hotdog_features, shapes
 from hftune.scoring import score
-from hftune.seed import generator
 from hftune.track import read_log
-from tests.runs import digest, kill_on_the_way, run_here, run_recipe, run_there, start_from
+from tests.runs import (
+    COLOURS,
+    digest,
+    kill_on_the_way,
+    run_here,
+    run_recipe,
+    run_there,
+    start_from,
+    write_pictures,
+)
 
 pytest.importorskip("timm")
 pytest.importorskip("albumentations")
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
-ROOT = Path(__file__).parents[1]
-GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 ROWS = {"train": 50, "validation": 18, "test": 18}  # 50: every epoch ends in a smaller batch and window
 EPOCH = 7  # steps of 8 rows
-COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}
 MODELS = {
     "resnet9": ("resnet9", 16, "width=4"),
     "resnet": ("test_resnet", 32, "drop_path_rate=0.2"),
@@ -37,16 +39,8 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """A folder with train, validation and test, each with noisy pictures of three colours."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for split, rows in ROWS.items():
-        for row in range(rows):
-            name = list(COLOURS)[row % len(COLOURS)]
-            noise = generator("picture", split, row).normal(0, 70, (20, 20, 3))
-            picture = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
-            (folder / split / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / split / name / f"{row:03}.png")
-    return folder
+    """A folder with train, validation and test."""
+    return write_pictures(tmp_path_factory.mktemp("pictures"), ROWS)
 
 
 @pytest.fixture(scope="module")

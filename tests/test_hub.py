@@ -13,7 +13,7 @@ import pytest
 from hftune.errors import BadInput
 from hftune.hub import Target, finishing_command, prepare
 from hftune.hub_files import files_of
-from hftune.rundir import RunRecord, hash_weights
+from hftune.rundir import RunRecord, hash_model
 from tests.loopback import READ, SIGNATURE, WRITE, Fault, Hub
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -274,14 +274,15 @@ def test_only_a_finished_run_is_pushed(hub, run_dir, record):
     assert hub.log == []
 
 
-def test_weights_that_were_not_scored_are_refused(run_dir):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_model_that_was_not_scored_is_refused(run_dir, name):
     record = RunRecord.read(run_dir)
-    record.weights = hash_weights(run_dir)
+    record.weights = hash_model(run_dir)
     record.write(run_dir)
     assert files_of(run_dir)
-    with (run_dir / "model.safetensors").open("ab") as file:
-        file.write(b"another")
-    with pytest.raises(BadInput, match="the weights are not the ones that were scored"):
+    with (run_dir / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(BadInput, match=rf"^{run_dir / name}: not the one that was scored .*, so nothing is"):
         files_of(run_dir)
 
 

@@ -1,5 +1,7 @@
 """The bounded client: what is said of a failure, and that nothing of it stays behind."""
 
+import os
+
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
@@ -121,6 +123,17 @@ def test_secrets_are_taken_out_by_value(monkeypatch):
     monkeypatch.setenv("SHORT_TOKEN", "word")
     assert redact("a word 0123456789abcdef") == "a word ***"
     assert "SHORT_TOKEN" not in secrets()
+
+
+def test_a_password_of_an_address_is_taken_out():
+    assert redact("http://ann:pass@proxy:80 refused") == "http://proxy:80 refused"
+    assert redact("at https://ann@hub.example/a/b?signature=x, later") == "at https://hub.example/a/b later"
+
+
+def test_a_secret_that_is_no_text_is_known_by_its_bytes(monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", os.fsdecode(b"\xff0123456789abcdef"))
+    assert secrets()["MY_TOKEN"] == b"\xff0123456789abcdef"
+    assert redact("it is " + os.fsdecode(b"\xff0123456789abcdef")) == "it is ***"
 
 
 def test_addresses_leave_a_password_out(monkeypatch):

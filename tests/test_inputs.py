@@ -56,6 +56,12 @@ def test_texts_keep_the_order_of_words_files_and_lines(monkeypatch):
     assert read_texts(["1234", "x" * 5000, "no.such thing.txt", "line\nbreak"])[0] == "1234"
 
 
+def test_a_standard_input_that_was_closed_is_an_empty_one(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after `<&-`
+    with pytest.raises(BadInput, match=r"^standard input is empty"):
+        read_texts(["-"])
+
+
 TEXT_FILES: dict[str, str | bytes] = {
     "empty.txt": "",
     "blanks.txt": "\n  \n",

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from huggingface_hub import metadata_load
+from transformers import AutoTokenizer
 
 from hftune.data import text_splits
 from hftune.data.load_text import load_text, load_tokenizer
@@ -54,6 +55,28 @@ def test_every_split_has_the_checkpoints_ids(reviews, tmp_path, family):
     assert data.processor.model_max_length == 30
     assert data.processor.padding_side == "right"
     assert data.processor.pad_token_id is not None
+
+
+@pytest.mark.parametrize(("truncation", "side"), [("head", "right"), ("tail", "left"), ("head+tail", "left")])
+@pytest.mark.parametrize("kind", ["a checkpoint's", "learned"])
+def test_whoever_loads_the_model_cuts_at_the_end_that_was_cut(reviews, tmp_path, kind, truncation, side):
+    """A side that the checkpoint came with does not stay: the saved tokenizer says what this run did."""
+    if kind == "learned":
+        model = {"model_type": "textcnn", "min_frequency": 1}
+    else:
+        folder = tiny_checkpoint("bert", tmp_path / "bert")
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        other = "right" if side == "left" else "left"
+        (folder / "tokenizer_config.json").write_text(json.dumps({**config, "truncation_side": other}))
+        model = {"model_name_or_path": str(folder)}
+    data = load_text(settings_for(reviews, max_length=30, truncation=truncation, **model))
+    data.processor.save_pretrained(tmp_path / "saved")
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert loaded.truncation_side == side
+    text = json.loads((reviews / "train.jsonl").read_text().splitlines()[0])["text"]
+    if truncation != "head+tail":  # for which transformers has no word
+        cut = loaded(text, truncation=True)["input_ids"]
+        assert cut == data.train[0]["input_ids"].tolist()
 
 
 def test_without_a_test_set_there_is_no_floor(reviews, tmp_path):

@@ -208,6 +208,14 @@ def test_a_user_who_is_offline_is_not_asked_to_wait(monkeypatch: pytest.MonkeyPa
         assert lines == []
 
 
+def test_the_revision_that_is_asked_for_has_to_be_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    cache_model(tmp_path / "home", "owner/encoder")
+    assert ensure_reachable("owner/encoder", None, revision="abc123", trains=False)
+    with pytest.raises(BadInput, match="owner/encoder: no such folder, nor in the cache"):
+        ensure_reachable("owner/encoder", None, revision="v2", trains=False)
+
+
 def test_caches_are_found_where_the_variables_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     cache_model(tmp_path / "home", "owner/encoder")
     cache_dataset(tmp_path / "home", "owner___big_reviews")
@@ -260,6 +268,9 @@ def test_folders_win_over_hub_ids(tmp_path: Path):
         ("a--b/c", "not a Hub id"),
         ("a/b.git", "not a Hub id"),
         ("a/" + "b" * 100, "not a Hub id"),
+        ("b" * 300, "not a Hub id"),
+        ("~nobody-of-this-name/model", "no such folder"),
+        ("a\0b", "not a Hub id"),
         ("reviews.csv", "--train_file"),
     ],
 )

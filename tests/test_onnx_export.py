@@ -1,5 +1,6 @@
 """ONNX files that answer as PyTorch does, for every kind of model, and alone with onnxruntime."""
 
+import logging
 import os
 import re
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BitImageProcessor, ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from hftune import onnx_export
 from hftune.answers import answer, picture_rows, text_rows
@@ -20,86 +20,18 @@ from hftune.cli import export
 from hftune.data.pictures import decode
 from hftune.data.sample import load_sample
 from hftune.errors import BadInput, HftuneError
-from hftune.models.bag import BagConfig, BagForSequenceClassification
-from hftune.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
-from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
-from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
-from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from hftune.models.textcnn import TextCNNForSequenceClassification
 from hftune.onnx_export import ROWS, write_onnx
 from hftune.rundir import RunRecord
 from hftune.saved import load_saved
+from tests.runs import write_record
 from tests.test_picture_splits import files_of, write_class_folders
-from tests.tiny import tiny_checkpoint, tiny_model, tiny_tokenizer
+from tests.tiny import saved_pictures, saved_texts
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"vocab_size": len(tiny_tokenizer("bert")), "num_labels": 3, "embedding_dim": 8}
-OURS = {
-    "textcnn": lambda: TextCNNForSequenceClassification(
-        TextCNNConfig(**SMALL, num_filters=4, readout="max+mean", initializer_range=1.0)
-    ),
-    "bag": lambda: BagForSequenceClassification(
-        BagConfig(**SMALL, num_buckets=50, hidden_size=8, initializer_range=2.0)
-    ),
-    "bilstm": lambda: BiLSTMForSequenceClassification(
-        BiLSTMConfig(**SMALL, hidden_size=6, num_layers=2, readout="max", initializer_range=1.0)
-    ),
-    "pooled": lambda: PooledEncoderForSequenceClassification(
-        PooledEncoderConfig(
-            encoder_config=tiny_model("electra", num_hidden_layers=1).config,
-            pooling="attention",
-            num_labels=3,
-        )
-    ),
-}
-
-
-def saved_texts(kind: str, folder: Path):
-    """Saves a small text classifier with random weights, and loads it."""
-    if kind not in OURS:
-        return load_saved(str(tiny_checkpoint(kind, folder, num_labels=3, num_hidden_layers=1)))
-    torch.manual_seed(0)
-    OURS[kind]().save_pretrained(folder)
-    tiny_tokenizer("bert").save_pretrained(folder)
-    return load_saved(str(folder))
-
-
-def saved_pictures(kind: str, folder: Path):
-    torch.manual_seed(0)
-    processor = BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    if kind == "resnet9":
-        model = ResNet9ForImageClassification(ResNet9Config(width=4, num_labels=3))
-    elif kind == "vit":
-        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
-        model = ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=3))
-        processor = ViTImageProcessor(size={"height": 32, "width": 32})
-    else:
-        pytest.importorskip("timm")
-        from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
-
-        config = TimmWrapperConfig(architecture=kind, num_labels=3, do_pooling=True)
-        model = TimmWrapperForImageClassification(config)
-    with torch.no_grad():  # far from the uniform answer of a new head
-        for parameter in list(model.parameters())[-2:]:
-            parameter.normal_(std=2)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return load_saved(str(folder))
-
-
-def write_record(folder: Path, settings: dict) -> None:
-    """Makes a folder with a saved model a finished run."""
-    RunRecord(
-        settings=settings,
-        versions={},
-        data_fingerprints={},
-        threads=1,
-        world_size=1,
-        micro_batches_per_step=1,
-        finished=True,
-    ).write(folder)
 
 
 def texts() -> list[str]:
@@ -167,8 +99,7 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", dict(os.environ))
     saved_texts("textcnn", tmp_path / "run")
     settings = {"dataset_name": "sample", "max_length": 24, "truncation": "tail", "model_type": "textcnn"}
-    write_record(tmp_path / "run", settings)
-    return tmp_path / "run"
+    return write_record(tmp_path / "run", **settings)
 
 
 def test_the_command_and_the_example_of_its_help_without_torch(trained, capsys):
@@ -196,9 +127,14 @@ def test_the_command_and_the_example_of_its_help_without_torch(trained, capsys):
     np.testing.assert_allclose(numbers, answer(saved, rows)[0], atol=1e-5)
 
 
-def test_other_answers_are_an_error_and_nothing_is_left(trained, monkeypatch):
+@pytest.mark.parametrize("factor", [1.1, float("nan")])
+def test_other_answers_are_an_error_and_nothing_is_left(factor, trained, monkeypatch):
     before = sorted(trained.rglob("*"))
-    monkeypatch.setattr(onnx_export, "_make_exportable", lambda model: model.classifier.weight.data.mul_(1.1))
+
+    def spoil(model):
+        model.classifier.weight.data.mul_(factor)
+
+    monkeypatch.setattr(onnx_export, "_make_exportable", spoil)
     with pytest.raises(HftuneError, match=r"run: ONNX Runtime gives row \d+ of 66 other") as caught:
         export.run([str(trained)])
     assert caught.value.exit_code == 1
@@ -208,8 +144,10 @@ def test_other_answers_are_an_error_and_nothing_is_left(trained, monkeypatch):
 def test_what_onnx_has_not_is_one_line(trained, monkeypatch):
     model, read = TextCNNForSequenceClassification, TextCNNForSequenceClassification._read
     monkeypatch.setattr(model, "_read", lambda *inputs: torch.special.bessel_j0(read(*inputs)))
+    level = logging.getLogger("torch.onnx").level
     with pytest.raises(BadInput, match=f"run: {model.__name__} cannot be written as ONNX: ") as caught:
         export.run([str(trained)])
+    assert logging.getLogger("torch.onnx").level == level
     assert "bessel" in caught.value.message
     assert "\n" not in caught.value.message
     assert not (trained / "onnx").exists()
@@ -246,8 +184,7 @@ def test_class_folders_of_a_run(compared, tmp_path, monkeypatch):
     saved_pictures("resnet9", tmp_path / "run")
     for split in ("train", "test"):
         write_class_folders(tmp_path / "pets" / split, 12, split)
-    settings = {"dataset_name": str(tmp_path / "pets")}
-    write_record(tmp_path / "run", settings)
+    write_record(tmp_path / "run", dataset_name=str(tmp_path / "pets"))
     export.run([str(tmp_path / "run")])
     assert len(compared) == ROWS
     first = picture_rows(

@@ -145,6 +145,13 @@ REFUSED = [
     (["BERT", "good", "--format", "xml"], "--format: expected one of json, table"),
     (["BERT", "good", "--output", "none/x.jsonl"], "--output none/x.jsonl: there is no folder none"),
     (["BERT", "good", "--output", "."], "--output . is a folder; pass a file"),
+    (["BERT", "good", "--output", "pipe"], "--output pipe is no ordinary file; pass another, or write to it"),
+    (["BERT", "good", "--revision", "v2"], " is a folder, only a Hub id has revisions"),
+    (["BERT", "good", "--skip_bad_images"], "--skip_bad_images: "),
+    (["BERT", "good", "--image_column_name", "x"], "--image_column_name: "),
+    (["EYE", "one.png", "--text_column_name", "x"], "--text_column_name: "),
+    (["--top_k", "1", "BERT", "good"], "(what a command works on stands before its flags)"),
+    (["--bf16", "BERT", "good"], "(what a command works on stands before its flags)"),
     (["BERT", "gone.csv"], "gone.csv does not exist"),
     (["BERT", "gap.csv"], "gap.csv line 3: the text (column 'text') is missing"),
     (["EYE", "what is this"], "what is this does not exist; pass pictures"),
@@ -157,6 +164,7 @@ REFUSED = [
 @pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_what_cannot_be_answered_is_one_line_and_code_2(words, message, bert, eye, monkeypatch, capsys):
     Path("gap.csv").write_text("text,label\ngood,1\n,0\n")
+    os.mkfifo("pipe")
     named = {"BERT": bert, "EYE": eye}
     assert hftune(monkeypatch, "predict", *(named.get(word, word) for word in words)) == 2
     said = capsys.readouterr()

@@ -95,7 +95,9 @@ def test_scores_are_those_of_the_saved_files(flags, tmp_path, monkeypatch):
     assert results["test_accuracy"] == 0.5
     assert results["test_loss"] == pytest.approx(4.5, abs=0.001)
     digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
-    assert json.loads((tmp_path / "run.json").read_text())["weights"] == {"model.safetensors": digest}
+    hashes = json.loads((tmp_path / "run.json").read_text())["weights"]
+    assert hashes["model.safetensors"] == digest
+    assert hashes.keys() == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_the_same_command_again_trains_nothing(flags, tmp_path, capsys):

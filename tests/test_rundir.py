@@ -1,9 +1,11 @@
 """A run's folder belongs to one living process, and its JSON files are always whole."""
 
 import errno
+import hashlib
 import json
 import math
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,7 +17,9 @@ from hftune.errors import BadInput, ResourceError
 from hftune.rundir import (
     RunDir,
     RunRecord,
+    changed_files,
     compare_settings,
+    hash_model,
     package_versions,
     read_json,
     write_exit,
@@ -186,13 +190,36 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_another_error_is_not_called_a_full_disk(tmp_path):
+def test_a_place_that_cannot_be_written_is_bad_input_and_not_called_a_full_disk(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_json(tmp_path / "folder", 1)
+    (tmp_path / "file").touch()
+    cases = {
+        "folder": "Is a directory",
+        "file/x.json": "Not a directory",
+        "file/deep/x.json": "Not a directory",
+        "none/deep/x.json": "No such file or directory",
+    }
+    for name, reason in cases.items():
+        with pytest.raises(BadInput, match=f"^{tmp_path / name} cannot be written: {reason}$"):
+            write_json(tmp_path / name, 1)
     with pytest.raises(TypeError):
         write_json(tmp_path / "x.json", {1, 2})
-    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.EACCES, BadInput), (errno.EPERM, BadInput), (errno.EROFS, ResourceError)]
+)
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path, monkeypatch, code, kind, call):
+    def fail(path, *_, **__):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(*{"mkdir": (os, "mkdir"), "open": (rundir, "open")}[call], fail, raising=False)
+    with pytest.raises(kind, match=rf"sub/x\.json.*{os.strerror(code)}") as caught:
+        write_json(tmp_path / "sub" / "x.json", 1)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.json*"))
 
 
 def test_readers_never_see_half_a_file(tmp_path):
@@ -270,6 +297,68 @@ def test_a_record_of_another_hand_is_refused(tmp_path):
         write_json(tmp_path / "run.json", content)
         with pytest.raises(BadInput, match=rf"run\.json: .*{reason}"):
             RunRecord.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("weights", []), ("settings", None), ("best_step", "3"), ("threads", None), ("finished", "no")],
+)
+def test_a_record_with_a_value_of_another_kind_is_bad_input(tmp_path, key, value):
+    record().write(tmp_path)
+    content = read_json(tmp_path / "run.json") | {key: value}
+    write_json(tmp_path / "run.json", content)
+    with pytest.raises(BadInput, match=rf"run\.json: {key} is {re.escape(repr(value))}"):
+        RunRecord.read(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_bad_input(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(BadInput, match=rf"^{tmp_path}/run\.json cannot be read: Is a directory$"):
+        RunRecord.read(tmp_path)
+    assert RunRecord.read(tmp_path / ("x" * 300)) is None
+
+
+# --- the files of the model
+
+
+def saved_model(folder: Path) -> Path:
+    contents = {"config.json": "{}", "model.safetensors": "weights", "tokenizer.json": "words"}
+    for name, content in {**contents, "README.md": "card", "own.py": "code", "rows.csv": "rows"}.items():
+        (folder / name).write_text(content)
+    return folder
+
+
+def test_what_a_model_is_loaded_from_is_hashed_and_nothing_else(tmp_path):
+    saved_model(tmp_path)
+    hashes = hash_model(tmp_path)
+    assert hashes.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert hashes["tokenizer.json"] == hashlib.sha256(b"words").hexdigest()
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "own.Model"}}')
+    assert hash_model(tmp_path).keys() == hashes.keys() | {"own.py"}
+
+
+def test_each_file_that_is_not_as_it_was_scored_is_named(tmp_path):
+    scored = record(weights=hash_model(saved_model(tmp_path)))
+    assert changed_files(tmp_path, scored) == {}
+    (tmp_path / "README.md").write_text("another card")
+    (tmp_path / "own.py").write_text("nobody's code")
+    assert changed_files(tmp_path, scored) == {}
+    (tmp_path / "config.json").write_text('{"id2label": {}}')
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "added_tokens.json").write_text("{}")
+    assert changed_files(tmp_path, scored) == {
+        "added_tokens.json": "was not there when the model was scored",
+        "config.json": "not the one that was scored (other sha256)",
+        "tokenizer.json": "missing",
+    }
+
+
+def test_a_record_that_holds_the_weights_alone_is_compared_with_the_weights_alone(tmp_path):
+    older = {"model.safetensors": hash_model(saved_model(tmp_path))["model.safetensors"]}
+    (tmp_path / "config.json").write_text('{"id2label": {}}')
+    assert changed_files(tmp_path, record(weights=older)) == {}
+    (tmp_path / "model.safetensors").write_text("others")
+    assert changed_files(tmp_path, record(weights=older)).keys() == {"model.safetensors"}
 
 
 def test_the_versions_are_those_installed():

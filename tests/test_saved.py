@@ -19,9 +19,9 @@ from hftune.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
-from hftune.rundir import RunRecord
 from hftune.saved import OWN, load_saved
 from tests.loopback import Fault, Hub
+from tests.runs import write_record
 from tests.tiny import FAMILIES, SIZES, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -73,20 +73,6 @@ def scores_of(line: list[dict], labels: tuple[str, ...]) -> list[float]:
     return [by_label[label] for label in labels]
 
 
-def as_run(folder: Path, *, finished: bool = True, **settings) -> Path:
-    """Makes a run directory of a folder."""
-    RunRecord(
-        settings=settings,
-        versions={},
-        data_fingerprints={},
-        threads=1,
-        world_size=1,
-        micro_batches_per_step=1,
-        finished=finished,
-    ).write(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory) -> Path:
     return tiny_checkpoint("bert", tmp_path_factory.mktemp("bert"), num_labels=3, id2label=LABELS)
@@ -131,7 +117,7 @@ def test_pictures_get_the_pipelines_scores_in_their_order(tmp_path):
 
 def test_a_run_says_how_its_texts_are_cut(tmp_path, bert):
     folder = tiny_checkpoint("bert", tmp_path, num_labels=3)
-    as_run(folder, max_length=10, truncation="tail")
+    write_record(folder, max_length=10, truncation="tail")
     saved = load_saved(str(folder))
     assert (saved.max_length, saved.truncation) == (10, "tail")
     words = ["bad", "get", "do", "great", "been", "because", "people", "will", "other", "also", "into"]
@@ -145,6 +131,37 @@ def test_a_run_says_how_its_texts_are_cut(tmp_path, bert):
     assert rows.labels.tolist() == [0, 0, 0]
 
 
+def configured(folder: Path, **changes) -> Path:
+    """Changes a saved tokenizer's own file; None removes what it says."""
+    path = folder / "tokenizer_config.json"
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return folder
+
+
+def test_a_tokenizer_that_keeps_the_end_is_cut_as_the_pipeline_cuts(tmp_path):
+    configured(tiny_checkpoint("bert", tmp_path, num_labels=3), truncation_side="left", model_max_length=12)
+    saved = load_saved(str(tmp_path))
+    assert (saved.max_length, saved.truncation) == (12, "tail")
+    texts = random_texts(9, longest=60)
+    rows = text_rows(saved, texts)
+    assert rows.tokens.max() > 30
+    theirs = pipeline("text-classification", str(tmp_path), top_k=None)
+    assert theirs.tokenizer.truncation_side == "left"
+    expected = [scores_of(line, saved.labels) for line in theirs(texts, truncation=True)]
+    np.testing.assert_allclose(softmax(answer(saved, rows)), expected, atol=1e-5)
+    write_record(tmp_path, max_length=10, truncation="head+tail")  # a run knows better
+    saved = load_saved(str(tmp_path))
+    assert (saved.max_length, saved.truncation) == (10, "head+tail")
+
+
+def test_a_tokenizer_that_leaves_no_room_for_a_text_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    configured(tiny_checkpoint("bert", tmp_path / "model", num_labels=3), model_max_length=2)
+    with pytest.raises(BadInput, match=r"^model: a max_length of 2: the special tokens alone are 2$"):
+        text_rows(load_saved("model"), ["good film"])
+
+
 def test_weights_in_half_precision_answer_in_float32(tmp_path):
     tiny_checkpoint("bert", tmp_path, num_labels=3, dtype=torch.bfloat16)
     saved = load_saved(str(tmp_path))
@@ -154,9 +171,7 @@ def test_weights_in_half_precision_answer_in_float32(tmp_path):
 
 def test_a_model_without_positions_in_its_tokenizer_is_cut_at_its_own(tmp_path):
     tiny_checkpoint("roberta", tmp_path, num_labels=3)
-    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    del config["model_max_length"]
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    configured(tmp_path, model_max_length=None)
     saved = load_saved(str(tmp_path))
     assert saved.max_length == 64  # of 66 positions RoBERTa leaves two out
     assert np.isfinite(answer(saved, text_rows(saved, random_texts(2, longest=300)))).all()
@@ -226,7 +241,7 @@ def checkpoint(folder: Path) -> Path:
 
 
 BROKEN = {
-    "unfinished": (lambda at: as_run(at, finished=False), "is not finished"),
+    "unfinished": (lambda at: write_record(at, finished=False), "is not finished"),
     "empty": (lambda at: at, "no model could be loaded: it has no config.json; pass a run directory"),
     "checkpoint": (checkpoint, "pass the run directory that this checkpoint lies in"),
     "config": (lambda at: no_model(at), "model_type"),

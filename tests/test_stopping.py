@@ -1,5 +1,6 @@
 """Killed, stopped, restarted on other numbers of processes, started twice: the run ends as if nothing was."""
 
+import contextlib
 import json
 import os
 import random
@@ -76,7 +77,6 @@ def test_the_same_run_twice_is_refused_with_the_pid_that_holds_it(jobs, tmp_path
     with Group(job, run_dir) as first:
         while not list_checkpoints(run_dir):
             assert not first.wait(0.01), first.text()
-        (tmp_path / "second").mkdir()
         with Group(job, run_dir, 1, say_elsewhere, (str(tmp_path / "second.said"),)) as second:
             assert second.wait(PATIENCE)
         text = (tmp_path / "second.said").read_text()
@@ -94,9 +94,10 @@ def say_elsewhere(path: str) -> None:
 
 def test_runs_at_the_same_time_share_their_caches(jobs, tmp_path):
     job = jobs["encoder"].but(max_steps=4, save_steps=2, eval_steps=4)
-    groups = [Group(job, tmp_path / str(number)) for number in range(4)]
-    assert all(group.wait(PATIENCE) for group in groups)
-    assert [group.codes for group in groups] == [[0]] * 4
+    with contextlib.ExitStack() as stack:
+        groups = [stack.enter_context(Group(job, tmp_path / str(number))) for number in range(4)]
+        assert all(group.wait(PATIENCE) for group in groups)
+        assert [group.codes for group in groups] == [[0]] * 4
     assert len({fingerprint(tmp_path / str(number)) for number in range(4)}) == 1
 
 
@@ -208,11 +209,10 @@ def test_what_is_not_finite_stops_in_its_step_with_the_rows(spoil, value, jobs, 
         run_recipe(recipe, words[:at], tmp_path / "run")
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    if spoil is spoil_weight:  # refused where it would be written, or in the next step
-        assert ending.value.code == 3
+    assert ending.value.code == 3
+    if spoil is spoil_weight:  # refused where it would be written
         assert list_checkpoints(tmp_path / "run") == [1]
     else:
-        assert ending.value.code == 3
         assert "step 3" in said
         assert "training rows" in said
         assert list_checkpoints(tmp_path / "run") == [1, 2]

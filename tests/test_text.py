@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from hftune.data.text import TextCollator, TokenRows, cut, special_tokens_around, tokenize, truncation_report
+from hftune.data.text import (
+    Encoder,
+    TextCollator,
+    TokenRows,
+    cut,
+    special_tokens_around,
+    tokenize,
+    truncation_report,
+)
 from hftune.errors import BadInput
 from tests.tiny import WORDS, tiny_tokenizer
 
@@ -156,6 +164,17 @@ def test_max_length_without_room_for_the_text_is_bad_input():
         rows_of(["good"], tiny_tokenizer("bert"), 2)
     tokenizer = tiny_tokenizer("bert")
     assert ids_of(rows_of(["good film"], tokenizer, 3)) == tokenizer(["good"])["input_ids"]
+
+
+def test_the_cut_of_a_split_is_that_of_the_encoder():
+    tokenizer, texts = tiny_tokenizer("roberta"), [" ".join(WORDS[:n]) for n in (40, 2, 30)] + [""]
+    encoded = Encoder(tokenizer, max_length=12, truncation="head+tail")(texts)
+    rows = rows_of(texts, tokenizer, 12, truncation="head+tail")
+    assert ids_of(rows) == encoded["input_ids"]
+    assert rows.tokens.tolist() == encoded["tokens"]
+    assert rows.lengths.tolist() == [12, len(encoded["input_ids"][1]), 12, 3]
+    with pytest.raises(BadInput, match=r"^the file says 1: the special tokens alone are 2$"):
+        Encoder(tokenizer, max_length=1, truncation="head", length_name="the file says")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])

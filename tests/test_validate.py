@@ -1,21 +1,29 @@
 """A rehearsal finds what a run would stumble over, hours earlier, and leaves nothing behind."""
 
+import dataclasses
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import accelerate
 import numpy as np
+import psutil
 import pytest
+import torch
 
 import hftune.rehearsal as rehearsal
 from hftune.cli.main import main
 from hftune.data.batch import BatchPlan
-from hftune.errors import BadInput
+from hftune.data.bundle import Data
+from hftune.elsewhere import load_elsewhere
+from hftune.errors import BadInput, StoppedBySignal
 from hftune.forecast import (
+    EVALUATED,
     LONGEST,
     USUAL,
     Forecast,
@@ -23,6 +31,7 @@ from hftune.forecast import (
     counted,
     disk_words,
     duration,
+    peak_memory,
     scoring_seconds,
     size,
     some_batches,
@@ -30,9 +39,11 @@ from hftune.forecast import (
     step_seconds,
 )
 from hftune.hub import Target
+from hftune.image_settings import ImageSettings
 from hftune.recipes import imdb
 from hftune.text_settings import TextSettings
 from tests.runs import file_flags, run_recipe
+from tests.tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 SHAPES = ["shapes", "--config_overrides", "width=4", "--image_size", 16, "--max_train_samples", 40]
@@ -154,9 +165,129 @@ def test_times_and_sizes_as_people_say_them():
 
 
 def test_a_full_disk_is_foretold(tmp_path):
-    assert "free" in disk_words(tmp_path / "runs" / "x", 1000, 3, 500)
+    said = disk_words(tmp_path / "runs" / "x", 2_000_000, 3, 500_000_000)
+    assert said.startswith("506 MB for 3 checkpoints of 2 MB and the model; ")
+    assert said.endswith(" free")
     with pytest.raises(BadInput, match=r"2 checkpoints.*--save_total_limit"):
         disk_words(tmp_path / "runs" / "x", 10**18, 2, 500)
+
+
+def test_the_memory_is_that_of_this_process():
+    own = psutil.Process().memory_info().rss
+    said = peak_memory(torch.device("cpu"))
+    most, unit, there = re.fullmatch(r"([\d.]+) ([MG]B) of ([\d.]+) GB", said).groups()
+    assert 0.9 * own <= float(most) * {"MB": 1e6, "GB": 1e9}[unit] < 100 * own
+    assert float(there) * 1e9 == pytest.approx(psutil.virtual_memory().total, rel=0.1)
+
+
+def some_data(lengths: list[int], test: list[int]) -> Data:
+    """Sets whose rows are their numbers; a test row's picture shows its number."""
+    sets = []
+    for rows in (lengths, lengths, test):
+        ids = np.arange(len(rows))
+        whole = SimpleNamespace(lengths=np.array(rows), labels=ids)
+        sets.append(rehearsal.Excerpt(whole, ids))
+    return Data(*sets, collate=list, labels=("a", "b"), processor=None, fingerprint="", picture=str)
+
+
+def test_a_few_rows_keep_their_pictures():
+    data = some_data([1] * 9, [1, 1, 9, 1, 1, 1, 1, 8, 1])
+    few = rehearsal.excerpt(data, 1)
+    assert len(few.test) == EVALUATED < len(data.test)
+    assert [few.picture(row) for row in range(len(few.test))] == [str(row) for row in few.test.ids]
+    assert few.test.ids[0] == 2  # the longest
+    assert rehearsal.excerpt(dataclasses.replace(data, test=None), 1).test is None
+
+
+@pytest.mark.parametrize(("mirrored", "views"), [(False, 1), (True, 3)])
+def test_the_parts_of_a_forecast_are_those_of_the_settings(mirrored, views):
+    settings = ImageSettings(
+        num_train_epochs=4.0, per_device_eval_batch_size=2, test_time_augmentation=mirrored
+    )
+    data = some_data([1] * 20, [1] * 40)
+    of_plan = {"tokens_per_batch": None, "processes": 1, "group_by_length": False, "seed": 1}
+    plan = BatchPlan(lengths=data.train.lengths, rows_per_batch=2, micro_batches_per_step=1, **of_plan)
+    few = rehearsal.excerpt(data, 2)
+    found = rehearsal.foretell(settings, data, few, plan, 7.0, [9.0] * LONGEST + [0.5] * USUAL, 3.0)
+    assert (found.loading, found.steps, found.step, found.evaluations) == (7.0, 40, 0.5, 4)
+    assert found.evaluation == pytest.approx(3.0 * 20 / 6)
+    assert found.test == pytest.approx(3.0 * 40 / 6 * views)
+    alone = dataclasses.replace(data, test=None)
+    assert rehearsal.foretell(settings, alone, few, plan, 7.0, [0.5] * (LONGEST + USUAL), 3.0).test == 0
+
+
+def test_a_signal_ends_a_rehearsal_and_is_no_check():
+    def part() -> str:
+        raise StoppedBySignal(15, "nothing")
+
+    with pytest.raises(StoppedBySignal):
+        rehearsal.attempt("data", part)
+
+
+def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(BadInput, match=r"--output_dir .*runs/x cannot be written"):
+        rehearsal.inspect(tmp_path / "runs/x", TextSettings())
+
+
+def test_trackers_are_left_alone_and_nothing_is_frozen(nearby, tmp_path, monkeypatch, capfd):
+    """No tracker begins a run of its own, memory is at its worst, and the simple models take no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rehearsal, "check_trackers", lambda settings: None)
+    seen = {}
+
+    def watched(name, function):
+        def call(*given, **named):
+            seen[name] = next(value for value in given if hasattr(value, "report_to"))
+            return function(*given, **named)
+
+        return call
+
+    for owner, name in (
+        (rehearsal, "make_accelerator"),
+        (rehearsal, "assemble"),
+        (rehearsal.finish, "score_result"),
+    ):
+        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
+    words = [*SHAPES, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--floor", "true"]
+    code, _, said = validate(monkeypatch, capfd, *words)
+    assert code == 0, said
+    assert seen["make_accelerator"].report_to == "none"
+    assert seen["assemble"].gradual_unfreezing == 0
+    assert not seen["score_result"].floor
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error", "words"),
+    [
+        (0, "noise\n0.0\n", "", "in a process without hftune, logits equal to the bit"),
+        (0, "5e-06\n", "", "logits equal to 5e-06"),
+        (0, "0.001\n", "", "the saved model's logits differ by 1.0e-03"),
+        (0, "nan\n", "", "the saved model's logits differ by nan"),
+        (1, "", "Traceback\nKeyError: 'x'\n", "does not load where hftune is not installed: KeyError: 'x'"),
+        (-9, "", "", "does not load where hftune is not installed: exit code -9"),
+    ],
+)
+def test_what_a_process_without_hftune_says_is_told(code, said, error, words, tmp_path, monkeypatch):
+    model = tiny_model("bert", num_labels=2)
+    model.save_pretrained(tmp_path)
+    rows = [{"input_ids": torch.tensor([[5, 6, 7]])}]
+    data = SimpleNamespace(validation=rows, collate=lambda rows: {**rows[0], "labels": torch.tensor([0])})
+    asked = {}
+
+    def run(command, env, **named):
+        asked.update(env=env, stdin=named["stdin"])
+        return subprocess.CompletedProcess(command, code, said, error)
+
+    monkeypatch.setattr("hftune.elsewhere.subprocess.run", run)
+    try:
+        told = load_elsewhere(model, data, tmp_path)
+    except BadInput as refusal:
+        told = str(refusal)
+    assert words in told
+    assert told.startswith("in a process") == (" equal to " in words)
+    assert asked["env"]["HF_MODULES_CACHE"].startswith(str(tmp_path))  # not among the user's own
+    assert asked["stdin"] == subprocess.DEVNULL
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from hftune.checkpoint import verify_checkpoint
 from hftune.cli.main import choose
 from hftune.errors import BadInput
 from hftune.recipes import imdb_textcnn
 from hftune.rundir import RunDir
 from hftune.verify import verify_run
-from tests.runs import digest, file_flags, run_here, run_recipe
+from tests.runs import digest, run_here, run_recipe, small_textcnn
 
 
 @pytest.fixture(scope="module")
 def flags(reviews) -> list:
     """A run of 24 steps with a checkpoint at each fourth."""
-    return [
-        *(*file_flags(reviews), "--floor", "false", "--min_frequency", 1, "--bf16", "false"),
-        *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48),
-        *("--save_strategy", "steps", "--save_steps", 4, "--save_total_limit", "none"),
-        *("--config_overrides", "embedding_dim=8,num_filters=4"),
-    ]
+    return small_textcnn(reviews, num_train_epochs=2, max_length=48, save_steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +143,24 @@ def test_who_trains_is_named_with_its_pid(run_dir, capsys):
     assert "in use" not in told(run_dir, capsys)
     with RunDir.open(run_dir, "imdb"):  # asking took the lock from nobody
         pass
+
+
+def test_an_ending_of_another_hand_is_passed_over(run_dir, capsys):
+    (run_dir / "exit.json").write_text('{"state": "fine"}')
+    assert "last ending" not in told(run_dir, capsys)
+
+
+def test_a_checkpoint_that_a_run_removes_meanwhile_is_no_problem(run_dir, monkeypatch):
+    def looked_at(path: Path) -> str | None:
+        reason = verify_checkpoint(path)
+        if path.name == "checkpoint-8":
+            shutil.rmtree(path)
+        return reason
+
+    monkeypatch.setattr("hftune.verify.verify_checkpoint", looked_at)
+    state = verify_run(run_dir)
+    assert [checkpoint.step for checkpoint in state.checkpoints] == [4, 12, 16, 20, 24]
+    assert state.sound
 
 
 def test_a_run_record_of_another_hand_is_a_problem(run_dir, capsys):

@@ -160,7 +160,13 @@ def test_the_classifier_stays_for_the_same_labels_only(kind, request):
     same = build(model_name_or_path=folder)
     for name, weight in same.state_dict().items():
         assert torch.equal(weight, saved[name]), name
-    for labels in (("owl", "dog", "cat"), ("ant", "bee")):
+    pixels = torch.rand(2, 3, 32, 32)
+    turned = build(("owl", "cat", "dog"), model_name_or_path=folder)
+    assert turned.config.id2label == {0: "owl", 1: "cat", 2: "dog"}
+    logits = same(pixel_values=pixels).logits
+    assert len(logits.unique()) == 6
+    torch.testing.assert_close(turned(pixel_values=pixels).logits, logits[:, [2, 0, 1]])
+    for labels in (("owl", "dog", "cow"), ("ant", "bee")):
         model = build(labels, model_name_or_path=folder)
         assert not model(pixel_values=torch.rand(2, 3, 32, 32)).logits.any()
         assert [model.config.id2label[number] for number in range(len(labels))] == list(labels)
@@ -174,7 +180,7 @@ def test_a_run_of_our_own_net_can_be_fine_tuned(tmp_path):
     eight = tuple("abcdefgh")
     first = build(eight, **flags)
     save(tmp_path, first, **flags)
-    model = build(eight[::-1], model_name_or_path=str(tmp_path))
+    model = build(tuple("stuvwxyz"), model_name_or_path=str(tmp_path))
     for name, weight in model.state_dict().items():
         kept = torch.equal(weight, first.state_dict()[name])
         assert kept is not (name == "classifier.weight"), name

@@ -1,8 +1,12 @@
-"""Tiny random checkpoints of the families that hftune fine-tunes, with their own kinds of tokenizers."""
+"""Tiny random checkpoints of the families that hftune fine-tunes, with their own kinds of tokenizers.
+
+And saved classifiers of every kind, of texts and of pictures, as `load_saved` has them.
+"""
 
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -10,13 +14,24 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     BertTokenizer,
+    BitImageProcessor,
     DistilBertTokenizer,
     GPT2Tokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     RobertaTokenizer,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
 )
+
+from hftune.models.bag import BagConfig, BagForSequenceClassification
+from hftune.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
+from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
+from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
+from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from hftune.saved import Saved, load_saved
 
 TEXT = (
     "the a an and of to is in it i this that was as with for but on not he his are you have be one film "
@@ -50,6 +65,7 @@ CONFIGS = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": POSITIONS},
 }
 FAMILIES = tuple(CONFIGS)
+OURS = ("textcnn", "bag", "bilstm", "pooled")
 
 
 def tiny_tokenizer(family: str) -> PreTrainedTokenizerBase:
@@ -107,6 +123,64 @@ def tiny_checkpoint(
     tiny_model(family, num_labels, **changes).to(dtype).save_pretrained(folder)
     tiny_tokenizer(family).save_pretrained(folder)
     return folder
+
+
+def tiny_ours(kind: str) -> PreTrainedModel:
+    """Builds one of `OURS` with three classes, whose weights tell texts apart."""
+    sizes: dict = {"vocab_size": len(tiny_tokenizer("bert")), "num_labels": 3, "embedding_dim": 8}
+    makers = {
+        "textcnn": lambda: TextCNNForSequenceClassification(
+            TextCNNConfig(**sizes, num_filters=4, readout="max+mean", initializer_range=1.0)
+        ),
+        "bag": lambda: BagForSequenceClassification(
+            BagConfig(**sizes, num_buckets=50, hidden_size=8, initializer_range=2.0)
+        ),
+        "bilstm": lambda: BiLSTMForSequenceClassification(
+            BiLSTMConfig(**sizes, hidden_size=6, num_layers=2, readout="max", initializer_range=1.0)
+        ),
+        "pooled": lambda: PooledEncoderForSequenceClassification(
+            PooledEncoderConfig(
+                encoder_config=tiny_model("electra", num_hidden_layers=1).config,
+                pooling="attention",
+                num_labels=3,
+            )
+        ),
+    }
+    torch.manual_seed(0)
+    return makers[kind]()
+
+
+def saved_texts(kind: str, folder: Path) -> Saved:
+    """Saves a text classifier, one of `OURS` or `FAMILIES`, with three classes, and loads it."""
+    if kind not in OURS:
+        return load_saved(str(tiny_checkpoint(kind, folder, num_labels=3, num_hidden_layers=1)))
+    tiny_ours(kind).save_pretrained(folder)
+    tiny_tokenizer("bert").save_pretrained(folder)
+    return load_saved(str(folder))
+
+
+def saved_pictures(kind: str, folder: Path) -> Saved:
+    """Saves an image classifier, "resnet9", "vit" or one of timm, with three classes, and loads it."""
+    torch.manual_seed(0)
+    processor = BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    if kind == "resnet9":
+        model = ResNet9ForImageClassification(ResNet9Config(width=4, num_labels=3))
+    elif kind == "vit":
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+        model = ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=3))
+        processor = ViTImageProcessor(size={"height": 32, "width": 32})
+    else:
+        pytest.importorskip("timm")
+        from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+
+        config = TimmWrapperConfig(architecture=kind, num_labels=3, do_pooling=True)
+        model = TimmWrapperForImageClassification(config)
+    with torch.no_grad():  # far from the uniform answer of a new head
+        for parameter in list(model.parameters())[-2:]:
+            parameter.normal_(std=2)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return load_saved(str(folder))
 
 
 def _byte_pairs(special: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -1,6 +1,7 @@
 """A small residual network on small pictures from scratch, beside timm's training script."""
 
-from case import Case, Side
+from beside_timm import PAIRS, sides
+from case import Case
 from rows import pictures
 
 CASE = Case(
@@ -26,6 +27,7 @@ CASE = Case(
         "learning_rate": 0.1,
         "precision": "bf16",
     },
+    gpu={"rows": 38_400},
     sample={
         "data": "sample",
         "rows": 128,
@@ -36,16 +38,6 @@ CASE = Case(
         "flags": {"lr_scheduler_type": "cosine", "warmup_steps": 0, "config_overrides": "width=4"},
     },
     prepare=pictures,
-    sides={
-        "hftune": Side("hftune_recipe"),
-        "timm's script": Side("timm_script"),
-        "timm's script, tuned": Side(
-            "timm_script",
-            {
-                "channels_last": True,
-                "loader": {"num_workers": 1, "color_jitter": None, "interpolation": "bilinear"},
-            },
-        ),
-    },
-    pairs=(("hftune", "timm's script"), ("hftune", "timm's script, tuned")),
+    sides=sides(color_jitter=None),
+    pairs=PAIRS,
 )

@@ -16,6 +16,7 @@ CASE = replace(
     name="growth",
     title="TextCNN on IMDb, rows x 1, 4 and 16",
     job=textcnn.CASE.job | {"rows": 3072, "epochs": 1},
+    gpu={"epochs": 2},
     sample={"data": "sample", "scored": 32, "max_length": 64},
     sides={f"hftune, {count:,} rows": Side("hftune_recipe", rows(count)) for count in (192, 768, 3072)},
     pairs=(),

@@ -1,6 +1,7 @@
 """Fine-tuning a MobileNetV2 on photos, beside timm's training script."""
 
-from case import Case, Side
+from beside_timm import PAIRS, sides
+from case import Case
 from rows import pictures
 
 PLAIN = {
@@ -35,6 +36,7 @@ CASE = Case(
         "learning_rate": 1e-3,
         "precision": "bf16",
     },
+    gpu={"rows": 352, "epochs": 5},  # of 473
     sample={
         "data": "sample",
         "model": None,
@@ -47,22 +49,6 @@ CASE = Case(
         "image_size": 32,
     },
     prepare=pictures,
-    sides={
-        "hftune": Side("hftune_recipe"),
-        "timm's script": Side("timm_script"),
-        "timm's script, tuned": Side(
-            "timm_script",
-            {
-                "channels_last": True,
-                "loader": {
-                    "num_workers": 1,
-                    "color_jitter": 0.2,
-                    "color_jitter_prob": 0.8,
-                    "scale": [0.35, 1.0],
-                    "interpolation": "bilinear",
-                },
-            },
-        ),
-    },
-    pairs=(("hftune", "timm's script"), ("hftune", "timm's script, tuned")),
+    sides=sides(color_jitter=0.2, color_jitter_prob=0.8, scale=[0.35, 1.0]),
+    pairs=PAIRS,
 )

@@ -18,6 +18,7 @@ CASE = Case(
         "learning_rate": 5e-5,
         "precision": "bf16",
     },
+    gpu={"rows": 3200, "epochs": 2},
     sample={"data": "sample", "model": "tiny", "rows": 32, "scored": 16, "batch": 8, "max_length": 64},
     prepare=texts_and_encoder,
     sides={

@@ -15,6 +15,7 @@ CASE = Case(
         "max_length": 512,
         "precision": "fp32",
     },
+    gpu={"rows": 6400},
     sample={"data": "sample", "model": "tiny", "rows": 48, "batch": 8, "max_length": 64},
     prepare=texts_and_classifier,
     sides={

@@ -3,8 +3,6 @@
 from case import Case, Side
 from rows import texts
 
-SIZES = {"size": 100, "widths": [3, 4, 5], "filters": 100}
-
 CASE = Case(
     name="textcnn",
     title="TextCNN on IMDb, 500 words",
@@ -12,7 +10,7 @@ CASE = Case(
         "data": "stanfordnlp/imdb",
         "recipe": "imdb_textcnn",
         "network": "textcnn",
-        "sizes": SIZES,
+        "sizes": {"size": 100, "widths": [3, 4, 5], "filters": 100},
         "flags": {
             "config_overrides": "embedding_dim=100,kernel_sizes=[3,4,5],num_filters=100,readout=max",
         },
@@ -25,6 +23,7 @@ CASE = Case(
         "learning_rate": 1e-3,
         "precision": "fp32",
     },
+    gpu={"rows": 19_200},
     sample={"data": "sample", "rows": 128, "scored": 32, "batch": 16, "max_length": 64},
     prepare=texts,
     sides={

@@ -28,6 +28,7 @@ def main(job: Job) -> None:
     options = job["options"]
     random_seed(job["seed"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True  # matters on a GPU alone
     layout = torch.channels_last if options.get("channels_last") else torch.contiguous_format
     model = network(job).to(device, memory_format=layout)
     loaders = {

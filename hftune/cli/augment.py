@@ -7,6 +7,7 @@ NAME is one of hftune's recipes or a file; the flags are the recipe's own. The p
 runs/NAME/augment.png, or augment.png in --output_dir.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from hftune.cli.find import configure, find_recipe
 from hftune.data.bundle import Visit
 from hftune.errors import BadInput
+from hftune.rundir import nearest_existing
 
 ORIGINALS = 8
 VIEWS = 5
@@ -32,6 +34,7 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune augment: which recipe? hftune augment NAME [flags]")
     recipe = find_recipe(words[0])
     settings = configure(recipe, words[1:])
+    path = _picture(Path(settings.output_dir or Path("runs") / recipe.name))
     from hftune.data.image_rows import ImageRows
     from hftune.gallery import draw_views
 
@@ -43,7 +46,6 @@ def run(words: list[str]) -> None:
     views = [
         [rows.view(rows.pictures[row], Visit.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
     ]
-    path = Path(settings.output_dir or Path("runs") / recipe.name) / "augment.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_views(
         [rows.pictures[row] for row in chosen],
@@ -53,6 +55,14 @@ def run(words: list[str]) -> None:
         f"{recipe.name}: training pictures and what epochs 1 to {VIEWS} make of them",
     )
     print(f"look at {path}")
+
+
+def _picture(folder: Path) -> Path:
+    """Returns the picture to write; its folder is there, or can be made."""
+    place = nearest_existing(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"--output_dir {folder} cannot be written; choose another")
+    return folder / "augment.png"
 
 
 def one_of_each_class(labels: np.ndarray, most: int) -> list[int]:

@@ -8,10 +8,12 @@ Its first line says where it came from; the comment below it names what it needs
 takes the file alone.
 """
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
-from hftune.cli.find import recipe_file
+from hftune.cli.find import known_recipes, recipe_file
+from hftune.cli.words import check_writable
 from hftune.errors import BadInput
 
 
@@ -23,17 +25,18 @@ def run(words: list[str]) -> None:
     """
     if len(words) != 2:
         raise BadInput("hftune cp needs a recipe and a file: hftune cp imdb my_imdb.py")
-    name, target = words[0], Path(words[1]).expanduser()
+    name, target = words[0], Path(os.path.expanduser(words[1]))
+    source = recipe_file(name)
     if target.is_dir():
-        target /= f"{name}.py"
+        target /= source.name
     if target.suffix != ".py":
         raise BadInput(f"{target}: a recipe is a Python file, so its name must end with .py")
     if target.exists():
         raise BadInput(f"{target} exists; choose another name, or remove it first")
-    if not target.parent.is_dir():
-        raise BadInput(f"{target.parent}: no such folder")
-    source = recipe_file(name)
-    text = source.read_text(encoding="utf-8").replace(f"recipes/{source.name}", target.name)
-    origin = f"# From recipes/{source.name} of hftune {version('hftune')}.\n"
-    target.write_text(origin + text, encoding="utf-8")
+    check_writable(target, str(target))
+    text = source.read_text(encoding="utf-8")
+    if name in known_recipes():
+        text = text.replace(f"recipes/{source.name}", target.name)
+        text = f"# From recipes/{source.name} of hftune {version('hftune')}.\n{text}"
+    target.write_text(text, encoding="utf-8")
     print(f"{target}: change what you like, then: accelerate launch {target}")

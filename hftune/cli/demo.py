@@ -21,11 +21,11 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-from hftune.cli.find import reach_model
+from hftune.cli.open import FLAGS, open_model
 from hftune.cli.words import read_words
 from hftune.errors import BadInput
 
-FLAGS = {"port": int, "open": bool, "revision": str, "trust_remote_code": bool}
+KINDS = {**FLAGS, "port": int, "open": bool}
 EXAMPLES = 4
 
 
@@ -33,26 +33,20 @@ def run(words: list[str]) -> None:
     """Serves the page until the process is told to end.
 
     Args:
-        words: The model, and the flags of `FLAGS`.
+        words: The model, and the flags of `KINDS`.
 
     Raises:
         BadInput: The model cannot be used, Gradio is missing, or the port is taken.
         SystemExit: With code 130 or 143, at SIGINT or SIGTERM.
     """
-    positional, options = read_words(words, FLAGS)
+    positional, options = read_words(words, KINDS)
     if len(positional) != 1:
         raise BadInput("hftune demo needs one model: hftune demo RUN")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    reach_model(positional[0])
+    saved = open_model(positional[0], options, own_rows=True)
     from hftune.demo import serving
-    from hftune.saved import load_saved
 
-    saved = load_saved(
-        positional[0],
-        revision=options.get("revision"),
-        trust_remote_code=bool(options.get("trust_remote_code")),
-    )
     examples = _examples(saved)
     with serving(
         saved, examples, port=options.get("port"), open_browser=options.get("open", True)

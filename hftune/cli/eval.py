@@ -14,7 +14,7 @@ data's may stand in another order than the model's, but must not be others.
 --test_dir FOLDER       a folder with one folder of pictures per class instead
 --split NAME            which split; else test, or validation where there is no labelled test split
 --text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
---max_eval_samples N    score on at most N rows, the ones that a run of seed 42 would draw
+--max_eval_samples N    score on at most N rows, the ones that the run would draw (of other data: seed 42)
 --per_device_eval_batch_size N   rows in a batch
 --skip_bad_images       leave out pictures that cannot be read, and say how many
 --output FILE.json      write the scores there too, in one flat object
@@ -29,12 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hftune.cli.predict import check_writable, progress_bar
-from hftune.cli.words import read_words
+from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
+from hftune.cli.screen import Screen, progress_bar
+from hftune.cli.words import output_file, read_words
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
-from hftune.offline import ensure_reachable
-from hftune.process import prepare_environment
 from hftune.rundir import RunRecord, read_json, write_json
 from hftune.text_settings import TextSettings
 
@@ -45,12 +44,11 @@ if TYPE_CHECKING:
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
 COLUMNS = ("text_column_name", "image_column_name", "label_column_name")
 KINDS: dict[str, Any] = {
+    **FLAGS,
     **dict.fromkeys((*DATA, *COLUMNS, "dataset_config_name", "dataset_revision", "split", "output"), str),
     "max_eval_samples": int,
     "per_device_eval_batch_size": int,
     "skip_bad_images": bool,
-    "revision": str,
-    "trust_remote_code": bool,
 }
 OF_A_RUN = (  # the settings on which a run's test scores depend
     *("dataset_name", "dataset_config_name", "dataset_revision"),
@@ -75,28 +73,17 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
     name = positional[0]
     own = _own_settings(name, options)
-    output = Path(options["output"]) if "output" in options else None
-    if output:
-        check_writable(output)
-    prepare_environment()
-    dataset = options.get("dataset_name") or own.get("dataset_name")
-    notice = ensure_reachable(name, dataset, trains=False)
-    if notice:
-        print(notice, file=sys.stderr)
+    output = output_file(options)
+    saved = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
+    refuse_flags_of_the_other_kind(saved, options)
     import datasets
 
     from hftune.inputs import read_labelled
     from hftune.metrics import METRICS
-    from hftune.saved import load_saved
     from hftune.scoring import with_intervals
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    saved = load_saved(
-        name,
-        revision=options.get("revision"),
-        trust_remote_code=options.get("trust_remote_code", False),
-    )
     settings = _settings(saved, own, options)
     data = read_labelled(
         settings,
@@ -109,12 +96,14 @@ def run(words: list[str]) -> None:
     prefix = NAMES_OF_SPLITS.get(data.split, data.split)
     scores = with_intervals(prefix, logits, data.labels, METRICS)
     scores = {f"{data.split}_samples": len(data.labels)} | scores
-    _tell_of_data(data, "split" in options)
-    if own and "max_eval_samples" not in options:
-        _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
-    _show(name, prefix, scores)
-    if output:
-        write_json(output, scores)
+    try:
+        _tell_of_data(data, "split" in options)
+        if own and "max_eval_samples" not in options:
+            _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
+        _show(name, prefix, scores)
+    finally:  # also where whoever reads has enough, such as `head`
+        if output:
+            write_json(output, scores)
 
 
 def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +114,7 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
     for flag in ("dataset_config_name", "dataset_revision"):
         if flag in options and "dataset_name" not in options:
             raise BadInput(f"--{flag} needs --dataset_name")
-    record = RunRecord.read(Path(name)) if Path(name).is_dir() else None
+    record = RunRecord.read(Path(name))
     if record is None and not given:
         raise BadInput(
             f"{name} is no run directory, so it has no test rows of its own; pass --dataset_name, "
@@ -136,12 +125,7 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:
     """Returns the settings of the data: the run's own, with what the command line says laid over them."""
-    pictures = saved.task == "image-classification"
-    alien = ("text_column_name",) if pictures else ("image_column_name", "test_dir", "skip_bad_images")
-    for flag in alien:
-        if options.get(flag):
-            raise BadInput(f"--{flag}: {saved.name} classifies {'pictures' if pictures else 'texts'}")
-    kind = ImageSettings if pictures else TextSettings
+    kind = ImageSettings if saved.task == "image-classification" else TextSettings
     values = {flag: own[flag] for flag in OF_A_RUN if flag in own}
     values |= {flag: value for flag, value in options.items() if flag in OF_A_RUN and flag not in DATA[1:]}
     return kind(**values)
@@ -190,7 +174,6 @@ def _compare_size(run_dir: Path, key: str, rows: int) -> None:
 
 
 def _show(name: str, prefix: str, scores: dict[str, float]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -207,4 +190,4 @@ def _show(name: str, prefix: str, scores: dict[str, float]) -> None:
         low, high = scores[f"{key}_low"], scores[f"{key}_high"]
         interval = "" if math.isnan(low + high) else f"{low:.3f} to {high:.3f}"
         table.add_row(NAMES.get(metric, metric.replace("_", " ")), f"{value:.3f}", interval)
-    Console(markup=False, emoji=False).print(table)
+    Screen().print(table)

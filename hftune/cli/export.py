@@ -31,21 +31,21 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hftune.cli.find import reach_model
+from hftune.cli.open import FLAGS, open_model
 from hftune.cli.words import read_words
 from hftune.errors import BadInput
+from hftune.rundir import nearest_existing
 
 if TYPE_CHECKING:
     from hftune.data.bundle import Rows
     from hftune.saved import Saved
 
-FLAGS = {
+KINDS = {
+    **FLAGS,
     "output": str,
     "test_file": str,
     "text_column_name": str,
     "test_dir": str,
-    "revision": str,
-    "trust_remote_code": bool,
 }
 
 
@@ -53,28 +53,24 @@ def run(words: list[str]) -> None:
     """Writes the folder and prints the comparison.
 
     Args:
-        words: The model, and the flags of `FLAGS`.
+        words: The model, and the flags of `KINDS`.
 
     Raises:
         BadInput: The model, the rows or the folder cannot be used, or a package is missing.
         HftuneError: ONNX Runtime answers otherwise than PyTorch.
     """
-    positional, options = read_words(words, FLAGS)
+    positional, options = read_words(words, KINDS)
     if len(positional) != 1:
         raise BadInput("hftune export needs one model: hftune export RUN")
     name = positional[0]
+    if "text_column_name" in options and "test_file" not in options:
+        raise BadInput("--text_column_name needs --test_file")
     target = _target(name, options.get("output"))
-    reach_model(name)
+    saved = open_model(name, options, own_rows=not {"test_file", "test_dir"} & options.keys())
     from hftune.onnx_export import table, write_onnx
-    from hftune.saved import load_saved
 
-    saved = load_saved(
-        name,
-        revision=options.get("revision"),
-        trust_remote_code=bool(options.get("trust_remote_code")),
-    )
     rows = _rows(saved, options)
-    building = _existing(target) / f".tmp-{target.name}-{os.getpid()}"
+    building = nearest_existing(target.absolute().parent) / f".tmp-{target.name}-{os.getpid()}"
     building.mkdir()
     try:
         comparison = write_onnx(saved, rows, building)
@@ -89,22 +85,16 @@ def run(words: list[str]) -> None:
 def _target(name: str, output: str | None) -> Path:
     """Returns the folder to write, which is empty or not there yet."""
     given = Path(name)
-    target = Path(output).expanduser() if output else given / "onnx"
+    target = Path(os.path.expanduser(output)) if output else given / "onnx"
     if not output and not given.is_dir():
         target = Path(f"{name.rstrip('/').split('/')[-1]}-onnx")
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         flag = f"--output {output}" if output else str(target)
         raise BadInput(f"{flag}: is there already; remove it or pass another with --output FOLDER")
-    if not os.access(_existing(target), os.W_OK | os.X_OK) or not _existing(target).is_dir():
-        raise BadInput(
-            f"{target}: {_existing(target)} cannot be written to; pass another with --output FOLDER"
-        )
+    place = nearest_existing(target.absolute().parent)
+    if not os.access(place, os.W_OK | os.X_OK) or not place.is_dir():
+        raise BadInput(f"{target}: {place} cannot be written to; pass another with --output FOLDER")
     return target
-
-
-def _existing(target: Path) -> Path:
-    """Returns the innermost folder around a path that is there."""
-    return next(path for path in target.absolute().parents if path.exists())
 
 
 def _rows(saved: "Saved", options: dict[str, Any]) -> "Rows":

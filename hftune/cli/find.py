@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ from hftune.flags import parse
 from hftune.offline import ensure_reachable
 from hftune.process import prepare_environment
 from hftune.recipe import Recipe
-from hftune.rundir import RunRecord
 
 
 def known_recipes() -> list[str]:
@@ -38,7 +38,7 @@ def recipe_file(name: str) -> Path:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}, or pass a file.py"
         raise BadInput(f"{name}: no such recipe{hint}")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not path.is_file():
         raise BadInput(f"{name}: no such file")
     return path
@@ -77,25 +77,5 @@ def configure(recipe: Recipe, flags: list[str]) -> Settings:
     prepare_environment()
     notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name)
     if notice:
-        print(notice)
-    return settings
-
-
-def reach_model(name: str) -> None:
-    """Sets what libraries read when they are imported, and asks once whether the Hub answers.
-
-    Args:
-        name: A run directory, a folder or a Hub id.
-
-    Raises:
-        BadInput: The model is on the Hub, which cannot be reached.
-    """
-    prepare_environment()
-    record = RunRecord.read(Path(name))
-    data = record.settings.get("dataset_name") if record else None
-    try:
-        notice = ensure_reachable(name, data, trains=False)
-    except BadInput:  # without the data it works too
-        notice = ensure_reachable(name, None, trains=False)
-    if notice:
         print(notice, file=sys.stderr)
+    return settings

@@ -5,6 +5,10 @@
 
 MODEL is a run directory, a folder or a Hub id; the pictures are files, or folders of files of which the
 first 12 are drawn. The result is gradcam.png in the model's folder, or the file of --output.
+
+--output FILE         another file: .png, .jpg, .pdf, .svg or .webp
+--revision R          branch, tag or commit of a model on the Hub
+--trust_remote_code   run code that comes with the model
 """
 
 from pathlib import Path
@@ -12,39 +16,38 @@ from typing import Any
 
 import numpy as np
 
-from hftune.cli.words import read_words
+from hftune.cli.open import FLAGS, open_model
+from hftune.cli.words import check_writable, output_file, read_words
 from hftune.data.folders import SUFFIXES
 from hftune.data.pictures import BadPicture, decode
 from hftune.errors import BadInput
-from hftune.offline import ensure_reachable
-from hftune.process import prepare_environment
 
 MOST = 12  # pictures on one page
+FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
 def run(words: list[str]) -> None:
     """Draws the heat maps.
 
     Args:
-        words: The model, pictures, and `--output FILE`, `--trust_remote_code`.
+        words: The model, pictures, and the flags above.
 
     Raises:
         BadInput: The model or a picture cannot be read, or the model has no map of places.
     """
-    positional, options = read_words(words, {"output": str, "trust_remote_code": bool})
+    positional, options = read_words(words, {**FLAGS, "output": str})
     if len(positional) < 2:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
-    pictures = [(path, _read(path)) for path in _files(sources)]
-    prepare_environment()
-    ensure_reachable(name, None, trains=False)
+    target = _target(name, options)
+    files = _files(sources)
+    pictures = [(path, _read(path)) for path in files[:MOST]]
+    saved = open_model(name, options)
     import torch
 
     from hftune.gallery import draw_overlays
     from hftune.gradcam import heatmap
-    from hftune.saved import load_saved
 
-    saved = load_saved(name, trust_remote_code=options.get("trust_remote_code", False))
     if saved.task != "image-classification":
         raise BadInput(f"{name} classifies texts; heat maps are drawn of pictures")
     model = saved.model
@@ -57,23 +60,38 @@ def run(words: list[str]) -> None:
         drawn.append(_as_seen(pixels))
         heats.append(heatmap(model, pixels, label))
         titles.append(f"{path.name}: {saved.labels[label]} {100 * float(probabilities[label]):.0f}%")
-    folder = Path(name) if Path(name).is_dir() else Path()
-    target = Path(options.get("output") or folder / "gradcam.png")
     draw_overlays(drawn, heats, titles, target)
-    print(f"look at {target}")
+    rest = f" (the first {MOST} of {len(files):,} pictures)" if len(files) > MOST else ""
+    print(f"look at {target}{rest}")
+
+
+def _target(name: str, options: dict[str, Any]) -> Path:
+    """Returns the picture to write, which can be written."""
+    target = output_file(options)
+    if target is None:
+        target = Path(name if Path(name).is_dir() else "") / "gradcam.png"
+        check_writable(target, f"{target} (another: --output FILE)")
+    elif target.suffix.lower() not in FORMATS:
+        raise BadInput(f"--output {options['output']}: a picture's name must end with {', '.join(FORMATS)}")
+    return target
 
 
 def _files(sources: list[str]) -> list[Path]:
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
-            if not inside:
+            inside = sorted(source.rglob("*"))
+            shown = [path for path in inside if path.suffix.lower() in SUFFIXES and not _hidden(path, source)]
+            if not shown:
                 raise BadInput(f"{source}: a folder without pictures")
-            found += inside
+            found += shown
         else:
             found.append(source)
-    return found[:MOST]
+    return found
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _read(path: Path) -> np.ndarray:

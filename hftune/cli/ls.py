@@ -8,10 +8,10 @@ The accuracy is that of the recipe as it stands, on its own test set, with its 9
 import re
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from hftune.cli.find import find_recipe, known_recipes
+from hftune.cli.screen import Screen
 from hftune.errors import BadInput
 
 
@@ -32,7 +32,7 @@ def run(words: list[str]) -> None:
         model = settings["model_name_or_path"] or settings["model_type"]
         purpose = recipe.description.partition("\n")[0].rstrip(".")
         table.add_row(name, purpose, settings["dataset_name"], model, result_of(recipe.description))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    Screen().print(table)
 
 
 def result_of(description: str) -> str:

@@ -1,11 +1,14 @@
 """The door of the `hftune` command: from its first word to the file that does it."""
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import version
 
-from hftune.errors import BadInput, HftuneError
+from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.launcher import explain
 from hftune.values import nearest
 
@@ -23,11 +26,12 @@ COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
     "augment": "draw what a recipe's training pictures look like before training on them",
     "gradcam": "draw where a trained image model looks",
 }
+BAD_PATH = (errno.ENAMETOOLONG, errno.EACCES)
 USAGE = """usage: hftune COMMAND ...
 
 {}
 
-hftune COMMAND --help says more."""
+hftune COMMAND --help says more; hftune --version says which hftune this is."""
 
 
 def main() -> None:
@@ -35,10 +39,12 @@ def main() -> None:
     try:
         choose(sys.argv[1:])
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        stop(StoppedBySignal(signal.SIGINT, "the same command starts again"))
     except BrokenPipeError:  # whoever reads has enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        explained = explain(error)
+        explained = explain(error) or of_a_path(error)
         if explained is None:
             raise
         stop(explained)
@@ -53,6 +59,9 @@ def choose(words: list[str]) -> None:
     if not words or words[0] in ("--help", "-h"):
         print(USAGE.format("\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())))
         return
+    if words[0] == "--version":
+        print(f"hftune {version('hftune')}")
+        return
     name, *rest = words
     if name not in COMMANDS:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
@@ -64,6 +73,13 @@ def choose(words: list[str]) -> None:
         return
     run: Callable[[list[str]], None] = module.run
     run(rest)
+
+
+def of_a_path(error: Exception) -> BadInput | None:
+    """Returns what is wrong with a path of the command line, where only the system notices it; else None."""
+    if isinstance(error, OSError) and error.errno in BAD_PATH and error.filename is not None:
+        return BadInput(f"{error.filename}: {error.strerror}")
+    return None
 
 
 def stop(error: HftuneError) -> None:

@@ -26,23 +26,18 @@ The answers stand in the order of the rows, one JSON object a line:
 
 import io
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from hftune.cli.words import read_words
+from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
+from hftune.cli.screen import Screen, progress_bar
+from hftune.cli.words import output_file, read_words
 from hftune.errors import BadInput, NonFiniteError
-from hftune.offline import ensure_reachable
-from hftune.process import prepare_environment
 from hftune.rundir import write_text
 
 if TYPE_CHECKING:
@@ -51,6 +46,7 @@ if TYPE_CHECKING:
 
 FEW = 20  # rows that a person reads on a terminal
 KINDS = {
+    **FLAGS,
     "format": Literal["json", "table"],
     "output": str,
     "top_k": int,
@@ -58,8 +54,6 @@ KINDS = {
     "image_column_name": str,
     "bf16": bool,
     "skip_bad_images": bool,
-    "revision": str,
-    "trust_remote_code": bool,
 }
 
 
@@ -81,23 +75,13 @@ def run(words: list[str]) -> None:
     name, *sources = positional
     if options.get("top_k", 1) < 1:
         raise BadInput(f"--top_k {options['top_k']}: must be at least 1")
-    output = Path(options["output"]) if "output" in options else None
-    if output:
-        check_writable(output)
-    prepare_environment()
-    notice = ensure_reachable(name, None, trains=False)
-    if notice:
-        print(notice, file=sys.stderr)
+    output = output_file(options)
+    saved = open_model(name, options)
+    refuse_flags_of_the_other_kind(saved, options)
     import torch
 
     from hftune.answers import answer
-    from hftune.saved import load_saved
 
-    saved = load_saved(
-        name,
-        revision=options.get("revision"),
-        trust_remote_code=options.get("trust_remote_code", False),
-    )
     key, names, rows = _read(saved, sources, options)
     bf16 = torch.autocast(saved.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
     with progress_bar(len(rows)) as tick, bf16:
@@ -155,33 +139,6 @@ def as_answers(
     return answers
 
 
-@contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Shows on a terminal how many rows are answered; yields what counts more of them."""
-    progress = Progress(
-        TextColumn("classifying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    task = progress.add_task("", total=total)
-    with progress:
-        yield lambda rows: progress.advance(task, rows)
-
-
-def check_writable(output: Path) -> None:
-    """Raises `BadInput` for an `--output` that could not be written, before anything is computed."""
-    if output.is_dir():
-        raise BadInput(f"--output {output} is a folder; pass a file")
-    if not output.parent.is_dir():
-        raise BadInput(f"--output {output}: there is no folder {output.parent}")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise BadInput(f"--output {output}: no permission to write there")
-
-
 def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) -> None:
     several = any(len(one["scores"]) > 1 for one in answers)
     table = Table(header_style="bold", expand=True)
@@ -195,10 +152,10 @@ def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) ->
         cells = [" ".join(one[key].split()), one["label"], f"{one['score']:.3f}"]
         table.add_row(*map(Text, [*cells, ", ".join(others)] if several else cells))
     if output is None:
-        Console().print(table)
+        Screen().print(table)
         return
     page = io.StringIO()
-    Console(file=page, width=120).print(table)
+    Screen(file=page, width=120).print(table)
     _tell(page.getvalue(), output)
 
 

@@ -67,4 +67,6 @@ def launch_group(words: list[str], processes: int, run_dir: Path) -> int:
         signal.signal(number, pass_on)
     code = group.wait()
     written = note.exists() and note.stat().st_mtime_ns != before
-    return int(json.loads(note.read_text(encoding="utf-8"))["code"]) if written else code
+    if written:
+        return int(json.loads(note.read_text(encoding="utf-8"))["code"])
+    return code if code >= 0 else 128 - code  # killed by a signal: the shell's convention

@@ -14,6 +14,7 @@ The table at the end says what is ready, what is not and what to do, and foretel
 memory and its place on the disk. Exit code 0: all is ready; 2: something is not.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,11 @@ def run(words: list[str]) -> None:
     prepare_environment()
     notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub)
     if notice:
-        print(notice)
-    from rich.console import Console
-
+        print(notice, file=sys.stderr)
+    from hftune.cli.screen import Screen
     from hftune.rehearsal import rehearse
 
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = Screen(soft_wrap=True)
     checks = rehearse(recipe, settings, Path(settings.output_dir or Path("runs") / recipe.name), console)
     show(checks, recipe.name, console)
     if missing := [check.name for check in checks if check.ready is False]:

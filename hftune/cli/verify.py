@@ -11,9 +11,9 @@ checkpoint, and 2 where it cannot.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+from hftune.cli.screen import Screen
 from hftune.cli.words import read_words
 from hftune.errors import BadInput
 
@@ -36,7 +36,7 @@ def run(words: list[str]) -> None:
     from hftune.verify import verify_run
 
     state = verify_run(Path(positional[0]))
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Screen(soft_wrap=True)
     console.print(f"{state.path}: {in_words(state)}")
     if state.ending:
         console.print(f"last ending: code {state.ending['code']}, {state.ending['reason']}")

@@ -1,7 +1,10 @@
-"""Splits a command's words into what it works on and its flags."""
+"""A command's words: what it works on, its flags, and the file that it is to write."""
 
+import os
+from pathlib import Path
 from typing import Any
 
+from hftune.errors import BadInput
 from hftune.flags import read_flags
 
 
@@ -13,7 +16,48 @@ def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict
         kinds: The type of each flag that the command knows.
 
     Raises:
-        BadInput: A flag is unknown, repeated, without a value or mistyped.
+        BadInput: A flag is unknown, repeated, without a value or mistyped, or stands before what the
+            command works on.
     """
     first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
-    return words[:first], read_flags(words[first:], kinds)
+    flags = words[first:]
+    try:
+        return words[:first], read_flags(flags, kinds)
+    except BadInput as error:
+        # `--top_k 1 RUN` leaves a word over, `--bf16 RUN` makes it a value: neither message would help.
+        if first == 0 and any(not word.startswith("--") for word in flags):
+            raise BadInput(f"{error.message} (what a command works on stands before its flags)") from None
+        raise
+
+
+def output_file(options: dict[str, Any]) -> Path | None:
+    """Returns the file of `--output`, None without one.
+
+    Raises:
+        BadInput: It could not be written; said before anything is computed.
+    """
+    if "output" not in options:
+        return None
+    path = Path(os.path.expanduser(options["output"]))
+    check_writable(path, f"--output {options['output']}")
+    return path
+
+
+def check_writable(path: Path, said: str) -> None:
+    """Looks whether a file can be put at a path, or can take the place of the one that is there.
+
+    Args:
+        path: The file.
+        said: What the user calls it, for the error.
+
+    Raises:
+        BadInput: It cannot.
+    """
+    if path.is_dir():
+        raise BadInput(f"{said} is a folder; pass a file")
+    if path.exists() and not path.is_file():  # /dev/stdout: a file would be put in its place
+        raise BadInput(f"{said} is no ordinary file; pass another, or write to it with > or |")
+    if not path.parent.is_dir():
+        raise BadInput(f"{said}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise BadInput(f"{said}: no permission to write there")

@@ -71,6 +71,7 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
             vocab_size=settings.vocab_size,
             min_frequency=settings.min_frequency,
             max_length=settings.max_length,
+            truncation_side=truncation_side(settings.truncation),
         )
         log.info("vocabulary: %s tokens, learned from the train split", f"{len(learned):,}")
         return learned
@@ -78,7 +79,9 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
     if name is None:
         raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        # Said here and not set later: only what a tokenizer is made with is saved with it.
+        side = truncation_side(settings.truncation)
+        tokenizer = AutoTokenizer.from_pretrained(name, truncation_side=side, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(
             f"--model_name_or_path {name}: no tokenizer could be loaded: {first_line(error)}"
@@ -90,6 +93,14 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
     tokenizer.padding_side = "right"
     tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
     return tokenizer
+
+
+def truncation_side(truncation: str) -> str:
+    """Returns transformers' word for the end at which whoever loads the model should cut.
+
+    It has none for `head+tail`, which becomes the nearest thing, the tail: three quarters of what it keeps.
+    """
+    return "right" if truncation == "head" else "left"
 
 
 def log_lengths(train: TokenRows, settings: TextSettings) -> None:

@@ -15,14 +15,20 @@ from transformers import PreTrainedTokenizerBase
 from hftune.errors import BadInput
 
 CODE_VERSION = 1  # part of the cache's key: raise it when the ids that this file produces change
+FEATURES = datasets.Features(
+    {
+        "input_ids": datasets.List(datasets.Value("int32")),
+        "tokens": datasets.Value("int32"),  # the length before the cut
+        "label": datasets.Value("int64"),
+    }
+)
 
 
 class TokenRows(torch.utils.data.Dataset):
     """Token ids of one split in one flat array, so that a row is a slice and never a Python list.
 
     Args:
-        table: Columns `input_ids` (list of int32), `label` (int64), `tokens` (int32: the length
-            before the cut).
+        table: The columns of `FEATURES`.
 
     Attributes:
         lengths: Tokens of each row after the cut, special tokens included, int64 of shape (N,).
@@ -108,6 +114,62 @@ def cut(ids: list[int], room: int, truncation: str) -> list[int]:
     return ids[:front] + ids[front - room :]
 
 
+class Encoder:
+    """Turns texts into token ids, cut to a length; the tokenizer is asked once for its special tokens.
+
+    The cut is made here and not by the tokenizer, whose file may carry a `max_length` and a
+    padding of its own that would silently override the recipe's.
+
+    Args:
+        tokenizer: Any tokenizer of transformers.
+        max_length: Tokens kept of each text, special tokens included.
+        truncation: `head`, `tail` or `head+tail`.
+        length_name: What the user calls `max_length`, for the error.
+
+    Returns (when called with N texts):
+        `input_ids`, N lists of token ids, and `tokens`, their N lengths before the cut.
+
+    Raises:
+        BadInput: `max_length` leaves no room for the text.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int,
+        truncation: str,
+        length_name: str = "--max_length",
+    ):
+        self.tokenizer = tokenizer
+        self.truncation = truncation
+        self.before, self.after = special_tokens_around(tokenizer)
+        self.special = len(self.before) + len(self.after)
+        self.room = max_length - self.special
+        if self.room < 1:
+            raise BadInput(f"{length_name} {max_length}: the special tokens alone are {self.special}")
+        ids_of_nothing = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
+        self.unknown = next(number for number in ids_of_nothing if number is not None)
+
+    def __call__(self, texts: list[str]) -> dict[str, list]:
+        """Returns token ids and lengths; texts that are given together are tokenized on all cores."""
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        # A text without a single known sign would be an empty row: it becomes one unknown token.
+        encoded = [ids or [self.unknown] for ids in encoded]
+        return {
+            "input_ids": [self.before + cut(ids, self.room, self.truncation) + self.after for ids in encoded],
+            "tokens": [len(ids) + self.special for ids in encoded],
+        }
+
+
 def tokenize(
     split: datasets.Dataset,
     tokenizer: PreTrainedTokenizerBase,
@@ -118,9 +180,6 @@ def tokenize(
     description: str = "tokenizing",
 ) -> TokenRows:
     """Tokenizes a split once; the same split, tokenizer and options are read from the cache.
-
-    The cut is made here and not by the tokenizer, whose file may carry a `max_length` and a
-    padding of its own that would silently override the recipe's.
 
     Args:
         split: Columns `text` and `label`.
@@ -133,46 +192,15 @@ def tokenize(
     Raises:
         BadInput: If `max_length` leaves no room for the text.
     """
-    before, after = special_tokens_around(tokenizer)
-    room = max_length - len(before) - len(after)
-    if room < 1:
-        raise BadInput(f"--max_length {max_length}: the special tokens alone are {max_length - room}")
-
-    ids_of_nothing = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
-    unknown = next(number for number in ids_of_nothing if number is not None)
-
-    def encode(batch: dict) -> dict:
-        encoded = tokenizer(
-            batch["text"],
-            add_special_tokens=False,
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        # A text without a single known sign would be an empty row: it becomes one unknown token.
-        encoded = [ids or [unknown] for ids in encoded]
-        return {
-            "input_ids": [before + cut(ids, room, truncation) + after for ids in encoded],
-            "tokens": [len(ids) + len(before) + len(after) for ids in encoded],
-            "label": batch["label"],
-        }
-
+    encode = Encoder(tokenizer, max_length=max_length, truncation=truncation)
     cache_key = _cache_key(fingerprint, _tokenizer_hash(tokenizer), max_length, truncation)
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "hftune" / f"{cache_key}.arrow"
     cache.parent.mkdir(parents=True, exist_ok=True)
     table = split.map(
-        encode,
+        lambda batch: {**encode(batch["text"]), "label": batch["label"]},
         batched=True,
         remove_columns=split.column_names,
-        features=datasets.Features(
-            {
-                "input_ids": datasets.List(datasets.Value("int32")),
-                "tokens": datasets.Value("int32"),
-                "label": datasets.Value("int64"),
-            }
-        ),
+        features=FEATURES,
         cache_file_name=str(cache),
         new_fingerprint=cache_key,
         desc=description,

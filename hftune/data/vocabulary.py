@@ -21,6 +21,7 @@ def train_tokenizer(
     vocab_size: int = 30_000,
     min_frequency: int = 2,
     max_length: int = 512,
+    truncation_side: str = "right",
 ) -> PreTrainedTokenizerFast:
     """Builds a vocabulary from texts.
 
@@ -31,6 +32,7 @@ def train_tokenizer(
         vocab_size: The most words kept, most frequent first, ties in alphabetical order.
         min_frequency: Words seen less often are unknown.
         max_length: Tokens that the model will read at most, stored with the tokenizer.
+        truncation_side: The end at which whoever loads it should cut, stored with it too.
 
     Returns:
         A tokenizer with `[PAD]` = 0 and `[UNK]` = 1.
@@ -68,6 +70,7 @@ def train_tokenizer(
         pad_token=PAD,
         unk_token=UNKNOWN,
         padding_side="right",
+        truncation_side=truncation_side,
         model_max_length=max_length,
         model_input_names=["input_ids", "attention_mask"],
     )

@@ -1,0 +1,109 @@
+"""The layers that make a model's logits: which they are, and whether a checkpoint's fit the data's labels."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5  # labels in a line of the log
+
+
+def head_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Returns the layers whose outputs are the logits, by name; a distilled transformer has two."""
+    if model.config.model_type == "timm_wrapper":
+        prefix = f"{model.base_model_prefix}."
+        return {f"{prefix}{name}": layer for name, layer in timm_head_layers(model.base_model).items()}
+    bare = model.base_model is model  # it has no backbone of its own, such as ResNet-9
+    backbone = set() if bare else {id(layer) for layer in model.base_model.modules()}
+    layers = _last_layers(model, {id(layer) for layer in model.modules()} - backbone, model.config.num_labels)
+    # A layer further down may happen to have as many outputs as there are labels.
+    return dict(list(layers.items())[-1:]) if bare else layers
+
+
+def timm_head_layers(source: nn.Module) -> dict[str, nn.Module]:
+    """Returns those of a model of timm that is not wrapped."""
+    found = source.get_classifier()  # type: ignore[operator]
+    parts = found if isinstance(found, tuple) else (found,)
+    return _last_layers(source, {id(layer) for part in parts for layer in part.modules()}, source.num_classes)
+
+
+def _last_layers(model: nn.Module, inside: set[int], outputs: Any) -> dict[str, nn.Module]:
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if id(layer) in inside
+        and isinstance(layer, nn.Linear | nn.Conv2d)
+        and layer.weight.shape[0] == outputs
+    }
+
+
+def parameter_names(layers: dict[str, nn.Module]) -> set[str]:
+    """Returns the names of the parameters of named layers."""
+    return {f"{name}.{key}" for name, layer in layers.items() for key, _ in layer.named_parameters()}
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """Returns the labels that a checkpoint names, in the order of its logits."""
+    names: dict = config.id2label or {}
+    return [str(names[number]) for number in sorted(names)]
+
+
+def fit_head(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]) -> bool:
+    """Makes a checkpoint's classifier answer in the data's order of labels, if it knows these labels.
+
+    A classifier of as many other labels is one of another task. Labels without names (LABEL_0, LABEL_1,
+    ...) are taken for the data's in their order: nothing says otherwise, and so a model that was saved
+    without names can be trained on.
+
+    Args:
+        model: Has the checkpoint's classifier, of as many labels as the data.
+        saved: The checkpoint's `label_names`.
+        labels: The data's.
+
+    Returns:
+        Whether it knows them; if not, the caller makes the classifier anew.
+    """
+    saved, labels = list(saved), list(labels)
+    if saved == labels:
+        return True
+    if saved == [f"LABEL_{number}" for number in range(len(labels))]:
+        log.info("the classifier is kept: the checkpoint has as many labels, without names")
+        return True
+    if sorted(saved) != sorted(labels):
+        log.info("the checkpoint's classifier is for %s, not %s", _few(saved), _few(labels))
+        return False
+    order = torch.tensor([saved.index(label) for label in labels])
+    with torch.no_grad():
+        for layer in head_layers(model).values():
+            for parameter in layer.parameters():  # the first dimension of both is C
+                parameter.copy_(parameter[order])
+    log.info("the classifier is kept, in the data's order of labels: %s", _few(labels))
+    return True
+
+
+def renew_head(model: PreTrainedModel) -> None:
+    """Draws the classifier anew, as the architecture draws it."""
+    log.info("the classifier is new: it starts from random numbers")
+    for layer in head_layers(model).values():
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            # transformers marks what it has loaded, and never draws that again
+            setattr(layer, name, nn.Parameter(torch.empty_like(parameter)))
+        model._init_weights(layer)
+
+
+def zero_head(layers: dict[str, nn.Module]) -> None:
+    """Starts a classifier at zero, so that every class is as likely."""
+    log.info("the classifier is new: it starts at zero")
+    with torch.no_grad():
+        for layer in layers.values():
+            for parameter in layer.parameters():
+                parameter.zero_()
+
+
+def _few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:SHOWN]) + (", ..." if len(labels) > SHOWN else "")

@@ -1,0 +1,50 @@
+"""How to use a model: from its folder or from the Hub, pinned or not, with code of its own or without."""
+
+from pathlib import Path
+
+import pytest
+
+from hftune.card_use import how_to_use
+
+TEXTS, PICTURES = "text-classification", "image-classification"
+
+
+def test_a_model_in_a_folder_is_never_asked_of_the_hub(tmp_path):
+    said = how_to_use(tmp_path / "imdb", TEXTS, {}, None, None)
+    assert 'classify = pipeline("text-classification", "./imdb")' in said
+    assert "Start Python in the folder that holds the model's own." in said
+    assert "trust_remote_code" not in said
+
+
+def test_a_published_model_is_pinned_where_its_commit_is_known():
+    said = how_to_use(Path("imdb"), TEXTS, {}, "ann/films", "0123")
+    assert 'pipeline("text-classification", "ann/films", revision="0123")' in said
+    assert "Start Python" not in said
+    assert "revision" not in how_to_use(Path("imdb"), TEXTS, {}, "ann/films", None)
+
+
+@pytest.mark.parametrize(
+    ("task", "config", "packages"),
+    [
+        (TEXTS, {}, "transformers torch"),
+        (PICTURES, {}, "transformers torch torchvision pillow"),
+        (PICTURES, {"model_type": "timm_wrapper"}, "transformers torch torchvision pillow timm"),
+    ],
+)
+def test_what_must_be_installed_is_what_the_model_needs(task, config, packages):
+    assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), task, config, "ann/x", None)
+
+
+def test_every_file_that_would_run_is_named_once():
+    auto_map = {
+        "AutoConfig": "textcnn.TextCNNConfig",
+        "AutoModelForSequenceClassification": "textcnn.TextCNNForSequenceClassification",
+        "AutoTokenizer": [None, "ann/words--tokenizer.WordTokenizer"],
+    }
+    said = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", None)
+    assert "trust_remote_code=True)" in said
+    assert "`trust_remote_code=True` runs `textcnn.py` and `tokenizer.py`, the model's source code." in said
+    assert 'Adding `revision="COMMIT"` then pins' in said
+    pinned = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", "0123")
+    assert "`revision` pins what you have read" in pinned
+    assert "pins" not in how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, None, None)
