@@ -162,8 +162,6 @@ def train_and_score(
     elif record.data_fingerprints["data"] != data.fingerprint:
         raise BadInput(f"{run_dir} holds a run on other data; choose another --output_dir")
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
-    if checkpoint and settings.load_best_model_at_end:
-        keep_best(checkpoint, run_dir, copies=accelerator.is_main_process)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
     padding = plan.padding_share()
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
@@ -181,6 +179,8 @@ def train_and_score(
         stop=stop,
     )
     progress = restore(training, model, average, checkpoint, data.fingerprint) if checkpoint else Progress()
+    if checkpoint and settings.load_best_model_at_end:
+        keep_best(checkpoint, run_dir, copies=accelerator.is_main_process)
     if accelerator.is_main_process:
         record.write(run_dir)
     with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:

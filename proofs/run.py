@@ -12,6 +12,7 @@ import atexit
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ from proofs.stopping import (  # noqa: E402
     restarted_by_torchrun,
     stopped,
 )
-from proofs.table import Row, keep, write_page  # noqa: E402
+from proofs.table import Row, commit, keep, write_page  # noqa: E402
 from proofs.together import started_together  # noqa: E402
 
 KILLS = 50
@@ -124,6 +125,9 @@ def main() -> None:
     parser.add_argument("--only", help="one proof instead of all")
     parser.add_argument("--kills", type=int, default=KILLS, help=f"kills of each kind (default {KILLS})")
     asked = parser.parse_args()
+    # A shell starts what runs in its background deaf to Ctrl-C, and all that this starts would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    at = commit()  # files may be edited while it tries
     jobs = make_jobs(Path(SCRATCH, "data"))
     trials = Trials(jobs, Path(SCRATCH), asked.kills)
     proofs: dict[str, Callable[[], Iterator[Row]]] = {
@@ -146,7 +150,7 @@ def main() -> None:
             rows.append(row)
             failed += row.tried - row.held
             print(f"{row.held}/{row.tried}  {row.claim}  ({row.seconds:.0f} s) {row.note}", flush=True)
-        keep(rows, FOUND, name)
+        keep(rows, FOUND, name, at)
         write_page(FOUND, list(proofs), PAGE, STEPS)
     raise SystemExit(1 if failed else 0)
 

@@ -256,13 +256,16 @@ def test_a_model_of_the_hub_is_opened_at_its_revision(words, tmp_path, monkeypat
 
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 9)).save("one.png")
-    monkeypatch.setattr("hftune.cli.open.ensure_reachable", lambda *names, trains: "using the cached acme/m")
+    monkeypatch.setattr(
+        "hftune.cli.open.ensure_reachable",
+        lambda *names, revision, trains: f"using the cached {names[0]} at {revision}",
+    )
     monkeypatch.setattr("hftune.saved.load_saved", loaded)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     assert hftune(monkeypatch, *words, "--revision", "v2", "--trust_remote_code") == 2
     said = capsys.readouterr()
     options = [("revision", "v2"), ("trust_remote_code", True)]
-    assert said.err == f"using the cached acme/m\nerror: acme/m {options}\n"
+    assert said.err == f"using the cached acme/m at v2\nerror: acme/m {options}\n"
     assert said.out == ""
 
 
