@@ -60,7 +60,7 @@ def killed_at_random(job: Job, folder: Path, worlds: tuple[int, ...], kills: int
 
 
 def killed_while_saving(job: Job, folder: Path, world: int, kills: int, draw: random.Random) -> Row:
-    """Kills runs while they write a checkpoint, which random instants seldom meet, until enough have hit."""
+    """Kills runs while they write a checkpoint, at any point of a run, until enough have hit."""
     claim = f"{job.name}: killed while saving on {world} process{'es' if world > 1 else ''}, ends the same"
     with Row(claim) as row:
         straight = finish(job, folder / "straight", world)

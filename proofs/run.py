@@ -3,8 +3,8 @@
     python -m proofs.run                        # everything: an hour on two cores
     python -m proofs.run --only kills --kills 5
 
-Proofs: kills, worlds, steps, disk, damage, signals, ranks, together, network. Each can be repeated alone;
-the page is made of the newest findings of all.
+Proofs: kills, saves, worlds, steps, disk, damage, signals, ranks, together, network. Each can be repeated
+alone; the page is made of the newest findings of all.
 """
 
 import argparse
@@ -67,8 +67,13 @@ class Trials:
         for name in RECIPES:
             for world in ((1,), (2,)):
                 yield killed_at_random(self.jobs[name], self.folder, world, self.kills, self.draw)
-                times = max(1, self.kills // 5)
-                yield killed_while_saving(self.jobs[name], self.folder, world[0], times, self.draw)
+
+    def saves(self) -> Iterator[Row]:
+        """SIGKILL while a checkpoint is written, which random instants seldom meet."""
+        times = max(1, self.kills // 5)
+        for name in RECIPES:
+            for world in (1, 2):
+                yield killed_while_saving(self.jobs[name], self.folder, world, times, self.draw)
 
     def worlds(self) -> Iterator[Row]:
         """The same with another number of processes after each kill; the first has two micro-batches."""
@@ -132,6 +137,7 @@ def main() -> None:
     trials = Trials(jobs, Path(SCRATCH), asked.kills)
     proofs: dict[str, Callable[[], Iterator[Row]]] = {
         "kills": trials.all_kills,
+        "saves": trials.saves,
         "worlds": trials.worlds,
         "steps": trials.steps,
         "disk": trials.disk,
