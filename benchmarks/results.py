@@ -118,7 +118,8 @@ def measure(name: str, options: argparse.Namespace, extra: list[str]) -> dict[st
     folder = name.replace(",", "").replace(" ", "_")
     run_dir, note = options.output_dir / folder, options.output_dir / f"{folder}.json"
     command = shlex.join(["accelerate", "launch", recipe, *flags, *extra])
-    if not note.exists() or json.loads(note.read_text(encoding="utf-8"))["command"] != command:
+    noted = json.loads(note.read_text(encoding="utf-8"))["command"] if note.exists() else None
+    if noted != command or not run_dir.exists():
         accelerate = str(Path(sys.executable).with_name("accelerate"))
         print(f"{name}: {command}", flush=True)
         started_at = commit()  # files may be edited while it trains
