@@ -157,7 +157,10 @@ def keep_best(checkpoint: Checkpoint, run_dir: Path, copies: bool) -> None:
     if copies:
         temporary = run_dir / f".tmp-checkpoint-{best}"
         with explain_write_errors(temporary, sum(file.stat().st_size for file in beside.iterdir())):
-            shutil.copytree(beside, temporary)
+            shutil.rmtree(temporary, ignore_errors=True)  # of a copy that was killed
+            temporary.mkdir()
+            for file in beside.iterdir():  # one by one: copytree hides what the system says
+                shutil.copyfile(file, temporary / file.name)
             _put_in_place(temporary, run_dir / beside.name)
 
 

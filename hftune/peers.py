@@ -62,7 +62,7 @@ class Heartbeat:
             store = TCPStore(
                 os.environ["MASTER_ADDR"],
                 int(os.environ["MASTER_PORT"]),
-                timeout=timedelta(seconds=BEAT * MISSED),
+                timeout=timedelta(seconds=2 * BEAT * MISSED),  # `_keep_time` is to be first
                 wait_for_workers=False,
             )
             counts = dict.fromkeys(self._heard, 0)

@@ -457,6 +457,26 @@ def test_going_on_from_another_run_brings_its_best(tmp_path):
     assert leftovers(own) == []
 
 
+def test_a_copy_that_was_killed_is_made_again_and_a_full_disk_told(tmp_path, monkeypatch):
+    other, own = tmp_path / "other", tmp_path / "own"
+    for folder in (other, own):
+        folder.mkdir()
+    best = save(other, 4, **progress(4))
+    (own / ".tmp-checkpoint-4").mkdir()
+    (own / ".tmp-checkpoint-4/half").write_bytes(b"")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(ResourceError, match="No space left on device"):
+            keep_best(load_checkpoint(best), own, copies=True)
+    keep_best(load_checkpoint(best), own, copies=True)
+    assert verify_checkpoint(own / "checkpoint-4") is None
+    assert leftovers(own) == []
+
+
 @pytest.mark.parametrize("lost", ["missing", "broken"])
 def test_a_lost_best_is_told_before_training(tmp_path, lost):
     best, last = save(tmp_path, 4, **progress(4)), save(tmp_path, 8, **progress(4))
