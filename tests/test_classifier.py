@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from hftune.attention import NAME
 from hftune.classifier import build_text_classifier
 from hftune.data.bundle import Data
 from hftune.data.text import TextCollator
@@ -109,6 +110,13 @@ def test_a_checkpoint_of_each_family_answers_and_learns(checkpoint, family, pool
         parameter.grad is not None for name, parameter in model.named_parameters() if "embeddings" not in name
     )
     assert model.config.get_text_config().pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="of a CPU")
+@pytest.mark.parametrize("pooling", ["native", "mean"])
+def test_an_encoder_on_a_cpu_attends_text_by_text(checkpoint, pooling):
+    backbone = build(checkpoint("bert"), pooling=pooling).base_model
+    assert backbone.config._attn_implementation == NAME
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])

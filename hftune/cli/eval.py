@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
-from hftune.cli.screen import Screen, progress_bar
+from hftune.cli.screen import Screen
 from hftune.cli.words import output_file, read_words
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
+from hftune.progress import progress_bar
 from hftune.rundir import RunRecord, read_json, write_json
 from hftune.text_settings import TextSettings
 
@@ -154,7 +155,8 @@ def _answer(
     rows = rows_of(saved, data.content)
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     device = saved.model.device.type
-    with progress_bar(len(rows)) as tick, torch.autocast(device, dtype=dtype, enabled=precision != "no"):
+    cast = torch.autocast(device, dtype=dtype, enabled=precision != "no")
+    with progress_bar("classifying", len(rows)) as tick, cast:
         return answer(saved, rows, rows_per_batch=settings.per_device_eval_batch_size, tick=tick)
 
 

@@ -35,9 +35,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
-from hftune.cli.screen import Screen, progress_bar
+from hftune.cli.screen import Screen
 from hftune.cli.words import output_file, read_words
 from hftune.errors import BadInput, NonFiniteError
+from hftune.progress import progress_bar
 from hftune.rundir import write_text
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def run(words: list[str]) -> None:
 
     key, names, rows = _read(saved, sources, options)
     bf16 = torch.autocast(saved.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
-    with progress_bar(len(rows)) as tick, bf16:
+    with progress_bar("classifying", len(rows)) as tick, bf16:
         logits = answer(saved, rows, tick=tick)
     broken = np.flatnonzero(~np.isfinite(logits).all(-1))
     if len(broken):

@@ -1,12 +1,8 @@
-"""What a command shows: pages on standard output, and how far it is on standard error."""
+"""How a command shows its pages."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Screen(Console):
@@ -18,20 +14,3 @@ class Screen(Console):
     def on_broken_pipe(self) -> NoReturn:
         """Leaves it to `hftune.cli.main`, as for any other print; rich itself would exit with code 1."""
         raise BrokenPipeError
-
-
-@contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Shows on a terminal how many rows are answered; yields what counts more of them."""
-    progress = Progress(
-        TextColumn("classifying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    task = progress.add_task("", total=total)
-    with progress:
-        yield lambda rows: progress.advance(task, rows)

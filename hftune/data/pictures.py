@@ -17,7 +17,6 @@ import os
 import re
 import stat
 import struct
-import sys
 import threading
 import warnings
 import zlib
@@ -31,11 +30,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hftune.data.tables import Table
 from hftune.errors import BadInput, first_line
+from hftune.progress import progress_bar
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 89_478_485  # Pillow's own limit, a quarter GiB of RGB, from which on it warns
@@ -337,11 +335,12 @@ def check_pictures(table: Table, column: str, *, folder: str | None, skip_bad: b
         return hashlib.sha256(data).hexdigest(), ""
 
     results: list[tuple[str, str]] = []
-    with _quiet(), _progress(table.name, count) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+    bar = progress_bar(f"checking {table.name}", count)
+    with _quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = (range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
         for block in pool.map(lambda rows: [examine(row) for row in rows], blocks):
             results += block
-            progress.advance(progress.task_ids[0], len(block))
+            tick(len(block))
     problems = [f"{everything.place(row)} {reason}" for row, (_, reason) in enumerate(results) if reason]
     found = _judge(table, problems, count, skip_bad)
     rows = np.array([row for row, (_, reason) in enumerate(results) if not reason], dtype=np.int64)
@@ -389,20 +388,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
-
-
-def _progress(name: str, count: int) -> Progress:
-    progress = Progress(
-        TextColumn("checking {task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    progress.add_task(name, total=count)
-    return progress
 
 
 def printable(path: str) -> str:
