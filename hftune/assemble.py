@@ -18,6 +18,7 @@ from hftune.config import Settings
 from hftune.data.batch import BatchPlan, worker_count
 from hftune.data.bundle import Data
 from hftune.errors import BadInput
+from hftune.first_token import keep_first_token
 from hftune.freezing import freeze, gradual_unfreezing, keep_statistics
 from hftune.losses import Loss, build_loss
 from hftune.metrics import greater_is_better
@@ -113,6 +114,8 @@ def assemble(
     refuse_two_owners(recipe, settings)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
+    if not recipe.loss:  # which might read the states of the other tokens
+        keep_first_token(model)
     if settings.torch_compile:
         model.compile()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)

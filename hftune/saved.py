@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from hftune.errors import BadInput, first_line
+from hftune.first_token import keep_first_token
 from hftune.hub_client import explain
 from hftune.models import bag, bilstm, pooled, resnet9, textcnn
 from hftune.rundir import RunRecord, read_json
@@ -66,7 +67,8 @@ class Saved:
 
     Args:
         name: As the user gave it: a run directory, a folder or a Hub id.
-        model: float32, in eval mode, on the CPU or the one accelerator.
+        model: float32, in eval mode, on the CPU or the one accelerator; what its classifier does not read
+            is not computed (see `keep_first_token`).
         processor: The tokenizer or image processor that was saved with it.
         task: What it classifies, in the words of `transformers.pipeline`.
         labels: The C class names in the order of the logits.
@@ -266,6 +268,7 @@ def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) ->
     if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
         what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
         raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label")
+    keep_first_token(model)
     if pictures:
         torch.nn.Module.to(model, memory_format=torch.channels_last)  # faster convolutions
     return model.eval().to(one_accelerator().device)
