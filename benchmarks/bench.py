@@ -3,7 +3,7 @@
     python benchmarks/bench.py                     # every case, 25 to 30 minutes on two cores
     python benchmarks/bench.py minilm --rounds 3
     python benchmarks/bench.py minilm --rows 1600 --all
-    python benchmarks/bench.py length growth       # how hftune's cost grows
+    python benchmarks/bench.py length growth processes   # how hftune's cost grows
     python benchmarks/bench.py --sample            # a rehearsal on built-in data: two minutes, no Hub
     python benchmarks/bench.py minilm -- --config_overrides attention_probs_dropout_prob=0
 
@@ -31,7 +31,7 @@ from case import Case, Job, Side
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 CASES = ("help", "start", "minilm", "textcnn", "bilstm", "cifar10", "hotdog", "predict")
-ON_REQUEST = ("length", "growth")  # hftune alone
+ON_REQUEST = ("length", "growth", "processes")  # hftune alone
 PACKAGES = ("hftune", "torch", "transformers", "datasets", "accelerate", "timm", "albumentations", "numpy")
 CHOICE = f"what to measure: {', '.join(CASES)} (all of them if none is given), {', '.join(ON_REQUEST)}"
 OF_THE_ROWS = ("data", "model", "rows", "scored")  # what the prepared files depend on
@@ -159,13 +159,21 @@ def run(side: Side, job: Job, work: Path, name: str) -> dict[str, Any]:
         if isinstance(side.program, tuple):
             command = [part.format(bin=Path(sys.executable).parent) for part in side.program]
         else:
-            command = [sys.executable, "-m", f"peers.{side.program}", job_file(job, out.parent)]
+            command = [*python(job), "-m", f"peers.{side.program}", job_file(job, out.parent)]
         began = time.monotonic()
         memory = call(command, work / f"{name}.log")
         measurement: dict[str, Any] = {"seconds": time.monotonic() - began}
         if out.exists():
             measurement = json.loads(out.read_text(encoding="utf-8"))
     return measurement | {"memory_mib": memory}
+
+
+def python(job: Job) -> list[str]:
+    """Returns what starts a module, in one process or in several that train together."""
+    if job.get("processes", 1) == 1:
+        return [sys.executable]
+    count = f"--nproc_per_node={job['processes']}"
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", count]
 
 
 def job_file(job: Job, folder: Path) -> str:

@@ -18,8 +18,11 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # For a repository of pickled weights transformers would ask a service on the Hub to convert them.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    # A thread that waits sleeps: on a machine that is shared, spinning takes the cores from those that work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A thread that waits soon sleeps: on a shared machine, spinning takes the cores from those that work.
+    # GNU's threads, torch's on Linux, spin for some microseconds first: many parallel parts are that short.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if "TOKENIZERS_PARALLELISM" not in os.environ:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         os.register_at_fork(after_in_child=_tokenize_alone)

@@ -145,6 +145,16 @@ def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):
 JOB = importlib.import_module("cases.textcnn").CASE.job | importlib.import_module("cases.textcnn").CASE.sample
 
 
+def test_two_processes_share_the_rows_of_a_step(work, rehearse):
+    (alone,) = rehearse("textcnn")["rounds"]
+    textcnn = importlib.import_module("cases.textcnn").CASE
+    folder = bench.prepared(textcnn, JOB, work)
+    told = JOB | {"folder": str(folder), "seed": 1, "processes": 2, "extra": []}
+    found = bench.run(Side("hftune_recipe"), told, work, "two")
+    assert found["steps"] == alone["hftune"]["steps"]
+    assert tokens(found) == tokens(alone["hftune"])
+
+
 def test_a_program_that_fails_stops_the_measurement_with_its_last_words(tmp_path):
     with pytest.raises(SystemExit, match=r"(?s)ended with 3.*last words"):
         bench.call([sys.executable, "-c", "print('last words'); raise SystemExit(3)"], tmp_path / "log")

@@ -12,6 +12,7 @@ VARIABLES = (
     "HF_HUB_DISABLE_TELEMETRY",
     "TOKENIZERS_PARALLELISM",
     "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
 )
 FAULTS = """
 import resource
@@ -39,7 +40,14 @@ def environment(monkeypatch: pytest.MonkeyPatch):
 def test_the_environment_is_prepared_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("USE_HUB_KERNELS", "1")
     prepare_environment()
-    assert [os.environ[name] for name in VARIABLES] == ["1", "1", "1", "true", "PASSIVE"]
+    assert [os.environ[name] for name in VARIABLES] == ["1", "1", "1", "true", "PASSIVE", "1000"]
+
+
+def test_who_says_how_threads_wait_is_not_contradicted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    prepare_environment()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 def test_forked_workers_tokenize_alone():

@@ -4,6 +4,7 @@ The clock hangs on the recipe's `after_step`; what each step held is read off th
 all is done, so that nothing of the measurement runs in the loop but the clock.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +31,8 @@ def main(job: Job) -> None:
     results = launch(clocked, flags(job))
     if len(watch.marks) != watch.end + 1:
         raise SystemExit(f"error: {len(watch.marks) - 1} steps were made, not {watch.end}")
+    if os.environ.get("RANK", "0") != "0":
+        return
     tokens, places = contents(seen["settings"], seen["data"], watch)
     watch.report(
         accuracy=results["test_accuracy"], scored=len(seen["data"].test), tokens=tokens, places=places
@@ -40,7 +43,7 @@ def flags(job: Job) -> list[str]:
     """Returns the recipe's command line."""
     given: dict[str, Any] = PLAIN | {
         "output_dir": f"{job['scratch']}/run",
-        "per_device_train_batch_size": job["batch"],
+        "per_device_train_batch_size": job["batch"] // job.get("processes", 1),
         "num_train_epochs": job["epochs"],
         "learning_rate": job["learning_rate"],
         "seed": job["seed"],
@@ -68,7 +71,8 @@ def contents(settings: Any, data: Any, watch: stopwatch.Stopwatch) -> tuple[int,
 
     if not hasattr(settings, "max_length"):
         return 0, 0
-    plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps)
+    processes = watch.job.get("processes", 1)
+    plan = build_plan(settings, data, processes, processes * settings.gradient_accumulation_steps)
     batches = [micro.rows for step in plan.steps(watch.begin, watch.end) for micro in step.micro_batches]
     lengths = [plan.lengths[rows] for rows in batches]
     return sum(int(part.sum()) for part in lengths), sum(int(part.max()) * len(part) for part in lengths)
