@@ -172,10 +172,19 @@ def gpus() -> list[str]:
 
 
 def commit() -> str:
-    """Returns the commit that is checked out, marked if files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() if not done.returncode else "unknown"
+    """Returns the commit that is checked out, marked if files differ from it that are no results."""
+    results = (":!benchmarks/results", ":!docs/results.json", ":!docs/results.md")
+    said = [
+        subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        for words in (
+            ("rev-parse", "--short=10", "HEAD"),
+            ("status", "--porcelain", "--untracked-files=no", "--", ".", *results),
+        )
+    ]
+    if any(done.returncode for done in said):
+        return "unknown"
+    name, changed = (done.stdout.strip() for done in said)
+    return f"{name}-dirty" if changed else name
 
 
 def render(entries: dict[str, dict[str, Any]]) -> str:

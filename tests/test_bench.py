@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -227,6 +228,24 @@ def test_on_a_gpu_an_epoch_warms_up_and_the_command_line_still_decides(name):
     if "rows" in case.job:
         asked = bench.argparse.Namespace(rows=case.job["batch"], epochs=None, scored=None, sample=False)
         assert bench.job_of(case, asked, on_gpu=True)["rows"] == case.job["batch"]
+
+
+def test_results_alone_do_not_change_what_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    assert results.commit() == "unknown"
+    files = [tmp_path / name for name in ("code.py", "docs/results.md", "benchmarks/results/2030-01-02.json")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a")
+    someone = ["-c", "user.name=n", "-c", "user.email=n@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], [*someone, "commit", "-qm", "all"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    clean = results.commit()
+    assert re.fullmatch("[0-9a-f]{10}", clean)
+    for file in reversed(files):
+        assert results.commit() == clean
+        file.write_text("b")
+    assert results.commit() == f"{clean}-dirty"
 
 
 @pytest.mark.parametrize(("given", "seen"), [(None, "0"), ("2,3", "2"), ("", "")])
