@@ -112,10 +112,10 @@ def assemble(
     optimizer = optim.build_optimizer(groups, settings)
     schedule = optim.build_schedule(optimizer, settings, total, greater_is_better=upwards)
     refuse_two_owners(recipe, settings)
-    if settings.gradient_checkpointing:
-        model.activation_checkpointing_enable()
     if not recipe.loss:  # which might read the states of the other tokens
         keep_first_token(model)
+    if settings.gradient_checkpointing:
+        model.activation_checkpointing_enable()
     if settings.torch_compile:
         model.compile()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)

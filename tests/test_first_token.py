@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from hftune.attention import attend_text_by_text
 from hftune.first_token import keep_first_token
@@ -37,6 +37,36 @@ def test_loss_and_gradients_are_those_of_the_whole_layer(family, attend, padding
     assert our_loss == pytest.approx(loss, abs=1e-6)
     assert (our_gradient - gradient).norm() < 1e-6 * gradient.norm()
     assert tokens_of_last_layer(ours) == (1 if family in NARROWED else 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (AutoModelForTokenClassification, {}),  # reads all tokens
+        (AutoModelForSequenceClassification, {"is_decoder": True}),  # a token sees those before it only
+        (AutoModelForSequenceClassification, {"attn_implementation": "eager"}),
+    ],
+    ids=["tokens", "decoder", "eager"],
+)
+def test_any_other_model_keeps_its_whole_layer(kind, changes):
+    settings = {**SIZES, "vocab_size": 30, **changes}
+    implementation = settings.pop("attn_implementation", None)
+    config = AutoConfig.for_model("bert", **settings)
+    model = kind.from_config(config, attn_implementation=implementation).eval()
+    keep_first_token(model)
+    assert tokens_of_last_layer(model) == 7
+
+
+@pytest.mark.parametrize("family", NARROWED)
+def test_gradient_checkpointing_learns_the_same(family):
+    gradients = []
+    for checkpointing in (False, True):
+        model = without_dropout(family)
+        keep_first_token(model)
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        gradients.append(loss_and_gradient(model, PADDING, torch.float32)[1])
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("family", ["camembert", "xlm-roberta"])
