@@ -105,12 +105,6 @@ def test_every_module_stands_in_a_room():
     assert MODULES.keys() | RECIPES.keys() == rooms().keys()
 
 
-def test_the_picture_names_every_module():
-    picture = (ROOT / "docs" / "architecture.svg").read_text()
-    words = set(re.findall(r"\w+", " ".join(re.findall(r">([^<>]+)</text>", picture))))
-    assert {name.split("/")[-1] for name in MODULES} <= words
-
-
 def test_imports_point_downwards():
     place = rooms()
     upwards = [
