@@ -50,6 +50,7 @@ from hftune.forecast import (
 from hftune.hub_files import files_of
 from hftune.launcher import explain
 from hftune.metrics import check_metrics
+from hftune.device import join_group
 from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve
@@ -200,7 +201,7 @@ def play(
     check_metrics(metrics)
     check_trackers(settings)
     refuse_two_owners(recipe, settings)
-    precision, reason = choose_precision(settings)
+    precision, reason = choose_precision(settings, join_group())
     # Trackers would begin a run of their own somewhere.
     accelerator = make_accelerator(settings.replace(report_to="none"), precision, folder)
     yield f"precision {precision} on {accelerator.device}, because {reason}"

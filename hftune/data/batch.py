@@ -171,7 +171,7 @@ def worker_count(asked: int | None, device: torch.device, processes: int) -> int
     """
     if asked is not None:
         return asked
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if device.type == "cpu" else min(8, max(1, cores // processes - 1))
 
 
