@@ -48,16 +48,13 @@ def device_name(device: torch.device) -> str:
 
 
 def _cpu_only() -> bool:
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in (
-        "1",
-        "true",
-        "yes",
-    )  # accelerate launch --cpu
+    """Returns whether `accelerate launch --cpu` asked for the CPU, or there is nothing else."""
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return asked or not torch.accelerator.is_available()
 
 
 def _refuse(engine: str) -> None:
     raise BadInput(
-        f"accelerate's configuration asks for {engine}, which hftune cannot train with; choose one process or "
-        "multi-GPU: accelerate launch --multi_gpu, or torchrun --nproc_per_node N"
+        f"accelerate's configuration asks for {engine}, which hftune cannot train with; choose one "
+        "process or multi-GPU: accelerate launch --multi_gpu, or torchrun --nproc_per_node N"
     )

@@ -60,9 +60,9 @@ def _fast_on(device: torch.device) -> tuple[str, str]:
             return "bf16", f"this CPU has {fast}"
         return "no", "this CPU has neither amx_bf16 nor avx512_bf16"
     module = torch.get_device_module(device)
-    if torch.amp.is_autocast_available(device.type) and hasattr(module, "is_bf16_supported"):
-        if module.is_bf16_supported():
-            return "bf16", f"{device.type} computes it natively"
+    known = torch.amp.is_autocast_available(device.type) and hasattr(module, "is_bf16_supported")
+    if known and module.is_bf16_supported():
+        return "bf16", f"{device.type} computes it natively"
     return "no", f"{device.type} does not say that it is fast at bf16"
 
 

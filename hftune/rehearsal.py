@@ -32,6 +32,7 @@ from hftune.checkpoint import load_checkpoint
 from hftune.config import Settings
 from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data, Rows
+from hftune.device import join_group
 from hftune.elsewhere import load_elsewhere
 from hftune.errors import BadInput, StoppedBySignal
 from hftune.forecast import (
@@ -50,7 +51,6 @@ from hftune.forecast import (
 from hftune.hub_files import files_of
 from hftune.launcher import explain
 from hftune.metrics import check_metrics
-from hftune.device import join_group
 from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve

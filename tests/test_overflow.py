@@ -1,4 +1,4 @@
-"""fp16's scaler: a skipped step changes nothing, the schedule's place included, and one that never ends is told."""
+"""fp16's scaler: a skipped step changes nothing, and overflows that never end are an error."""
 
 import contextlib
 import json

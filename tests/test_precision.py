@@ -12,7 +12,7 @@ from hftune.text_settings import TextSettings
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretends to be a machine, a GPU of some capability or a CPU with or without fast bf16; returns the device."""
+    """Pretends to be a GPU of some capability or a CPU with or without fast bf16; returns the device."""
 
     def be(kind: str, launched: str | None = None) -> torch.device:
         gpu = kind.startswith("gpu")
