@@ -12,8 +12,8 @@ from pathlib import Path
 from hftune.ending import is_main, leave_note, tell
 from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError
 from hftune.flags import parse
-from hftune.offline import ensure_reachable
-from hftune.process import prepare_environment
+from hftune.offline import ensure_reachable, of_the_cache
+from hftune.process import prepare_environment, print_any_text
 from hftune.recipe import Recipe
 from hftune.rundir import DISK_ERRORS, system_error
 from hftune.signals import Stop
@@ -41,6 +41,7 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
             memory, 5 for a push that failed, 6 where another process of the run failed, 130 or 143
             after a signal. One `error:` line says what is wrong.
     """
+    print_any_text()
     run_dir = Path("runs") / recipe.name
     code, reason = 1, "a bug: an exception that hftune does not explain"
     try:
@@ -79,6 +80,8 @@ def explain(error: Exception) -> HftuneError | None:
     if isinstance(error, HftuneError):
         return error
     of_system = system_error(error)
+    if of_system and (refusal := of_the_cache(of_system)):
+        return refusal
     if of_system and of_system.errno in DISK_ERRORS:
         return ResourceError(f"{of_system.filename or 'the disk'}: {of_system.strerror}")
     said = str(error) if isinstance(error, RuntimeError) else ""
