@@ -43,7 +43,7 @@ from hftune.rundir import (
 )
 from hftune.seed import seed_torch
 from hftune.signals import Stop
-from hftune.track import Bar, ConsoleHandler, read_log
+from hftune.track import Bar, ConsoleHandler, RunConsole, read_log
 from hftune.train import Progress, fit
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     check_metrics(evaluation_metrics(recipe, settings))
     precision, reason = choose_precision(settings, join_group())
     accelerator = make_accelerator(settings, precision, run_dir)
-    console = Console(
-        quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True, markup=False, emoji=False
-    )
+    console = RunConsole(quiet=not accelerator.is_main_process)
     speak_through(console)
     log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
     with Heartbeat(partial(leave_at_once, run_dir)):
@@ -166,7 +164,7 @@ def train_and_score(
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
     padding = plan.padding_share()
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
-    log.info("batches: %d steps per epoch%s", len(plan.epoch(0)), padded)
+    log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)
     training, average = assemble(
         recipe,
         settings,

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from hftune.process import close_output
 
 HEARTBEAT = 30  # seconds between two lines where no bar can be drawn (a file, a pipe)
 
@@ -32,6 +35,23 @@ def log_line(record: dict[str, Any]) -> str:
         for key, value in record.items()
     }
     return json.dumps(finite, allow_nan=False) + "\n"
+
+
+class RunConsole(Console):
+    """Shows what a run tells as plain lines; a reader that leaves does not end hours of training.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, quiet: bool):
+        super().__init__(quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Goes on in silence."""
+        self.quiet = True
+        close_output()
+        print("warning: nobody reads the output any more; the run goes on", file=sys.stderr)
 
 
 class ConsoleHandler(logging.Handler):
