@@ -3,8 +3,6 @@
 Polyak and Juditsky 1992; as a decaying mean, Tarvainen and Valpola 2017 (arXiv:1703.01780).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch.optim.swa_utils import AveragedModel
 
@@ -64,7 +62,7 @@ class WeightAverage:
         self._average.n_averaged.fill_(1)
         self._steps = steps
 
-    def _mix(self, mean: Sequence[torch.Tensor], now: Sequence[torch.Tensor], _count: torch.Tensor) -> None:
+    def _mix(self, mean: list[torch.Tensor], now: list[torch.Tensor], _count: torch.Tensor) -> None:
         """Takes tensors of one dtype into the mean."""
         if mean[0].is_floating_point():
             torch._foreach_lerp_(mean, now, 1 - self._kept)
