@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hftune.config import Settings
-from hftune.data.checks import Part, find_duplicates, is_unlabelled, number_labels
+from hftune.data.checks import Part, find_duplicates
+from hftune.data.labels import is_unlabelled, number_labels
 from hftune.data.source import SPLIT_NAMES, Source
 from hftune.data.tables import Table
 from hftune.errors import BadInput
@@ -123,7 +124,7 @@ def _clean(
     if left:
         warnings.append(f"{source.origin}: splits not used: {', '.join(left)}")
     checked = {split: check(split, table) for split, table in tables.items()}
-    names, labels, found = number_labels(tables, label)
+    names, labels, found = number_labels(tables, label, own=source.files)
     parts = {}
     for split, (content, rows, told) in checked.items():
         rows = np.arange(len(labels[split])) if rows is None else rows

@@ -1,0 +1,79 @@
+"""Which split a name means: of a folder, of a file or in a column, in any case and with any separator."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+SPLITS = ("train", "validation", "test")
+UNCLEAR = "unclear"  # names that mean splits, but not one of the three, such as trainval
+
+_EVALUATION = ("eval", "evaluation")  # the test split, but validation beside another test split
+_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "validate", "valid", "vali", "val", "dev", "devel", "development"),
+    "test": ("test", "testing", "holdout", "heldout", *_EVALUATION),
+}
+_SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words}
+_FILLERS = (
+    *("set", "sets", "data", "dataset", "split", "splits", "subset", "part", "partition", "folder", "files"),
+    *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "texts", "samples"),
+)
+_GLUED = re.compile(
+    "({0})({0}|{1})".format("|".join(sorted(_SPLIT_OF, key=len, reverse=True)), "|".join(_FILLERS))
+)
+_HOLD_OUT = re.compile(r"\b(hold|held) out\b")
+
+
+def split_of_name(name: str) -> str | None:
+    """Tells which split a name means.
+
+    Numbers, separators, case and words such as "set" or "images" do not count: "01_Training Set" and
+    "train2017" are train. "eval" and "evaluation" are test, as in `datasets`.
+
+    Returns:
+        "train", "validation" or "test"; `UNCLEAR` where it means several of them ("train_val"); None
+        where it means none, or holds other words too ("test tube").
+    """
+    words = _words(name)
+    splits = {_SPLIT_OF[word] for word in words if word in _SPLIT_OF}
+    if not splits or any(word not in _SPLIT_OF and word not in _FILLERS for word in words):
+        return None
+    return splits.pop() if len(splits) == 1 else UNCLEAR
+
+
+def mentions_split(name: str) -> bool:
+    """Tells whether a word of a name means a split, whatever its other words say, as in "train_small"."""
+    return any(word in _SPLIT_OF for word in _words(name))
+
+
+def find_splits(names: Iterable[str]) -> dict[str, list[str]]:
+    """Sorts names by the split that they mean.
+
+    Args:
+        names: Names that belong together, such as those of one folder or of one column.
+
+    Returns:
+        The names by split, and by `UNCLEAR`, in their order; only those that occur. Several names may
+        mean one split, such as "val" and "valid". Names that mean no split are left out.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if split := split_of_name(name):
+            found.setdefault(split, []).append(name)
+    tests = found.get("test", [])
+    evaluation = [name for name in tests if set(_words(name)) & set(_EVALUATION)]
+    if "validation" not in found and 0 < len(evaluation) < len(tests):
+        found["test"] = [name for name in tests if name not in evaluation]
+        found["validation"] = evaluation
+    return found
+
+
+def _words(name: str) -> list[str]:
+    """Returns the words of a name in lower case, without numbers; "TrainSet" and "trainset" are two words."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    plain = " ".join(re.findall(r"[^\W\d_]+", apart.casefold()))
+    words: list[str] = []
+    for word in _HOLD_OUT.sub("holdout", plain).split():
+        glued = None if word in _SPLIT_OF else _GLUED.fullmatch(word)
+        words += glued.groups() if glued else [word]
+    return words
