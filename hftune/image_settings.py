@@ -16,6 +16,7 @@ class ImageSettings(Settings):
     train_dir: str | None = None  # folder with one folder of pictures per class, instead of dataset_name
     validation_dir: str | None = None  # the same classes: pictures that choose the best model
     test_dir: str | None = None  # the same classes: pictures that are scored once, at the end
+    image_dir: str | None = None  # folder that the paths in lists start from (else the list's own folder)
     image_column_name: str | None = None  # column of the pictures or their paths (else found by its kind)
     skip_bad_images: bool = False  # leave out pictures that cannot be read, and count them, not stop
 
@@ -49,6 +50,8 @@ class ImageSettings(Settings):
         for name in ("validation_dir", "test_dir"):
             if getattr(self, name) and not self.train_dir:
                 raise BadInput(f"--{name} needs --train_dir")
+        if self.image_dir and self.train_dir:
+            refuse_both("image_dir", "train_dir", "image_dir is for the paths in lists")
         if self.checkpoint_path and not self.model_type:
             raise BadInput("--checkpoint_path needs --model_type NAME, the timm architecture of the weights")
         for name in ("image_mean", "image_std"):
