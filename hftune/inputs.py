@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from hftune.data.checks import TEXT, Content, check_texts, choose_columns, is_unlabelled
-from hftune.data.folders import SUFFIXES as PICTURE_SUFFIXES
+from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
+from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import read_class_folders
 from hftune.data.image_rows import Pictures
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import BadPicture, check_pictures, decode, printable, room_for_pictures
+from hftune.data.pictures import check_pictures, printable, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified

@@ -11,31 +11,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from hftune.data.decode import NOT_READ, SUFFIXES
 from hftune.data.pictures import printable
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-_NOT_READ = (  # pictures, but of formats that are not read
-    *(
-        ".eps",
-        ".ps",
-        ".psd",
-        ".svg",
-        ".svgz",
-        ".ai",
-        ".xcf",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".j2k",
-    ),
-    *(".tga", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".cr2", ".nef", ".arw", ".raw", ".dcm", ".exr"),
-)
 _NOT_SHOWN = ("thumbs.db", "desktop.ini", "__macosx")  # besides names that begin with a dot
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
@@ -56,7 +38,7 @@ class _Found:
 
     def add(self, path: str) -> None:
         ending = os.path.splitext(path)[1].lower()
-        kind = self.pictures if ending in SUFFIXES else self.not_read if ending in _NOT_READ else self.others
+        kind = self.pictures if ending in SUFFIXES else self.not_read if ending in NOT_READ else self.others
         kind.append(path)
 
 
