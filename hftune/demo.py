@@ -19,7 +19,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from hftune.answers import answer, picture_rows, text_rows
-from hftune.data.pictures import BadPicture, decode
+from hftune.data.decode import BadPicture, decode
 from hftune.errors import BadInput
 from hftune.gradcam import heatmap
 from hftune.influence import Influence, find_words, influence

@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from hftune.data.checks import TEXT, Content, check_texts, choose_columns, is_unlabelled
-from hftune.data.folders import SUFFIXES as PICTURE_SUFFIXES
+from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
+from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import images_below, list_files, read_class_folders
 from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.image_rows import Pictures
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import BadPicture, check_pictures, decode, printable, room_for_pictures
+from hftune.data.pictures import check_pictures, printable, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
@@ -369,7 +370,7 @@ def _find_source(
     if test_file:
         return Source({"test": read_table(test_file)}, test_file, files=True), []
     if test_dir:
-        table, warnings = read_class_folders(test_dir)
+        table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)  # type: ignore[union-attr]
         return Source({"test": table}, test_dir, files=True), warnings
     if isinstance(settings, ImageSettings):
         return find_pictures(settings)

@@ -150,10 +150,10 @@ def test_what_is_no_folder_of_classes_is_named(paths, message, here):
 
 
 def test_all_places_of_a_problem_are_told(here):
-    make(here / "pets", "cat/1.svg", "dog/1.heic", "dog/2.avif")
+    make(here / "pets", "cat/1.svg", "dog/1.eps", "dog/2.psd")
     with pytest.raises(BadInput) as caught:
         read_class_folders("pets")
-    assert caught.value.details == ["pets/dog/1.heic", "pets/dog/2.avif"]
+    assert caught.value.details == ["pets/dog/1.eps", "pets/dog/2.psd"]
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ import numpy as np
 
 from hftune.cli.open import FLAGS, open_model
 from hftune.cli.words import check_writable, output_file, read_words
-from hftune.data.folders import SUFFIXES
-from hftune.data.pictures import BadPicture, decode
+from hftune.data.decode import SUFFIXES, BadPicture, decode
 from hftune.errors import BadInput
 
 MOST = 12  # pictures on one page

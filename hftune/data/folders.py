@@ -11,29 +11,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from hftune.data.decode import NOT_READ, SUFFIXES
 from hftune.data.pictures import printable
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-_NOT_READ = (  # pictures, but of formats that are not read
-    *(
-        ".eps",
-        ".ps",
-        ".psd",
-        ".svg",
-        ".svgz",
-        ".ai",
-        ".xcf",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".j2k",
-    ),
-    *(".tga", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".cr2", ".nef", ".arw", ".raw", ".dcm", ".exr"),
-)
 _OF_SYSTEMS = {  # what systems and programs leave behind, besides names that begin with a dot
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "__pycache__"),
     *("@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "_gsdata_"),
@@ -102,7 +84,7 @@ def sort_files(paths: list[str]) -> Files:
     found = Files([], [], [])
     for path in paths:
         ending = os.path.splitext(path)[1].lower()
-        kind = found.images if ending in SUFFIXES else found.not_read if ending in _NOT_READ else found.others
+        kind = found.images if ending in SUFFIXES else found.not_read if ending in NOT_READ else found.others
         kind.append(path)
     return found
 
@@ -128,13 +110,14 @@ def images_below(name: str) -> tuple[list[str], list[str]]:
     return [os.path.join(name, path) for path in found.images], warnings
 
 
-def read_class_folders(name: str) -> tuple[Table, list[str]]:
+def read_class_folders(name: str, *, skip_bad: bool = False) -> tuple[Table, list[str]]:
     """Lists the images of a folder with one folder per class.
 
     Folders within a class folder belong to the class. See `list_files` for links and hidden files.
 
     Args:
         name: The folder as the user wrote it; `~` is the home folder.
+        skip_bad: Leave out images of a format that is not read, with a warning.
 
     Returns:
         The table, ordered by class and path on every file system, with the columns `image` (a list of
@@ -142,7 +125,8 @@ def read_class_folders(name: str) -> tuple[Table, list[str]]:
         without an image. Whether the images can be read is not known yet.
 
     Raises:
-        BadInput: There is no such folder, or it is not made of class folders.
+        BadInput: There is no such folder, it is not made of class folders, or holds images of a format
+            that is not read.
     """
     root = os.path.expanduser(name)
     check_folder(name)
@@ -150,9 +134,8 @@ def read_class_folders(name: str) -> tuple[Table, list[str]]:
     files = list_files(name)
     top = sort_files([path for path in files if os.sep not in path])
     below = sort_files([path for path in files if os.sep in path])
-    # Those of a format that is not read are rows too: the check of the images says so of each.
-    images = sorted([*below.images, *below.not_read], key=lambda path: path.split(os.sep))
-    _check_classes(name, top, labels, images)
+    images = below.images
+    _check_classes(name, top, labels, images, [] if skip_bad else below.not_read)
     table = Table(
         name,
         {
@@ -163,6 +146,7 @@ def read_class_folders(name: str) -> tuple[Table, list[str]]:
     )
     empty = sorted(set(labels) - {path.split(os.sep)[0] for path in images})
     warnings = _left_out(name, empty, "class folder", "without images")
+    warnings += _left_out(name, below.not_read, "file", "of a format that is not read")
     strays = sorted([*top.images, *top.not_read])
     warnings += _left_out(name, strays, "file", "in no class folder")
     warnings += _left_out(name, [*top.others, *below.others], "file", "no pictures by their extensions")
@@ -214,7 +198,7 @@ def _is_folder(entry: os.DirEntry, shown: str) -> bool:
         raise BadInput(f"{printable(shown)} is a broken link ({error.strerror}); mend or remove it") from None
 
 
-def _check_classes(name: str, top: Files, labels: list[str], images: list[str]) -> None:
+def _check_classes(name: str, top: Files, labels: list[str], images: list[str], not_read: list[str]) -> None:
     """Raises BadInput where the folder is not one of class folders with images."""
     wanted = "pass a folder with one folder of pictures per class"
     loose = [*top.images, *top.not_read]
@@ -225,6 +209,14 @@ def _check_classes(name: str, top: Files, labels: list[str], images: list[str]) 
         )
     if not labels:
         raise BadInput(f"{name} is empty; {wanted}" if not top.others else f"{name} has no folders; {wanted}")
+    if not_read:
+        first, *more = (_shown(name, path) for path in not_read)
+        ending = os.path.splitext(not_read[0])[1].lower()
+        raise BadInput(
+            f"{first}: pictures of the format {ending} are not read; convert it to PNG, or leave such pictures "
+            "out with --skip_bad_images",
+            more,
+        )
     if not images:
         shown = ", ".join(_shown(name, label) for label in labels[:3])
         raise BadInput(f"{name} has folders ({shown}) but no pictures in them; {wanted}")

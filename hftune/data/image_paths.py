@@ -16,7 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from hftune.data.folders import SUFFIXES, check_folder, is_hidden
+from hftune.data.decode import SUFFIXES
+from hftune.data.folders import check_folder, is_hidden
 from hftune.data.pictures import printable
 from hftune.data.split_names import split_of_name
 from hftune.data.tables import Table

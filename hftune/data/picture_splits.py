@@ -95,7 +95,7 @@ def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
         warnings += check_class_folders(folders["train"])
     tables = {}
     for split, folder in folders.items():
-        tables[split], told = read_class_folders(folder)
+        tables[split], told = read_class_folders(folder, skip_bad=settings.skip_bad_images)
         warnings += told
     origin = name or ", ".join(folders.values())
     if "train" in tables:
