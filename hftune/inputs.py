@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.checks import TEXT, Content, check_texts, choose_columns, is_unlabelled
+from hftune.data.columns import TEXT, Content, check_texts, choose_columns
 from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import images_below, list_files, read_class_folders
 from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.image_rows import Pictures
+from hftune.data.labels import is_unlabelled
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import check_pictures, printable, room_for_pictures
 from hftune.data.sample import load_sample

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hftune.data.checks import TEXT, choose_columns
+from hftune.data.columns import TEXT, choose_columns
 from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import Pictures

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hftune.data.checks import number_labels
 from hftune.data.folders import read_class_folders, split_folders
+from hftune.data.labels import number_labels
 from hftune.data.pictures import check_pictures
 from hftune.errors import BadInput
 from tests.test_pictures import JPEG

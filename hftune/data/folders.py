@@ -213,8 +213,8 @@ def _check_classes(name: str, top: Files, labels: list[str], images: list[str], 
         first, *more = (_shown(name, path) for path in not_read)
         ending = os.path.splitext(not_read[0])[1].lower()
         raise BadInput(
-            f"{first}: pictures of the format {ending} are not read; convert it to PNG, or leave such pictures "
-            "out with --skip_bad_images",
+            f"{first}: pictures of the format {ending} are not read; convert it to PNG, or leave such "
+            "pictures out with --skip_bad_images",
             more,
         )
     if not images:

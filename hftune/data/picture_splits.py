@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.checks import Content, choose_columns
+from hftune.data.columns import Content, choose_columns
 from hftune.data.folders import read_class_folders
 from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.pictures import Pictures, check_pictures, room_for_pictures

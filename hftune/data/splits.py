@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hftune.config import Settings
-from hftune.data.checks import Part, find_duplicates, is_unlabelled, number_labels
+from hftune.data.checks import Part, find_duplicates
+from hftune.data.labels import is_unlabelled, number_labels
 from hftune.data.source import SPLIT_NAMES, Source
 from hftune.data.tables import Table
 from hftune.errors import BadInput

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import datasets
 import pyarrow as pa
 
-from hftune.data.checks import TEXT, Part, check_texts, choose_columns
+from hftune.data.checks import Part
+from hftune.data.columns import TEXT, check_texts, choose_columns
 from hftune.data.sample import load_sample
 from hftune.data.source import find_source
 from hftune.data.splits import Checked, make_splits

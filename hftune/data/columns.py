@@ -1,0 +1,193 @@
+"""Which column holds what, and the cells of it that are missing."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hftune.data.tables import Table
+from hftune.errors import BadInput
+
+# "text" and "label" are clear whatever else is there; the others where only one of them is.
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "review",
+    "content",
+    "question",
+    "tweet",
+    "comment",
+    "document",
+    "body",
+    "message",
+)
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "sentiment",
+    "intent",
+    "emotion",
+    "topic",
+    "polarity",
+)
+
+
+class Content(NamedTuple):
+    """What rows hold besides their label, as far as finding its column goes.
+
+    Args:
+        noun: Its name in flags: `--NOUN_column_name`.
+        candidates: Returns the columns of a table that may hold it, given the label's.
+    """
+
+    noun: str
+    candidates: Callable[[Table, str], list[str]]
+
+
+def choose_columns(table: Table, kind: Content, content: str | None, label: str | None) -> tuple[str, str]:
+    """Finds the content's and the label's column.
+
+    Args:
+        table: The training rows.
+        kind: What the rows hold.
+        content: The content column's name, or None to infer it.
+        label: The label column's name, or None to infer it.
+
+    Raises:
+        BadInput: A given name is missing, or it is not clear which column is meant.
+    """
+    flag_of_content = f"--{kind.noun}_column_name"
+    for given, flag in ((content, flag_of_content), (label, "--label_column_name")):
+        if given is not None and given not in table.columns:
+            near = difflib.get_close_matches(given, table.columns, n=1, cutoff=0.5)
+            suggestion = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadInput(f"{table.name} has no column {given!r} ({flag}){suggestion} ({_columns(table)})")
+    if content is not None and content == label:
+        raise BadInput(f"{flag_of_content} and --label_column_name are both {content!r}")
+    if label is None:
+        label = _one(table, _label_candidates(table, content), "label")
+    if content is None:
+        content = _one(table, kind.candidates(table, label), kind.noun)
+    return content, label
+
+
+def _columns(table: Table) -> str:
+    return "columns: " + ", ".join(column or "(no name)" for column in table.columns)
+
+
+def _label_candidates(table: Table, text: str | None) -> list[str]:
+    named = [
+        c
+        for c in table.columns
+        if c.casefold() in LABEL_NAMES or c.casefold().endswith(("_label", "_labels"))
+    ]
+    candidates = [c for c in table.columns if (c in named or c in table.class_names) and c != text]
+    return ["label"] if "label" in candidates else candidates
+
+
+def _text_candidates(table: Table, label: str) -> list[str]:
+    if "text" in table.columns and label != "text":
+        return ["text"]
+    named = [c for c in table.columns if c.casefold() in TEXT_NAMES and c != label]
+    return named or [c for c in table.columns if c != label and _is_free_text(table.columns[c])]
+
+
+TEXT = Content("text", _text_candidates)
+
+
+def _is_free_text(column: pa.ChunkedArray | list[Any]) -> bool:
+    """Tells sentences from ids: most of the first values hold a blank, or letters beyond ASCII."""
+    if isinstance(column, list) or not _is_string(column.type):
+        return False
+    head = column.slice(0, 100).to_pylist()
+    texts = sum(value is not None and (" " in value.strip() or not value.isascii()) for value in head)
+    return 2 * texts > len(head)
+
+
+def _one(table: Table, candidates: list[str], kind: str) -> str:
+    if len(candidates) == 1:
+        return candidates[0]
+    flag = f"--{kind}_column_name"
+    if candidates:
+        several = ", ".join(candidates)
+        raise BadInput(f"{table.name}: each of {several} could be the {kind} column; say which with {flag}")
+    header = "" if table.lines is None else "; is the header line missing?"
+    raise BadInput(
+        f"{table.name} has no column that is plainly the {kind} ({_columns(table)}); name it with "
+        f"{flag}{header}"
+    )
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def check_texts(table: Table, column: str, keep_blank: bool) -> tuple[pa.ChunkedArray, list[str]]:
+    """Checks that every row has a text.
+
+    Args:
+        table: Rows of one split.
+        column: The text column.
+        keep_blank: Keep texts that hold only blanks, with a warning, as for sets which the user
+            cannot edit; otherwise they are an error.
+
+    Returns:
+        The texts as Arrow strings and the warnings.
+
+    Raises:
+        BadInput: A text is missing, blank or not a string; the places are named.
+    """
+    values = table.columns[column]
+    if isinstance(values, list):
+        row = next(i for i, value in enumerate(values) if value is not None and not isinstance(value, str))
+        raise BadInput(
+            f"{table.place(row)}: the text (column {column!r}) is {kind_of(values[row])}, not a string"
+        )
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if not _is_string(values.type) and values.null_count < len(values):
+        raise BadInput(
+            f"{table.name}: column {column!r}, taken as the text, holds {values.type}, not text; name "
+            f"another with --text_column_name ({_columns(table)})"
+        )
+    refuse_rows(table, values.is_null(), f"the text (column {column!r}) is missing")
+    values = values.cast(pa.string())
+    if pc.all(pc.match_substring_regex(values, r"^\s*[-+]?[0-9]+([.,][0-9]+)?\s*$")).as_py():
+        raise BadInput(
+            f"{table.name}: column {column!r}, taken as the text, holds only numbers; name another with "
+            f"--text_column_name ({_columns(table)})"
+        )
+    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0)
+    if not keep_blank:
+        refuse_rows(table, blank, f"the text (column {column!r}) is blank")
+    count = pc.sum(blank).as_py()
+    first = table.place(pc.index(blank, True).as_py()) if count else ""
+    return values, [f"{table.name}: {count:,} texts are blank and kept (first: {first})"] if count else []
+
+
+def refuse_rows(table: Table, bad: pa.ChunkedArray, problem: str) -> None:
+    """Raises `BadInput` with the places of those rows of a table that are `bad` (bool, (N,))."""
+    rows = np.flatnonzero(bad.to_numpy())
+    if len(rows):
+        places = [table.place(row) for row in rows.tolist()]
+        also = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
+        raise BadInput(f"{places[0]}: {problem}{also}; fill it in or remove the row", places[1:])
+
+
+def kind_of(value: Any) -> str:
+    """Returns what a value is, in words for people: "a list"."""
+    kinds = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds.get(type(value), f"of type {type(value).__name__}")
