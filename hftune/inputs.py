@@ -126,8 +126,8 @@ def read_pictures(
     """
     room = room_for_pictures()
     found = []
-    tables, warnings = _picture_tables(list(words), column)
-    for table, key in tables:
+    files, warnings = find_pictures_of(words)
+    for table, key in _picture_tables(files, column):
         folder = start_of_paths(table, image_dir)
         table, folder, told = locate_images(table, key, folder, skip_bad=skip_bad)
         warnings += told
@@ -309,32 +309,48 @@ def _content_column(table: Table, kind: Content, given: str | None) -> str:
     return candidates[0]
 
 
-def _picture_tables(words: list[str], column: str | None) -> tuple[list[tuple[Table, str]], list[str]]:
-    """Returns tables, each with its column of pictures, and warnings."""
-    tables: list[tuple[Table, str]] = []
+def find_pictures_of(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Turns folders of pictures, and "-", into the files that are meant.
+
+    Args:
+        words: As `read_pictures` takes them.
+
+    Returns:
+        Pictures and lists of pictures in their order, and warnings about files that are left out.
+
+    Raises:
+        BadInput: There is no such file, or a folder holds no picture.
+    """
+    found: list[str] = []
     warnings: list[str] = []
-    loose: list[str] = []  # pictures of neighbouring words, checked together
     for word in [line for given in words for line in (_read_paths() if given == "-" else [given])]:
         if not _exists(word):
             raise _no_picture(word)
-        elif Path(word).is_dir():
-            files, told = images_below(word)
-            loose += files
-            warnings += told
-        elif word.lower().endswith(TABLE_SUFFIXES):
+        files, told = images_below(word) if Path(word).is_dir() else ([word], [])
+        found += files
+        warnings += told
+    return found, warnings
+
+
+def _picture_tables(files: list[str], column: str | None) -> list[tuple[Table, str]]:
+    """Returns tables, each with its column of pictures."""
+    tables: list[tuple[Table, str]] = []
+    loose: list[str] = []  # pictures of neighbouring words, checked together
+    for file in files:
+        if file.lower().endswith(TABLE_SUFFIXES):
             tables += _table_of_files(loose)
             loose = []
-            table = read_table(word)
+            table = read_table(file)
             tables.append((table, _content_column(table, PICTURE, column)))
         else:
-            loose.append(word)
-    return tables + _table_of_files(loose), warnings
+            loose.append(file)
+    return tables + _table_of_files(loose)
 
 
 def _no_picture(word: str) -> BadInput:
     if re.match("https?://", word):
         return BadInput(f"{printable(word)} is an address, not a file; download it and pass the file")
-    advice = "pass pictures, folders of pictures, lists of them (.csv, .parquet), or - for paths on stdin"
+    advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet); - reads paths from stdin"
     return BadInput(f"{printable(word)} does not exist; {advice}")
 
 

@@ -1,5 +1,6 @@
 """From a user's folders, lists or Hub id to clean splits of pictures."""
 
+import re
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,23 @@ from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 
-NAMES = ("image", "img", "picture", "photo", "file_name", "filename", "file", "path", "image_path")
+NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks
+    *(
+        "image",
+        "images",
+        "img",
+        "picture",
+        "photo",
+        "file",
+        "files",
+        "path",
+        "paths",
+        "filename",
+        "filenames",
+    ),
+    *("filepath", "filepaths", "fname", "imagepath", "imagepaths", "imagefile", "imagefilename", "imagename"),
+    *("imageid", "imgid", "imgpath", "imgname", "imgfile", "imagefilepath", "photoid", "pictureid"),
+)
 
 
 class PictureSplits(NamedTuple):
@@ -146,7 +163,7 @@ def _image_candidates(table: Table, label: str) -> list[str]:
         if not isinstance(values, list) and pa.types.is_struct(values.type)
         if values.type.get_field_index("bytes") >= 0
     ]
-    return encoded or [name for name in columns if name.casefold() in NAMES]
+    return encoded or [name for name in columns if re.sub(r"[\s_-]", "", name.casefold()) in NAMES]
 
 
 PICTURE = Content("image", _image_candidates)

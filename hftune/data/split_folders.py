@@ -103,7 +103,7 @@ def _refuse_splits(name: str, folders: list[str], splits: dict[str, list[str]]) 
             f"them, such as {printable(os.path.join(name, first))}"
         )
     if splits and (len(splits) > 1 or len(_all(splits)) == len(folders)):
-        first = printable(os.path.join(name, _all(splits)[0]))
+        first = printable(os.path.join(name, splits.get("train", _all(splits))[0]))
         raise BadInput(
             f"{name} holds splits ({_some(_all(splits))}), not classes, and the images in {first} lie in no "
             "class folders; put them into one folder per class, or pass a list of them with --train_file"
