@@ -4,20 +4,18 @@ Polyak and Juditsky 1992; as a decaying mean, Tarvainen and Valpola 2017 (arXiv:
 """
 
 import torch
-
-from hftune.errors import BadInput
+from torch.optim.swa_utils import AveragedModel
 
 
 class WeightAverage:
-    """An exponential moving average of everything in a model's `state_dict`, by timm's `ModelEmaV3`.
+    """An exponential moving average of everything in a model's `state_dict`, by torch's `AveragedModel`.
 
     After step n the mean keeps min(decay, (1 + n) / (10 + n)) of itself, as TensorFlow's
     `ExponentialMovingAverage` does: a short run is not held back by its random head. BatchNorm's
     running means and variances are averaged like weights, so that they fit those; what is counted
     in integers (`num_batches_tracked`) is copied.
 
-    Nothing is random: equal steps give equal bits. Weights in half precision are another matter
-    (timm rounds those at random); those of this package are float32 under autocast.
+    Nothing is random: equal steps give equal bits.
 
     Args:
         model: The bare model, on the device where it trains.
@@ -25,20 +23,13 @@ class WeightAverage:
 
     Attributes:
         module: The averaged model, on the same device, in eval mode and without gradients.
-
-    Raises:
-        BadInput: If timm is missing.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
-        try:
-            from timm.utils.model_ema import ModelEmaV3
-        except ImportError:
-            raise BadInput("--model_ema needs timm: pip install 'hftune[image]'") from None
-        self._decay = decay
-        self._average = ModelEmaV3(model, decay=decay)
+        self._decay = self._kept = decay
+        self._average = AveragedModel(model, multi_avg_fn=self._mix, use_buffers=True)
         self._steps: int | None = None  # optimizer steps in the mean; none: not begun
-        self.module: torch.nn.Module = self._average.module.requires_grad_(False)
+        self.module: torch.nn.Module = self._average.module.eval().requires_grad_(False)
 
     def after_step(self, steps: int, model: torch.nn.Module) -> None:
         """Takes the weights into the mean, once for each number of steps.
@@ -51,10 +42,10 @@ class WeightAverage:
             model: The bare model.
         """
         if self._steps is None:
-            self._average.set(model)
+            self._average.update_parameters(model)  # the first one copies
         elif steps != self._steps:
-            self._average.decay = min(self._decay, (1 + steps) / (10 + steps))
-            self._average.update(model)
+            self._kept = min(self._decay, (1 + steps) / (10 + steps))
+            self._average.update_parameters(model)
         self._steps = steps
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -68,4 +59,12 @@ class WeightAverage:
             RuntimeError: If names or shapes are not those of the model.
         """
         self.module.load_state_dict(tensors)
+        self._average.n_averaged.fill_(1)
         self._steps = steps
+
+    def _mix(self, mean: list[torch.Tensor], now: list[torch.Tensor], _count: torch.Tensor) -> None:
+        """Takes tensors of one dtype into the mean."""
+        if mean[0].is_floating_point():
+            torch._foreach_lerp_(mean, now, 1 - self._kept)
+        else:
+            torch._foreach_copy_(mean, now)

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from hftune.attention import attend_text_by_text
 from hftune.data.bundle import Data
 from hftune.data.vectors import fill_embedding, read_vectors
+from hftune.device import computes_on_cpu
 from hftune.errors import BadInput, first_line
 from hftune.head import fit_head, head_layers, label_names, parameter_names, renew_head
 from hftune.models import bag, bilstm, pooled, textcnn  # registers them: trained ones are checkpoints too
@@ -47,7 +48,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     model = _pretrained(settings, data, labels)
     splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
-    if not torch.accelerator.is_available():
+    if computes_on_cpu():
         attend_text_by_text(model)
     return model
 
@@ -120,9 +121,12 @@ def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str])
         config: The checkpoint's.
         chosen: Names in `--config_overrides`, which rule.
     """
-    if torch.accelerator.is_available():
-        return {}
     found = {name: getattr(config, name) for name in ATTENTION_DROPOUT if getattr(config, name, 0)}
+    if not computes_on_cpu():
+        for name, rate in found.items():
+            if name not in chosen:
+                log.info("attention dropout: %s, as in the checkpoint's config; on a CPU none", rate)
+        return {}
     spared = {name: rate for name, rate in found.items() if name not in chosen}
     for name, rate in spared.items():
         log.info(

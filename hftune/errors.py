@@ -8,6 +8,7 @@ import re
 import signal
 
 PASSWORD = re.compile(r"(?<=://)[^\s/@]+@")  # of an address: a message goes to the screen and to exit.json
+LONGEST = 600  # characters of a line of a message: some lines of a screen
 
 
 class HftuneError(Exception):
@@ -21,8 +22,8 @@ class HftuneError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, details: list[str] | None = None):
-        self.message = PASSWORD.sub("", message)
-        self.details = [PASSWORD.sub("", line) for line in details or []]
+        self.message = _shown(message)
+        self.details = [_shown(line) for line in details or []]
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -30,6 +31,12 @@ class HftuneError(Exception):
         if len(self.details) > 5:
             bullets[4:] = [f"  - and {len(self.details) - 4:,} more"]
         return "\n".join([self.message, *bullets])
+
+
+def _shown(line: str) -> str:
+    """Returns a line without passwords; a very long one without its middle: the end says what to do."""
+    line = PASSWORD.sub("", line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 205]} ... {line[-200:]}"
 
 
 class BadInput(HftuneError):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from hftune.config import Settings, field_types
 from hftune.errors import BadInput
 from hftune.help import help_text
+from hftune.process import close_output
 from hftune.values import bare, convert, describe, nearest
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -74,7 +75,10 @@ def parse(defaults: AnySettings, argv: list[str], prog: str, description: str) -
         BadInput: An unknown, renamed, repeated, valueless or mistyped flag, or a bad YAML file.
     """
     if {"--help", "-h"} & set(argv):
-        print(help_text(defaults, prog, description))
+        try:
+            print(help_text(defaults, prog, description), flush=True)
+        except BrokenPipeError:
+            close_output()
         raise SystemExit(0)
     if "--version" in argv:
         from importlib.metadata import version

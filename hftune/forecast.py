@@ -144,8 +144,12 @@ def size(count: float) -> str:
 def peak_memory(device: torch.device) -> str:
     """Says how much memory this process had at most, of how much there is: of the accelerator, or its own."""
     if device.type != "cpu":
-        _, there = torch.accelerator.get_memory_info(device)
-        return f"{size(torch.accelerator.max_memory_reserved(device))} of {size(there)} on {device}"
+        try:
+            _, there = torch.accelerator.get_memory_info(device)
+            most = torch.accelerator.max_memory_reserved(device)
+        except (RuntimeError, NotImplementedError):  # a device that does not count its memory
+            return f"not known on {device}"
+        return f"{size(most)} of {size(there)} on {device}"
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -57,7 +57,7 @@ def _entry(name: str, kind: Any, text: str, default: Any, width: int) -> str:
 
 def _flag_lines(label: str, text: str, width: int) -> str:
     column = 32
-    wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False)
+    wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False, break_long_words=False)
     lines = [line.replace(HARD_SPACE, " ") for line in wrapped]
     head = f"  {label} ".ljust(column)
     if len(head) > column:

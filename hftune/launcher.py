@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hftune.ending import is_main, leave_note, tell
-from hftune.errors import HftuneError, PeerFailed, ResourceError
+from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError
 from hftune.flags import parse
-from hftune.offline import ensure_reachable
-from hftune.process import prepare_environment
+from hftune.offline import ensure_reachable, of_the_cache
+from hftune.process import prepare_environment, print_any_text
 from hftune.recipe import Recipe
 from hftune.rundir import DISK_ERRORS, system_error
 from hftune.signals import Stop
 
 PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
+MEMORY = r"(?i)out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
+SAME_GPU = r"(?i)duplicate GPU detected"
 
 
 def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -39,6 +41,7 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
             memory, 5 for a push that failed, 6 where another process of the run failed, 130 or 143
             after a signal. One `error:` line says what is wrong.
     """
+    print_any_text()
     run_dir = Path("runs") / recipe.name
     code, reason = 1, "a bug: an exception that hftune does not explain"
     try:
@@ -77,13 +80,19 @@ def explain(error: Exception) -> HftuneError | None:
     if isinstance(error, HftuneError):
         return error
     of_system = system_error(error)
+    if of_system and (refusal := of_the_cache(of_system)):
+        return refusal
     if of_system and of_system.errno in DISK_ERRORS:
         return ResourceError(f"{of_system.filename or 'the disk'}: {of_system.strerror}")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    if isinstance(error, MemoryError) or re.search(MEMORY, said):
         return ResourceError(
             "out of memory: try a smaller --per_device_train_batch_size with more "
             "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing"
         )
-    if isinstance(error, RuntimeError) and re.search(PEERS, str(error)):
-        return PeerFailed("another process of this run failed or stalled; the same command goes on")
+    if re.search(SAME_GPU, said):
+        return BadInput("two processes of this run have the same GPU; start one process per GPU")
+    if re.search(PEERS, said):
+        last = f" ({said.strip().splitlines()[-1][:200]})" if "NCCL" in said else ""
+        return PeerFailed(f"another process of this run failed or stalled{last}; the same command goes on")
     return None

@@ -5,6 +5,7 @@ cached; where packets are dropped, for ever. So the Hub is asked once, for two s
 not answer the libraries are told to stay offline. They read these variables when they are imported.
 """
 
+import errno
 import os
 import re
 import socket
@@ -43,6 +44,7 @@ def ensure_reachable(
         BadInput: A value is neither a folder nor a possible Hub id, or the Hub cannot be reached and
             the cache does not hold it, or something is to be pushed.
     """
+    check_cache()
     model = hub_id(model, "model_name_or_path" if trains else "")
     dataset = None if dataset == SAMPLE else hub_id(dataset, "dataset_name")
     if model is None and dataset is None and not push:
@@ -189,17 +191,42 @@ def cached_dataset(name: str) -> bool:
     Downloaded but unprepared files in the Hub's cache do not count (datasets 5.2,
     `CachedDatasetModuleFactory`). Names are written in snake case there.
     """
-    default = _home() / "datasets"
-    cache = Path(os.environ.get("HF_DATASETS_CACHE") or default).expanduser()
+    cache = _datasets_cache()
     *owner, last = name.split("/")
     last = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", last)
     last = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", last).lower()
     return any(path.is_dir() for path in cache.glob(f"{'___'.join([*owner, last])}/*/*/*"))
 
 
+def check_cache() -> None:
+    """Raises `BadInput` where a file stands in the place of the cache's folder: every library fails there."""
+    path = _home()
+    place = next((place for place in (path, *path.parents) if os.path.exists(place)), path)
+    if not os.path.isdir(place):
+        raise BadInput(f"HF_HOME={path}: {place} is a file; set HF_HOME to a folder that can be written")
+
+
+def of_the_cache(error: OSError) -> BadInput | None:
+    """Returns what a failure to write the Hugging Face libraries' cache comes down to, None for any other."""
+    folders = [_home(), _hub_cache(), _datasets_cache()]
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return None
+    path = error.filename
+    if not isinstance(path, str) or not any(Path(path).is_relative_to(folder) for folder in folders):
+        return None
+    return BadInput(
+        f"the cache of Hugging Face's libraries cannot be written: {path}: {error.strerror}; set HF_HOME "
+        "to a folder that can be"
+    )
+
+
 def _home() -> Path:
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser()
+
+
+def _datasets_cache() -> Path:
+    return Path(os.environ.get("HF_DATASETS_CACHE") or _home() / "datasets").expanduser()
 
 
 def _hub_cache() -> Path:

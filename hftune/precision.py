@@ -9,49 +9,61 @@ from hftune.config import Settings
 from hftune.errors import BadInput
 
 
-def choose_precision(settings: Settings) -> tuple[str, str]:
+def choose_precision(settings: Settings, device: torch.device) -> tuple[str, str]:
     """Chooses mixed precision: flags first, then `accelerate launch`, then what the device is fast at.
 
     The weights themselves stay float32 in every case.
+
+    Args:
+        settings: What is read of them: `bf16` and `fp16`.
+        device: Where the model runs, which is not always the fastest that the machine has.
 
     Returns:
         `"bf16"`, `"fp16"` or `"no"` (accelerate's names), and the reason in words.
 
     Raises:
-        BadInput: If fp16 is asked for, by flag or launcher, without a GPU.
+        BadInput: If fp16 is asked for, by flag or launcher, on a CPU.
     """
     if settings.bf16:
         return "bf16", "--bf16"
     if settings.fp16:
-        return _fp16("--fp16")
+        return _fp16("--fp16", device)
     refused = {name for name in ("bf16", "fp16") if getattr(settings, name) is False}
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # "no" also when nobody chose
     if launched == "fp16" and "fp16" not in refused:
-        return _fp16("accelerate's configuration")
+        return _fp16("accelerate's configuration", device)
     if launched == "bf16" and "bf16" not in refused:
         return "bf16", "accelerate's configuration"
-    choice, reason = _fast_here()
+    choice, reason = _fast_on(device)
     if settings.bf16 is False or choice in refused:
         return "no", " ".join(f"--{name} false" for name in sorted(refused))
+    if launched not in ("no", "bf16", "fp16"):
+        reason += f", and {launched} of accelerate's configuration is not among bf16, fp16 and no"
     return choice, reason
 
 
-def _fp16(reason: str) -> tuple[str, str]:
-    if not torch.cuda.is_available():
-        raise BadInput(f"{reason}: fp16 needs a GPU; this machine has none, use bf16 or neither")
+def _fp16(reason: str, device: torch.device) -> tuple[str, str]:
+    if device.type == "cpu":
+        raise BadInput(f"{reason}: fp16 needs a GPU; this run is on a CPU, use bf16 or neither")
     return "fp16", reason
 
 
-def _fast_here() -> tuple[str, str]:
-    if torch.cuda.is_available():
-        major, minor = torch.cuda.get_device_capability()
-        name = torch.cuda.get_device_name()
+def _fast_on(device: torch.device) -> tuple[str, str]:
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        name = torch.cuda.get_device_name(device)
         if major >= 8:
             return "bf16", f"{name} computes it natively"
         return "fp16", f"{name} (capability {major}.{minor}) has no fast bf16"
-    if fast := fast_bf16_cpu():
-        return "bf16", f"this CPU has {fast}"
-    return "no", "this CPU has neither amx_bf16 nor avx512_bf16"
+    if device.type == "cpu":
+        if fast := fast_bf16_cpu():
+            return "bf16", f"this CPU has {fast}"
+        return "no", "this CPU has neither amx_bf16 nor avx512_bf16"
+    module = torch.get_device_module(device)
+    known = torch.amp.is_autocast_available(device.type) and hasattr(module, "is_bf16_supported")
+    if known and module.is_bf16_supported():
+        return "bf16", f"{device.type} computes it natively"
+    return "no", f"{device.type} does not say that it is fast at bf16"
 
 
 def fast_bf16_cpu() -> str | None:

@@ -1,7 +1,9 @@
 """What is set for the whole process before anything heavy is imported: variables, threads, memory."""
 
 import ctypes
+import io
 import os
+import sys
 
 # glibc's names for mallopt, from <malloc.h>, with what they are set to (bytes).
 MEMORY = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PAD": (-2, 2**26), "M_MMAP_THRESHOLD": (-3, 2**30)}
@@ -27,6 +29,21 @@ def prepare_environment() -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         os.register_at_fork(after_in_child=_tokenize_alone)
     keep_memory()
+
+
+def print_any_text() -> None:
+    """Lets standard output and error take any text: what their encoding lacks is escaped.
+
+    A pipe on Windows and the C locale have encodings of a few hundred characters.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def close_output() -> None:
+    """Lets what is still printed go nowhere: whoever read it, such as `head`, has closed the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def keep_memory() -> None:

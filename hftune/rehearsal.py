@@ -32,6 +32,7 @@ from hftune.checkpoint import load_checkpoint
 from hftune.config import Settings
 from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data, Rows
+from hftune.device import join_group
 from hftune.elsewhere import load_elsewhere
 from hftune.errors import BadInput, StoppedBySignal
 from hftune.forecast import (
@@ -200,7 +201,7 @@ def play(
     check_metrics(metrics)
     check_trackers(settings)
     refuse_two_owners(recipe, settings)
-    precision, reason = choose_precision(settings)
+    precision, reason = choose_precision(settings, join_group())
     # Trackers would begin a run of their own somewhere.
     accelerator = make_accelerator(settings.replace(report_to="none"), precision, folder)
     yield f"precision {precision} on {accelerator.device}, because {reason}"

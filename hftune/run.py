@@ -13,7 +13,7 @@ import datasets
 import torch
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from rich.console import Console
 from transformers import PreTrainedModel
 
@@ -23,6 +23,7 @@ from hftune.averaging import WeightAverage
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
 from hftune.data.bundle import Data
+from hftune.device import computes_on_cpu, join_group
 from hftune.ending import leave_at_once
 from hftune.errors import BadInput
 from hftune.hub import Target, prepare, push
@@ -42,7 +43,7 @@ from hftune.rundir import (
 )
 from hftune.seed import seed_torch
 from hftune.signals import Stop
-from hftune.track import Bar, ConsoleHandler, read_log
+from hftune.track import Bar, ConsoleHandler, RunConsole, read_log
 from hftune.train import Progress, fit
 
 log = logging.getLogger(__name__)
@@ -79,11 +80,9 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         HftuneError: Any ending that has an exit code of its own.
     """
     check_metrics(evaluation_metrics(recipe, settings))
-    precision, reason = choose_precision(settings)
+    precision, reason = choose_precision(settings, join_group())
     accelerator = make_accelerator(settings, precision, run_dir)
-    console = Console(
-        quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True, markup=False, emoji=False
-    )
+    console = RunConsole(quiet=not accelerator.is_main_process)
     speak_through(console)
     log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
     with Heartbeat(partial(leave_at_once, run_dir)):
@@ -165,7 +164,7 @@ def train_and_score(
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
     padding = plan.padding_share()
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
-    log.info("batches: %d steps per epoch%s", len(plan.epoch(0)), padded)
+    log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)
     training, average = assemble(
         recipe,
         settings,
@@ -186,6 +185,8 @@ def train_and_score(
     with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:
         fit(training, progress, bar)
     training.log.close()
+    if progress.skipped:
+        log.warning("fp16: %d of %d steps overflowed and changed no weight", progress.skipped, progress.step)
     take_result(model, average, progress, settings, run_dir, console)
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
@@ -238,7 +239,9 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
     )
     accelerator = Accelerator(
         mixed_precision=precision,
-        cpu=not torch.accelerator.is_available(),
+        cpu=computes_on_cpu(),
+        # The loop accumulates by itself: of accelerate's own setting it would divide each loss once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         log_with=trackers or None,
         project_dir=str(run_dir),
         kwargs_handlers=handlers,

@@ -37,6 +37,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from hftune.device import computes_on_cpu
 from hftune.errors import BadInput, first_line
 from hftune.first_token import keep_first_token
 from hftune.hub_client import explain
@@ -129,7 +130,7 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
 
 def one_accelerator() -> Accelerator:
     """Returns accelerate's entrance to the one GPU, or to the CPU where there is none."""
-    return Accelerator(cpu=not torch.accelerator.is_available())
+    return Accelerator(cpu=computes_on_cpu())
 
 
 def _finished_run(name: str) -> RunRecord | None:

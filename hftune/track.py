@@ -2,6 +2,8 @@
 
 import json
 import logging
+import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,46 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hftune.process import close_output
+
 HEARTBEAT = 30  # seconds between two lines where no bar can be drawn (a file, a pipe)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Reads `log.jsonl`; a last line that a kill cut short is left out."""
+    """Reads `log.jsonl`, null as nan; a last line that a kill cut short is left out."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    records = [json.loads(line) for line in lines[:-1] if line]
+    return [
+        {key: math.nan if value is None else value for key, value in record.items()} for record in records
+    ]
+
+
+def log_line(record: dict[str, Any]) -> str:
+    """Returns a record as a line of `log.jsonl`; NaN and infinity, which JSON lacks, become null."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
+    return json.dumps(finite, allow_nan=False) + "\n"
+
+
+class RunConsole(Console):
+    """Shows what a run tells as plain lines; a reader that leaves does not end hours of training.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, quiet: bool):
+        super().__init__(quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Goes on in silence."""
+        self.quiet = True
+        close_output()
+        print("warning: nobody reads the output any more; the run goes on", file=sys.stderr)
 
 
 class ConsoleHandler(logging.Handler):
@@ -51,7 +84,7 @@ class RunLog:
         if accelerator.is_main_process:
             kept = [record for record in read_log(path) if record["step"] <= first_step]
             kept_file = path.with_name(f".tmp-{path.name}")  # a kill in between leaves the log as it was
-            kept_file.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            kept_file.write_text("".join(map(log_line, kept)), encoding="utf-8")
             kept_file.replace(path)
             self._file = path.open("a", encoding="utf-8")
 
@@ -59,7 +92,7 @@ class RunLog:
         """Logs one record; it has `step`, the number of optimizer steps done."""
         if self._file is None:
             return
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(log_line(record))
         self._file.flush()
         values = {name: value for name, value in record.items() if name != "step"}
         self.accelerator.log(values, step=record["step"])

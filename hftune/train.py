@@ -43,6 +43,7 @@ class Progress:
     evaluations_without_gain: int = 0
     finished: bool = False
     seconds: float = 0.0  # spent in training, over all starts
+    skipped: int = 0  # steps whose gradients overflowed fp16, so that they changed no weight
 
     def judge(self, score: float, greater_is_better: bool, patience: int) -> bool:
         """Notes an evaluation; returns whether it is the best so far."""
@@ -121,6 +122,7 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
         progress.loss_sum += loss
         progress.loss_steps += 1
         progress.total_loss += loss
+        progress.skipped += not math.isfinite(norm)
         if training.after_step:
             training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
         bar.advance(progress.step, step.rows, loss)
@@ -164,8 +166,11 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
     # One exchange, and one wait for the device: every process must know of the others' trouble.
     told = torch.stack([total, *training.stop.flags(total.device)])
     mean_loss, interrupted, terminated = accelerator.reduce(told, reduction="sum").tolist()
-    # fp16's scaler meets infinite gradients as a matter of course: it skips the step by itself.
-    if not math.isfinite(mean_loss) or not (math.isfinite(norm) or accelerator.scaler):
+    # fp16's scaler meets infinite gradients as a matter of course: it skips the step and halves its scale.
+    # A scale that has come down to 1 cannot be what makes them infinite.
+    overflow = accelerator.scaler is not None and not math.isfinite(norm)
+    excused = overflow and accelerator.scaler.get_scale() > 1
+    if not math.isfinite(mean_loss) or not (math.isfinite(norm) or excused):
         elsewhere = not math.isfinite(mean_loss) and bool(torch.isfinite(total))
         raise non_finite(
             accelerator.unwrap_model(model),
@@ -181,7 +186,7 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
         )
     training.optimizer.step()
     waits_for_score = isinstance(training.schedule, ReduceLROnPlateau | GreedyLR)
-    if not (accelerator.optimizer_step_was_skipped or waits_for_score):
+    if not (overflow or waits_for_score):  # accelerate does not see a fused optimizer skip
         training.schedule.step()
     training.optimizer.zero_grad()
     return mean_loss, norm, SIGTERM if terminated else SIGINT if interrupted else 0

@@ -10,9 +10,6 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from hftune.averaging import WeightAverage
-from hftune.errors import BadInput
-
-pytest.importorskip("timm")
 
 
 def small_model(seed: int = 0) -> nn.Sequential:
@@ -127,7 +124,18 @@ def test_tensors_of_another_model_are_refused():
         average.load_state_dict({"0.weight": torch.zeros(4, 3, 3, 3)}, 3)
 
 
-def test_without_timm_the_message_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm.utils.model_ema", None)
-    with pytest.raises(BadInput, match=r"--model_ema.*hftune\[image\]"):
-        WeightAverage(small_model(), 0.9)
+def test_it_needs_no_timm(monkeypatch):
+    """Texts are trained without the image extra."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "timm"] or ["timm"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    average = WeightAverage(small_model(), 0.9)
+    average.after_step(0, small_model())
+    assert average.state_dict()
+
+
+def test_the_memory_format_of_images_stays():
+    model = small_model().to(memory_format=torch.channels_last)
+    average = WeightAverage(model, 0.9)
+    average.after_step(0, model)
+    average.after_step(1, model)
+    assert average.module[0].weight.stride() == model[0].weight.stride()

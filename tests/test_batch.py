@@ -276,3 +276,20 @@ def test_what_a_worker_finds_is_told_in_its_words(workers):
     with pytest.raises(BadInput) as caught:
         list(loader)
     assert caught.value.message == "pets/2.png does not exist; put it back"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "4 rows"),
+        ({"micro_batches_per_step": 3}, "4 rows x 3 accumulated = 12"),
+        ({"micro_batches_per_step": 8, "processes": 4}, "4 rows x 2 accumulated x 4 processes = 32"),
+        (
+            {"tokens_per_batch": 2048, "micro_batches_per_step": 2, "processes": 2},
+            "2,048 tokens x 2 processes = 4,096",
+        ),
+    ],
+)
+def test_the_size_of_a_step_is_said(changes, said):
+    """A recipe that starts on eight GPUs has batches of eight times the rows."""
+    assert make_plan([1] * 9, **changes).describe() == said

@@ -56,3 +56,29 @@ def test_only_the_first_process_leaves_the_note(monkeypatch, tmp_path):
 )
 def test_a_disk_that_fails_has_exit_code_four_whoever_met_it(error):
     assert isinstance(explain(error), ResourceError)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", 4),
+        ("CUDA error: out of memory", 4),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", 4),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", 4),
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", 4),
+        ("NCCL error: unhandled cuda error 'out of memory'", 4),
+        ("NCCL error: Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000", 2),
+        ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer", 6),
+        ("NCCL communicator was aborted\nLast error:\nRemote process exited", 6),
+    ],
+)
+def test_what_torch_says_has_its_exit_code(said, code):
+    assert explain(RuntimeError(said)).exit_code == code
+
+
+def test_nccl_is_quoted():
+    assert "(Remote process exited)" in str(explain(RuntimeError("NCCL error\nRemote process exited")))
+
+
+def test_another_runtime_error_is_a_bug():
+    assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

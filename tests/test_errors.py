@@ -60,3 +60,11 @@ def test_a_signal_is_called_by_its_name():
 )
 def test_first_line_of_an_error(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize("length", [599, 600, 601, 300_000])
+def test_a_message_is_never_longer_than_some_lines(length):
+    """Cells, lists of columns and what libraries say can be of any length."""
+    error = BadInput("x" * (length - 9) + "; do this", ["y" * length])
+    assert len(error.message) == len(error.details[0]) == min(length, 600)
+    assert error.message.endswith("; do this")

@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hftune import launcher
 from hftune.errors import BadInput
 from hftune.offline import (
     OFFLINE,
@@ -280,3 +282,23 @@ def test_what_cannot_be_a_hub_id_is_refused_at_once(tmp_path: Path, value: str, 
         hub_id(value, "dataset_name")
     assert f"--dataset_name {value}: " in caught.value.message
     assert part in caught.value.message
+
+
+def test_a_file_in_the_place_of_the_cache_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setenv("HF_HOME", str(home))
+        with pytest.raises(BadInput, match=f"HF_HOME={home}: .*is a file; set HF_HOME to a folder"):
+            ensure_reachable(None, None)
+
+
+@pytest.mark.parametrize("below", ["hub/models--a--b", "datasets/x.lock", "token"])
+def test_a_cache_that_cannot_be_written_says_what_to_set(monkeypatch, tmp_path, below):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    refused = launcher.explain(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / below)))
+    assert "set HF_HOME" in refused.message
+    assert refused.exit_code == 2
+    assert launcher.explain(PermissionError(errno.EACCES, "Permission denied", "/elsewhere")) is None
+    assert launcher.explain(FileNotFoundError(errno.ENOENT, "No such file", str(tmp_path / below))) is None

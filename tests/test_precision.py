@@ -1,5 +1,7 @@
 """The choice of a number format: flags before accelerate's configuration before the device."""
 
+import types
+
 import pytest
 import torch
 
@@ -10,21 +12,21 @@ from hftune.text_settings import TextSettings
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretends to be a machine: a GPU of some capability, or a CPU with or without fast bf16."""
+    """Pretends to be a GPU of some capability or a CPU with or without fast bf16; returns the device."""
 
-    def be(kind: str, launched: str | None = None) -> None:
+    def be(kind: str, launched: str | None = None) -> torch.device:
         gpu = kind.startswith("gpu")
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
         if gpu:
             capability = (int(kind[-2]), int(kind[-1]))
-            monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-            monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+            monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+            monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Some GPU")
         fast = "amx_bf16" if kind == "fast cpu" else None
         monkeypatch.setattr(precision, "fast_bf16_cpu", lambda: fast)
         if launched is None:
             monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
         else:
             monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+        return torch.device("cuda", 0) if gpu else torch.device("cpu")
 
     return be
 
@@ -57,8 +59,7 @@ def machine(monkeypatch):
     ],
 )
 def test_the_choice(machine, kind, launched, flags, chosen):
-    machine(kind, launched)
-    assert precision.choose_precision(TextSettings(**flags))[0] == chosen
+    assert precision.choose_precision(TextSettings(**flags), machine(kind, launched))[0] == chosen
 
 
 @pytest.mark.parametrize(
@@ -70,20 +71,24 @@ def test_the_choice(machine, kind, launched, flags, chosen):
         ("gpu80", "fp16", {}, "accelerate's configuration"),
         ("gpu80", "fp16", {"bf16": True}, "--bf16"),
         ("gpu80", None, {"bf16": False, "fp16": False}, "--bf16 false --fp16 false"),
+        (
+            "fast cpu",
+            "fp8",
+            {},
+            "this CPU has amx_bf16, and fp8 of accelerate's configuration is not among bf16, fp16 and no",
+        ),
     ],
 )
 def test_the_reason(machine, kind, launched, flags, reason):
-    machine(kind, launched)
-    assert precision.choose_precision(TextSettings(**flags))[1] == reason
+    assert precision.choose_precision(TextSettings(**flags), machine(kind, launched))[1] == reason
 
 
 @pytest.mark.parametrize(
     ("launched", "flags"), [(None, {"fp16": True}), ("fp16", {}), ("bf16", {"fp16": True})]
 )
 def test_fp16_without_a_gpu_is_bad_input(machine, launched, flags):
-    machine("fast cpu", launched)
     with pytest.raises(BadInput, match="fp16 needs a GPU"):
-        precision.choose_precision(TextSettings(**flags))
+        precision.choose_precision(TextSettings(**flags), machine("fast cpu", launched))
 
 
 @pytest.mark.parametrize(
@@ -105,3 +110,20 @@ def test_the_cpu_says_what_it_has(monkeypatch, tmp_path, flags, found):
 def test_a_machine_without_cpuinfo_is_taken_for_slow(monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "Path", lambda _name: tmp_path / "missing")
     assert precision.fast_bf16_cpu() is None
+
+
+def test_the_device_is_asked_and_not_the_machine(machine, monkeypatch):
+    """`accelerate launch --cpu` on a machine with a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    assert precision.choose_precision(TextSettings(), machine("slow cpu"))[0] == "no"
+
+
+@pytest.mark.parametrize(("supported", "chosen"), [(True, "bf16"), (False, "no")])
+def test_an_accelerator_that_is_not_cuda_is_asked_itself(monkeypatch, supported, chosen):
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    module = types.SimpleNamespace(is_bf16_supported=lambda: supported)
+    monkeypatch.setattr(torch, "get_device_module", lambda _device: module)
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda _kind: True)
+    assert precision.choose_precision(TextSettings(), torch.device("xpu", 0))[0] == chosen
+    assert precision.choose_precision(TextSettings(fp16=True), torch.device("xpu", 0))[0] == "fp16"

@@ -1,10 +1,11 @@
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
-from hftune.process import prepare_environment
+from hftune.process import prepare_environment, print_any_text
 
 VARIABLES = (
     "NO_ALBUMENTATIONS_UPDATE",
@@ -14,6 +15,7 @@ VARIABLES = (
     "OMP_WAIT_POLICY",
     "GOMP_SPINCOUNT",
 )
+HFTUNE = "from hftune.cli.main import main; main()"
 FAULTS = """
 import resource
 import numpy as np
@@ -76,3 +78,25 @@ def page_faults(**variables: str) -> int:
 def test_freed_memory_is_used_again_unless_the_user_tuned_malloc():
     assert page_faults() < 1000
     assert page_faults(MALLOC_MMAP_THRESHOLD_="1048576") > 100_000
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp866", "ascii", "utf-8"])
+def test_any_text_can_be_printed_on_any_pipe(monkeypatch, encoding):
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", pipe)
+    print_any_text()
+    print("日本 🙂 \udcff", flush=True)
+    assert b"\\udcff" in pipe.buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["recipes/imdb_bag.py", "--help"], ["-c", HFTUNE, "predict", "--help"], ["-c", HFTUNE, "ls"]],
+)
+def test_a_reader_that_leaves_early_ends_a_page_quietly(command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    done = subprocess.run([sys.executable, *command], stdout=writer, stderr=subprocess.PIPE, cwd=root)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from hftune import track
-from hftune.track import Bar, ConsoleHandler, RunLog, read_log
+from hftune.track import Bar, ConsoleHandler, RunConsole, RunLog, read_log
 
 
 class Tracker:
@@ -132,3 +132,18 @@ def test_on_a_terminal_the_bar_shows_loss_and_speed():
     assert "11/20 steps" in shown
     assert "loss 0.2500" in shown
     assert "epoch 1" in shown
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(monkeypatch, capsys):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    closed = []
+    monkeypatch.setattr(track, "close_output", lambda: closed.append(True))
+    console = RunConsole(quiet=False)
+    monkeypatch.setattr(console, "file", Closed())
+    console.print("epoch 1")
+    console.print("epoch 2")
+    assert closed == [True]
+    assert capsys.readouterr().err.count("the run goes on") == 1

@@ -135,13 +135,13 @@ def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> T
 
 def _precision(settings: TextSettings | ImageSettings) -> str:
     """Returns the precision in which a run of these settings scores its test rows here."""
-    import torch
-
     from hftune.precision import choose_precision
+    from hftune.saved import one_accelerator
 
-    if settings.fp16 and not torch.cuda.is_available():  # of a run on a GPU
+    device = one_accelerator().device
+    if settings.fp16 and device.type == "cpu":  # of a run on a GPU
         return "no"
-    return choose_precision(settings)[0]
+    return choose_precision(settings, device)[0]
 
 
 def _answer(

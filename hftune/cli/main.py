@@ -1,7 +1,6 @@
 """The door of the `hftune` command: from its first word to the file that does it."""
 
 import errno
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from importlib.metadata import version
 
 from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.launcher import explain
+from hftune.process import close_output, print_any_text
 from hftune.values import nearest
 
 COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
@@ -36,13 +36,14 @@ hftune COMMAND --help says more; hftune --version says which hftune this is."""
 
 def main() -> None:
     """Runs a command and exits as the contract says."""
+    print_any_text()
     try:
         choose(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         stop(StoppedBySignal(signal.SIGINT, "the same command starts again"))
-    except BrokenPipeError:  # whoever reads has enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        close_output()
     except Exception as error:
         explained = explain(error) or of_a_path(error)
         if explained is None:

@@ -44,7 +44,7 @@ def count_gpus() -> int:
     """Returns the GPUs that this process may use."""
     import torch
 
-    return torch.cuda.device_count()
+    return torch.accelerator.device_count()
 
 
 def launch_group(words: list[str], processes: int, run_dir: Path) -> int:

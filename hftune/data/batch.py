@@ -146,6 +146,20 @@ class BatchPlan:
             ends.append(total)
         return ends
 
+    def describe(self) -> str:
+        """Says how many rows pass in a step, such as "16 rows x 2 accumulated x 4 processes = 128"."""
+        accumulated = self.micro_batches_per_step // self.processes
+        batch = (
+            f"{self.tokens_per_batch:,} tokens" if self.tokens_per_batch else f"{self.rows_per_batch} rows"
+        )
+        words = [batch]
+        words += [f"{accumulated} accumulated"] * (accumulated > 1)
+        words += [f"{self.processes} processes"] * (self.processes > 1)
+        if len(words) == 1:
+            return batch
+        total = (self.tokens_per_batch or self.rows_per_batch) * self.micro_batches_per_step
+        return f"{' x '.join(words)} = {total:,}"
+
     def padding_share(self, epoch: int = 0) -> float:
         """Returns the share of padding among an epoch's tokens, 0 to 1."""
         batches = self.batches(epoch)
@@ -171,7 +185,7 @@ def worker_count(asked: int | None, device: torch.device, processes: int) -> int
     """
     if asked is not None:
         return asked
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if device.type == "cpu" else min(8, max(1, cores // processes - 1))
 
 

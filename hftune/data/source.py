@@ -14,7 +14,7 @@ from huggingface_hub.utils import httpx
 from hftune.config import Settings
 from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput
-from hftune.offline import hub_id
+from hftune.offline import hub_id, of_the_cache
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 _WITHOUT_HUB = (
@@ -156,8 +156,11 @@ def _commit(found: datasets.DatasetDict) -> str:
 
 def _explain(error: Exception, name: str, config: str | None, revision: str | None) -> NoReturn:
     """Raises the one line that an error of `datasets` or the Hub's client comes down to."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
-        raise error
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+            raise error
+        if refusal := of_the_cache(error):
+            raise refusal from error
     text = str(error)
     chain = f"{text} {error.__cause__} {error.__context__}"
     status = getattr(getattr(error, "response", None), "status_code", None)
