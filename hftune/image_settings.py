@@ -18,6 +18,8 @@ class ImageSettings(Settings):
     test_dir: str | None = None  # the same classes: pictures that are scored once, at the end
     image_column_name: str | None = None  # column of the pictures or their paths (else found by its kind)
     skip_bad_images: bool = False  # leave out pictures that cannot be read, and count them, not stop
+    # colour put behind transparent pixels, "white" or "#f0f0f0" (else what the file stores under them)
+    transparent_background: str | None = None
 
     # --- model ---
     model_type: str | None = None  # to train from scratch: resnet9, or a name of timm or transformers
@@ -51,6 +53,13 @@ class ImageSettings(Settings):
                 raise BadInput(f"--{name} needs --train_dir")
         if self.checkpoint_path and not self.model_type:
             raise BadInput("--checkpoint_path needs --model_type NAME, the timm architecture of the weights")
+        if self.transparent_background:
+            from PIL import ImageColor
+
+            try:
+                ImageColor.getrgb(self.transparent_background)
+            except ValueError:
+                refuse(self, "transparent_background", 'must be a colour, such as white or "#f0f0f0"')
         for name in ("image_mean", "image_std"):
             text = getattr(self, name)
             numbers = [as_number(part) for part in text.split(",")] if text else [0.5]

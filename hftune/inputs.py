@@ -106,14 +106,19 @@ def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
 
 
 def read_pictures(
-    words: Iterable[str], column: str | None = None, *, skip_bad: bool = False
+    words: Iterable[str],
+    column: str | None = None,
+    *,
+    skip_bad: bool | None = False,
+    background: str | None = None,
 ) -> NamedPictures:
     """Reads pictures in the order of the words; each is decoded once.
 
     Args:
         words: Each is a picture, a folder of pictures, or a list of them (.csv, .tsv, .jsonl, .parquet).
         column: The lists' column of pictures or their paths; None: found by its kind.
-        skip_bad: Leave out pictures that cannot be read, with a warning.
+        skip_bad: See `check_pictures`.
+        background: The model's, see `hftune.saved.Saved`.
 
     Raises:
         BadInput: A picture cannot be read, or there is none; names file and row.
@@ -121,7 +126,9 @@ def read_pictures(
     room = room_for_pictures()
     found = []
     for table, key, folder in _picture_tables(list(words), column):
-        checked = check_pictures(table, key, folder=folder, skip_bad=skip_bad, room=room)
+        checked = check_pictures(
+            table, key, folder=folder, skip_bad=skip_bad, room=room, background=background
+        )
         room -= checked.bytes_held
         found.append(checked)
     names = [
@@ -170,6 +177,7 @@ def read_labelled(
             folder=os.path.dirname(file) if file else None,
             skip_bad=settings.skip_bad_images,
             room=room_for_pictures(),
+            background=settings.transparent_background,
         )
         content, numbers, told = checked.pictures, numbers[checked.rows], checked.warnings
     else:

@@ -60,7 +60,7 @@ def contents_of_run(saved: Saved, count: int) -> list[Any]:
                 found += [value for value in values if isinstance(value, str)]
             else:
                 file = getattr(settings, f"{split}_file")
-                found += _decoded(table, column, file, count - len(found))
+                found += _decoded(table, column, file, count - len(found), saved.background)
     return found
 
 
@@ -80,9 +80,10 @@ def _of_data(values: dict[str, Any], kind: type) -> dict[str, Any]:
     return {name: values[name] for name in known if values.get(name) is not None}
 
 
-def _decoded(table: Any, column: str, file: str | None, count: int) -> list[Any]:
+def _decoded(table: Any, column: str, file: str | None, count: int, background: str | None) -> list[Any]:
     folder = str(Path(file).parent) if file else None
-    pictures = Pictures(table, column, np.arange(len(table.columns[column])), folder)
+    rows = np.arange(len(table.columns[column]))
+    pictures = Pictures(table, column, rows, folder, background=background)
     return [pictures[row] for row in _places(len(pictures), count)]
 
 

@@ -107,7 +107,10 @@ def _read(saved: "Saved", sources: list[str], options: dict[str, Any]) -> tuple[
         texts = read_texts(sources, options.get("text_column_name"))
         return "text", texts, text_rows(saved, texts)
     names, pictures, warnings = read_pictures(
-        sources, options.get("image_column_name"), skip_bad=options.get("skip_bad_images", False)
+        sources,
+        options.get("image_column_name"),
+        skip_bad=options.get("skip_bad_images", False),
+        background=saved.background,
     )
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """From a user's folders, lists or Hub id to clean splits of pictures."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +22,11 @@ NAMES = ("image", "img", "picture", "photo", "file_name", "filename", "file", "p
 
 
 class PictureSplits(NamedTuple):
-    """Checked splits, and the pictures of each in the order of its rows."""
+    """Checked splits, the pictures of each in the order of its rows, and their `Checked.facts` added up."""
 
     splits: Splits
     pictures: dict[str, Pictures]
+    facts: dict[str, int]
 
 
 def load_picture_splits(settings: ImageSettings) -> PictureSplits:
@@ -32,7 +34,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
 
     Args:
         settings: What `find_pictures` and `make_splits` read of them, and `image_column_name` and
-            `label_column_name` (None: inferred), `skip_bad_images`.
+            `label_column_name` (None: inferred), `skip_bad_images`, `transparent_background`.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
@@ -41,6 +43,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
     named = settings.image_column_name, settings.label_column_name
     column, label = choose_columns(source.train, PICTURE, *named)
     found: dict[str, Pictures] = {}
+    facts: Counter[str] = Counter()
     room = room_for_pictures()
 
     def check(split: str, table: Table) -> Checked:
@@ -54,14 +57,17 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
             folder=os.path.dirname(file) if file else None,
             skip_bad=settings.skip_bad_images,
             room=room,
+            background=settings.transparent_background,
+            trains=True,
         )
         room -= checked.bytes_held
         found[split] = checked.pictures
-        return Checked(checked.digests, checked.rows, checked.warnings)
+        facts.update(checked.facts)
+        return Checked(checked.digests, checked.rows, checked.warnings, checked.looks)
 
     splits = make_splits(source, settings, label=label, check=check, noun="picture")
     splits.warnings[:0] = warnings
-    return PictureSplits(splits, _of_parts(splits, found))
+    return PictureSplits(splits, _of_parts(splits, found), dict(facts))
 
 
 def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
