@@ -163,7 +163,7 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
         if file is None:
             raise gr.Error("Choose a picture first.", print_exception=False)
         try:
-            picture = decode(file)
+            picture = decode(file, saved.background)
         except BadPicture as reason:
             raise gr.Error(f"This file {reason}.", print_exception=False) from None
         logits = answer(saved, picture_rows(saved, [picture]))[0]

@@ -110,7 +110,12 @@ def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
 
 
 def read_pictures(
-    words: Iterable[str], column: str | None = None, *, image_dir: str | None = None, skip_bad: bool = False
+    words: Iterable[str],
+    column: str | None = None,
+    *,
+    image_dir: str | None = None,
+    skip_bad: bool | None = False,
+    background: str | None = None,
 ) -> NamedPictures:
     """Reads pictures in the order of the words; each is decoded once.
 
@@ -119,7 +124,8 @@ def read_pictures(
             "-" for the paths on the lines of standard input.
         column: The lists' column of pictures or their paths; None: found by its kind.
         image_dir: The folder that the lists' paths start from; None: each list's own.
-        skip_bad: Leave out pictures that cannot be read, with a warning.
+        skip_bad: See `check_pictures`.
+        background: The model's, see `hftune.saved.Saved`.
 
     Raises:
         BadInput: A picture cannot be read, or there is none; names file and row.
@@ -131,7 +137,9 @@ def read_pictures(
         folder = start_of_paths(table, image_dir)
         table, folder, told = locate_images(table, key, folder, skip_bad=skip_bad)
         warnings += told
-        checked = check_pictures(table, key, folder=folder, skip_bad=skip_bad, room=room)
+        checked = check_pictures(
+            table, key, folder=folder, skip_bad=skip_bad, room=room, background=background
+        )
         room -= checked.bytes_held
         found.append(checked)
     names = [
@@ -176,7 +184,14 @@ def read_labelled(
         skip_bad = settings.skip_bad_images
         folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
         table, folder, told = locate_images(table, column, folder, split=chosen, skip_bad=skip_bad)
-        checked = check_pictures(table, column, folder=folder, skip_bad=skip_bad, room=room_for_pictures())
+        checked = check_pictures(
+            table,
+            column,
+            folder=folder,
+            skip_bad=skip_bad,
+            room=room_for_pictures(),
+            background=settings.transparent_background,
+        )
         content, numbers, told = checked.pictures, numbers[checked.rows], [*told, *checked.warnings]
     else:
         content, told = check_texts(table, column, keep_blank=not source.files)

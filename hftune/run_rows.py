@@ -60,7 +60,7 @@ def contents_of_run(saved: Saved, count: int) -> list[Any]:
                 values = spread(table.columns[column], count - len(found))
                 found += [value for value in values if isinstance(value, str)]
             else:
-                found += _decoded(table, column, settings, split, count - len(found))
+                found += _decoded(table, column, settings, split, count - len(found), saved.background)
     return found
 
 
@@ -80,10 +80,13 @@ def _of_data(values: dict[str, Any], kind: type) -> dict[str, Any]:
     return {name: values[name] for name in known if values.get(name) is not None}
 
 
-def _decoded(table: Any, column: str, settings: ImageSettings, split: str, count: int) -> list[Any]:
+def _decoded(
+    table: Any, column: str, settings: ImageSettings, split: str, count: int, background: str | None
+) -> list[Any]:
     folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
-    table, folder, _ = locate_images(table, column, folder, split=split, skip_bad=True)
-    pictures = Pictures(table, column, np.arange(len(table.columns[column])), folder)
+    table, folder, _ = locate_images(table, column, folder, split=split, skip_bad=None)
+    rows = np.arange(len(table.columns[column]))
+    pictures = Pictures(table, column, rows, folder, background=background)
     return [pictures[row] for row in _places(len(pictures), count)]
 
 

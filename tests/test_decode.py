@@ -1,5 +1,6 @@
 """Odd pictures are read by a rule, and every kind of bad one ends in a line that names it."""
 
+import base64
 import io
 import os
 import struct
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.image_utils import load_image
 
-from hftune.data.decode import BadPicture, decode
+from hftune.data import decode as module
+from hftune.data.decode import BadPicture, decode, inspect
 from hftune.data.pictures import check_pictures
 from hftune.data.tables import read_table
 from hftune.errors import BadInput
@@ -199,6 +201,103 @@ def test_one_pixel_is_a_picture_and_a_picture_may_be_written_to():
 def test_the_content_decides_not_the_extension(tmp_path):
     (tmp_path / "x.jpg").write_bytes(PNG)
     np.testing.assert_array_equal(decode(str(tmp_path / "x.jpg")), noise())
+
+
+def test_transparent_pixels_are_told_and_can_be_put_on_a_colour():
+    half = np.array([[[255, 0, 0, 255], [10, 20, 30, 0]]], np.uint8)
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([255, 0, 0, 10, 20, 30])
+    palette.putpixel((1, 0), 1)
+    rgb = Image.fromarray(half[..., :3])
+    grey = Image.fromarray(np.array([[76, 10]], np.uint8))
+    deep = np.array([[300, 2570]], np.uint16)
+    for data in (
+        encode(Image.fromarray(half)),
+        encode(Image.fromarray(half), "WEBP", lossless=True, exact=True),
+        encode(palette, transparency=1),
+        encode(palette, "GIF", transparency=1),
+        encode(rgb, transparency=(10, 20, 30)),
+        encode(grey, transparency=10),
+        encode(deep, transparency=2570),
+    ):
+        seen = inspect(data)
+        assert seen.transparent
+        np.testing.assert_array_equal(seen.pixels, decode(data))
+        assert decode(data)[0, 1].max() <= 30
+        assert decode(data, "white")[0, 1].tolist() == [255, 255, 255]
+        assert inspect(data, "#0080ff").pixels[0, 1].tolist() == [0, 128, 255]
+        np.testing.assert_array_equal(decode(data, "white")[0, 0], decode(data)[0, 0])
+    opaque = np.array([[[255, 0, 0, 255], [10, 20, 30, 255]]], np.uint8)
+    assert not inspect(encode(Image.fromarray(opaque))).transparent
+    assert not inspect(encode(rgb)).transparent
+
+
+def test_images_that_a_pipeline_cuts_off_are_told(tmp_path):
+    values = np.array([[300, 40_000]])
+    deep = [
+        encode(values.astype(np.uint16)),
+        encode(values.astype(np.uint16), "TIFF"),
+        encode(values.astype(np.uint16), "PPM"),
+        encode(Image.frombytes("I;16B", (2, 1), values.astype(">u2").tobytes()), "TIFF"),
+        encode(values.astype(np.int32), "TIFF"),
+        encode((values / 65535).astype(np.float32), "TIFF"),
+    ]
+    path = str(tmp_path / "x")
+    for data in deep:
+        Path(path).write_bytes(data)
+        assert inspect(data).deep
+        assert not np.array_equal(np.asarray(load_image(path)), decode(data))
+    for same in (encode(noise()), encode(np.array([[3, 200]], np.int32), "TIFF")):
+        assert not inspect(same).deep
+
+
+@pytest.mark.parametrize(
+    ("name", "several"),
+    [
+        (f"{kind}, {what}", what == "two")
+        for kind in ("GIF", "PNG", "WEBP", "TIFF")
+        for what in ("two", "one")
+    ],
+)
+def test_files_of_several_frames_are_told(name, several):
+    kind = name.split(",")[0]
+    assert inspect(animation(kind) if several else encode(noise(), kind)).frames is several
+
+
+def test_the_second_photo_of_a_phone_is_no_frame():
+    photo = Image.fromarray(noise())
+    assert not inspect(encode(photo, "MPO", save_all=True, append_images=[photo])).frames
+
+
+# 16 x 16 pixels, left half red and right half blue
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA"
+    "AAAAACJpbG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAADwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAA"
+    "AA5waXRtAAAAAAABAAAA/GlwcnAAAADcaXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNw"
+    "AAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPB"
+    "iQAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFwAAAAEAAAAAEAAAAQAAAAAf///9AAAAAC"
+    "////0AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAARG1kYXQAAAA4KAGvEyF4YsDlMjb/"
+    "gZPvXPrw1f2jiM6J/Dww16wpjT19a+4C+vJRpoB8x+jj2e4y+eekyy9Dz/A="
+)
+
+
+def test_heic_is_read_where_its_decoder_is_installed():
+    pytest.importorskip("pi_heif")
+    picture = decode(HEIC)
+    assert picture.shape == (16, 16, 3)
+    np.testing.assert_allclose(picture[8, [2, 13]], [RED, BLUE], atol=4)
+    with pytest.raises(BadPicture, match=r"is truncated|is damaged|is a HEIC file without a readable header"):
+        decode(HEIC[:400])
+
+
+def test_heic_without_its_decoder_names_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    module._formats.cache_clear()
+    try:
+        with pytest.raises(BadPicture, match=r"^is a HEIC file; to read it: pip install 'hftune\[image\]'$"):
+            decode(HEIC)
+    finally:
+        module._formats.cache_clear()
 
 
 # --- bad pictures ---

@@ -145,7 +145,7 @@ def test_rows_keep_their_pictures_and_classes_through_every_cut(held, here, monk
         monkeypatch.setattr("hftune.data.picture_splits.room_for_pictures", lambda: 0)
     for name in ("blue/00", "green/11", "red/23"):
         (here / f"pets/train/{name}.png").write_bytes(b"no picture")
-    splits, pictures = load(
+    splits, pictures, _ = load(
         train_dir="pets/train",
         test_dir="pets/test",
         skip_bad_images=True,
@@ -216,7 +216,7 @@ def test_a_folder_of_classes_alone_is_all_train(here):
 
 
 def test_the_sample_has_pictures():
-    splits, pictures = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
+    splits, pictures, _ = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
     assert splits.labels == ("circle", "square", "triangle", "star", "cross", "ring")
     assert np.bincount(splits.parts["train"].label).tolist() == [10] * 6
     assert pictures["test"][0].shape == (48, 48, 3)
@@ -348,7 +348,7 @@ def test_the_folder_of_paths_can_be_named(here):
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "data/cifar10").is_dir(), reason="no real data beside the project")
 def test_cifar10_is_read_as_it_is():
-    splits, pictures = load(dataset_name=str(SHARED / "data/cifar10"))
+    splits, pictures, _ = load(dataset_name=str(SHARED / "data/cifar10"))
     assert {name: len(part.label) for name, part in splits.parts.items()} == {
         "train": 45_000,
         "validation": 5_000,

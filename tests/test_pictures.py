@@ -14,7 +14,7 @@ from hftune.data.decode import decode
 from hftune.data.pictures import Pictures, check_pictures, room_for_pictures
 from hftune.data.tables import Table
 from hftune.errors import BadInput
-from tests.test_decode import JPEG, PNG, encode, noise
+from tests.test_decode import JPEG, PNG, animation, encode, noise
 
 
 def make_files(folder: Path) -> None:
@@ -102,6 +102,46 @@ def test_bad_pictures_are_left_out_when_asked():
         "x.parquet: 2 of 4 pictures cannot be read and are left out (the first: x.parquet row 0 is a text "
         "file, not a picture)"
     ]
+
+
+def test_images_that_may_not_be_seen_as_meant_are_told():
+    clear = encode(Image.new("RGBA", (4, 4), (0, 0, 0, 0)))
+    deep = encode(np.full((4, 4), 300, np.uint16))
+    table = Table("x.parquet", {"image": [PNG, deep, clear, b"cut", clear, animation("GIF")]})
+    checked = check_pictures(table, "image", folder=None, skip_bad=True, room=0, trains=True)
+    assert checked.facts == {"images_above_8_bits": 1, "images_with_transparency": 2}
+    _, bits, clears, frames = checked.warnings
+    assert bits.startswith("x.parquet: 1 of 5 have more than 8 bits a channel: ")
+    assert "save them with 8 bits (the first: x.parquet row 1)" in bits
+    assert clears.startswith("x.parquet: 2 of 5 have transparent pixels: the colours that the files store")
+    assert "--transparent_background white" in clears
+    assert clears.endswith("(the first: x.parquet row 2)")
+    assert frames == (
+        "x.parquet: 1 of 5 have several frames or pages: the first is read (the first: x.parquet row 5)"
+    )
+    on_white = check_pictures(table, "image", folder=None, skip_bad=True, room=0, background="white")
+    assert on_white.pictures[2].min() == on_white.pictures.take(np.array([2]))[0].min() == 255
+    assert checked.pictures[2].max() == 0
+    assert "put on white; `pipeline` does not" in on_white.warnings[2]
+    assert not any("--" in line for line in on_white.warnings)  # no flags of a command that has none
+
+
+def test_other_bytes_of_the_same_pixels_look_the_same():
+    table = Table("x.parquet", {"image": [PNG, encode(noise(), "BMP"), JPEG, encode(noise()[::-1])]})
+    checked = check_pictures(table, "image", folder=None, skip_bad=False, room=0)
+    looks = checked.looks.to_pylist()
+    assert looks[0] == looks[1]
+    assert len(set(looks)) == 3
+    assert len(set(checked.digests.to_pylist())) == 4
+
+
+def test_files_whose_format_is_not_read_are_bad_pictures(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "b.DNG").write_bytes(encode(noise(), "TIFF"))  # Pillow would read a preview
+    table = Table("list", {"image": ["a.png", "b.DNG"]}, places=["a.png", "b.DNG"])
+    checked = check_pictures(table, "image", folder=str(tmp_path), skip_bad=True, room=0)
+    assert checked.rows.tolist() == [0]
+    assert "b.DNG has the format .DNG, which is not read; convert it to PNG" in checked.warnings[0]
 
 
 @pytest.mark.parametrize("room", [2 * noise().nbytes, 2 * noise().nbytes - 1])

@@ -130,6 +130,8 @@ def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> T
     kind = ImageSettings if saved.task == "image-classification" else TextSettings
     values = {flag: own[flag] for flag in OF_A_RUN if flag in own}
     values |= {flag: value for flag, value in options.items() if flag in OF_A_RUN and flag not in DATA[1:]}
+    if kind is ImageSettings:
+        values["transparent_background"] = saved.background
     return kind(**values)
 
 

@@ -8,6 +8,7 @@ paths on the lines of standard input; the first 12 are drawn. The result is grad
 model's folder, or the file of --output.
 
 --output FILE         another file: .png, .jpg, .pdf, .svg or .webp
+--image_dir FOLDER    what the paths in a list start from, else the list's own folder
 --skip_bad_images     leave out pictures that cannot be read, and say how many
 --revision R          branch, tag or commit of a model on the Hub
 --trust_remote_code   run code that comes with the model
@@ -36,7 +37,9 @@ def run(words: list[str]) -> None:
     Raises:
         BadInput: The model or a picture cannot be read, or the model has no map of places.
     """
-    positional, options = read_words(words, {**FLAGS, "output": str, "skip_bad_images": bool})
+    positional, options = read_words(
+        words, {**FLAGS, "output": str, "image_dir": str, "skip_bad_images": bool}
+    )
     if len(positional) < 2:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
@@ -52,7 +55,12 @@ def run(words: list[str]) -> None:
     if saved.task != "image-classification":
         raise BadInput(f"{name} classifies texts; heat maps are drawn of pictures")
     files, warnings = find_pictures_of(sources)
-    names, pictures, told = read_pictures(files[:MOST], skip_bad=options.get("skip_bad_images", False))
+    names, pictures, told = read_pictures(
+        files[:MOST],
+        image_dir=options.get("image_dir"),
+        skip_bad=options.get("skip_bad_images", False),
+        background=saved.background,
+    )
     for line in [*warnings, *told]:
         print(f"warning: {line}", file=sys.stderr)
     drawn, heats, titles = [], [], []

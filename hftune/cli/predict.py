@@ -113,6 +113,7 @@ def _read(saved: "Saved", sources: list[str], options: dict[str, Any]) -> tuple[
         options.get("image_column_name"),
         image_dir=options.get("image_dir"),
         skip_bad=options.get("skip_bad_images", False),
+        background=saved.background,
     )
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)

@@ -5,8 +5,10 @@ Rules of reading, each with its reason:
 - What the bytes are decides, not the file's name, and only `FORMATS` are tried: Pillow would start
   Ghostscript for an EPS file.
 - A picture is turned as its EXIF says, the first frame of an animation counts, every mode becomes RGB and
-  alpha is dropped: what `transformers.pipeline` does with a file, so that both see the same pixels.
-- Grey values of more than 8 bits are scaled down. Pillow cuts them off at 255, which leaves white.
+  alpha is dropped: what `transformers.pipeline` does with a file, so that both see the same pixels. Alone
+  a background that was asked for is laid under transparent pixels, which `pipeline` cannot do.
+- Grey values of more than 8 bits are scaled down. Pillow, and so `pipeline`, cuts them off at 255, which
+  leaves white: `inspect` tells such images, as a model answers otherwise to them there.
 - The header's size is checked before anything is decoded: a few kilobytes can claim gigabytes.
 """
 
@@ -17,7 +19,10 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -39,6 +44,7 @@ NOT_READ = (  # of images that are not read: left out when asked to, or an error
 MAX_PIXELS = 89_478_485  # Pillow's own limit, a quarter GiB of RGB, from which on it warns
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_DEEP = (*_SIXTEEN_BITS, "I", "F")
 _NONSENSE = (TypeError, LookupError, ArithmeticError, struct.error, zlib.error)
 # What Pillow raises for damaged data; MemoryError is not among them.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, *_NONSENSE)
@@ -68,11 +74,30 @@ class BadPicture(ValueError):
     """A picture cannot be read; the message is a few words that go on from its name: "is truncated"."""
 
 
-def decode(source: bytes | str) -> np.ndarray:
+class Inspected(NamedTuple):
+    """An image, and what in its file the pixels do not show.
+
+    Args:
+        pixels: uint8 of shape (H, W, 3).
+        deep: Its grey values have more than 8 bits: `transformers.pipeline` sees other pixels.
+        transparent: It has pixels that are not opaque.
+        frames: It is an animation, or has several pages. The second picture within a phone's photo (MPO,
+            HEIC) does not count: it is for the phone.
+    """
+
+    pixels: np.ndarray
+    deep: bool
+    transparent: bool
+    frames: bool
+
+
+def decode(source: bytes | str, background: str | None = None) -> np.ndarray:
     """Decodes a picture.
 
     Args:
         source: The encoded bytes, or the path of a file.
+        background: The colour behind transparent pixels, as Pillow names it; None: alpha is dropped, which
+            shows the colours that the file stores for them.
 
     Returns:
         RGB pixels, uint8 of shape (H, W, 3), in an array of its own.
@@ -80,6 +105,27 @@ def decode(source: bytes | str) -> np.ndarray:
     Raises:
         BadPicture: It cannot be read, or has more than `MAX_PIXELS` pixels.
     """
+    with _opened(source) as image:
+        return _rgb(image, _alpha(image) if background else None, background)
+
+
+def inspect(source: bytes | str, background: str | None = None) -> Inspected:
+    """Decodes a picture as `decode` does, and looks at what else its file holds.
+
+    Raises:
+        BadPicture: It cannot be read, or has more than `MAX_PIXELS` pixels.
+    """
+    with _opened(source) as image:
+        alpha = _alpha(image)
+        transparent = alpha is not None and bool(np.asarray(alpha).min() < 255)
+        pixels = _rgb(image, alpha, background)
+        deep = image.mode in _DEEP and _is_cut_off(image)
+        return Inspected(pixels, deep, transparent, _has_frames(image))  # the last: it may seek
+
+
+@contextmanager
+def _opened(source: bytes | str) -> Iterator[Image.Image]:
+    """Opens a picture upright; whatever goes wrong with it, now or in the block, is a `BadPicture`."""
     data = source if isinstance(source, bytes) else read_file(source)
     if not data:
         raise BadPicture("is empty (0 bytes)")
@@ -87,7 +133,7 @@ def decode(source: bytes | str) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(image.width * image.height)
             ImageOps.exif_transpose(image, in_place=True)
-            return _rgb(image)
+            yield image
     except BadPicture:
         raise
     except UnidentifiedImageError:
@@ -133,14 +179,45 @@ def _check_size(pixels: int) -> None:
         raise BadPicture(f"has {pixels:,} pixels, more than {MAX_PIXELS:,}; shrink it")
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode in _SIXTEEN_BITS:
-        return _repeat_grey(_scale(np.asarray(image), 0, 65535))
-    if image.mode in ("I", "F"):
+def _rgb(image: Image.Image, alpha: Image.Image | None, background: str | None) -> np.ndarray:
+    if image.mode in _DEEP:
         values = np.asarray(image)
-        return _repeat_grey(_scale(values, *_value_range(values)))
-    image.info.pop("transparency", None)  # it does not change RGB values, and bytes make Pillow warn
-    return np.array(image.convert("RGB"))
+        limits = (0, 65535) if image.mode in _SIXTEEN_BITS else _value_range(values)
+        pixels = np.repeat(_scale(values, *limits)[:, :, None], 3, axis=2)  # (H, W, 3)
+    else:
+        image.info.pop("transparency", None)  # it does not change RGB values, and bytes make Pillow warn
+        pixels = np.array(image.convert("RGB"))
+    if alpha is None or background is None:
+        return pixels
+    drawn = Image.fromarray(pixels)
+    drawn.putalpha(alpha)
+    return np.array(Image.alpha_composite(Image.new("RGBA", image.size, background), drawn).convert("RGB"))
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """Returns how opaque each pixel is, 0 to 255, of mode L; None where the file does not say."""
+    if not image.has_transparency_data or image.mode in ("I", "F"):
+        return None
+    if image.mode in _SIXTEEN_BITS:  # Pillow does not convert these
+        opaque = np.asarray(image) != image.info["transparency"]
+        return Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8))
+    return (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+
+
+def _is_cut_off(image: Image.Image) -> bool:
+    """Tells whether Pillow alone makes other pixels of grey values of more than 8 bits."""
+    try:
+        theirs = np.asarray(image.convert("RGB"))
+    except ValueError:  # or none
+        return True
+    return bool(np.abs(_rgb(image, None, None) - theirs.astype(np.int16)).max() > 1)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    try:
+        return image.format not in ("MPO", "HEIF") and getattr(image, "is_animated", False)
+    except _DAMAGE:  # of a second frame
+        return True
 
 
 def _value_range(values: np.ndarray) -> tuple[float, float]:
@@ -160,10 +237,6 @@ def _value_range(values: np.ndarray) -> tuple[float, float]:
 def _scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
     shifted = values.astype(np.float32) - np.float32(black)
     return np.rint(shifted * np.float32(255 / (white - black))).clip(0, 255).astype(np.uint8)
-
-
-def _repeat_grey(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[:, :, None], 3, axis=2)  # (H, W, 3)
 
 
 @cache

@@ -31,7 +31,7 @@ _BASE64 = re.compile(rf"(?:data:image/[\w.+-]+;base64,)?((?:{_HEADS})[A-Za-z0-9+
 
 
 def locate_images(
-    table: Table, column: str, folder: str | None, *, split: str | None = None, skip_bad: bool = False
+    table: Table, column: str, folder: str | None, *, split: str | None = None, skip_bad: bool | None = False
 ) -> tuple[Table, str | None, list[str]]:
     """Replaces the paths in a column by those of the files that are meant; base64 becomes bytes.
 
@@ -41,7 +41,8 @@ def locate_images(
         folder: What relative paths start from; None: the working folder.
         split: The split that the rows are, if any: a near file in the folder of another split is not
             taken.
-        skip_bad: Leave paths that lead nowhere to the check of the images, unless all do.
+        skip_bad: Leave paths that lead nowhere to the check of the images, unless all do; None: an error
+            that names no flag, as a command without it needs.
 
     Returns:
         The table, what its relative paths start from, and warnings.
@@ -65,7 +66,7 @@ def locate_images(
         if row not in found and not os.path.lexists(os.path.join(start or "", paths[row]))
     ]
     if lost and (not skip_bad or len(lost) == len(values)):
-        raise _nowhere(table, paths, lost, folder, likely)
+        raise _nowhere(table, paths, lost, folder, likely, flags=skip_bad is not None)
     warnings = []
     if start != folder:
         warnings.append(f"{table.name}: its paths start from the working folder, not from its own")
@@ -264,7 +265,12 @@ def _images_in(folder: str) -> list[str]:
 
 
 def _nowhere(
-    table: Table, paths: dict[int, str], lost: list[int], folder: str | None, likely: dict[int, list[str]]
+    table: Table,
+    paths: dict[int, str],
+    lost: list[int],
+    folder: str | None,
+    likely: dict[int, list[str]],
+    flags: bool,
 ) -> BadInput:
     def said(row: int) -> str:
         near = likely.get(row, [])
@@ -274,9 +280,9 @@ def _nowhere(
 
     start = f"the folder {printable(folder)}" if folder else "the working folder"
     more = f", nor do {len(lost) - 1:,} more" if len(lost) > 1 else ""
+    advice = ": pass another with --image_dir FOLDER, or leave such pictures out with --skip_bad_images"
     return BadInput(
-        f"{said(lost[0])}{more}; paths start from {start}: pass another with --image_dir FOLDER, or leave "
-        "such pictures out with --skip_bad_images",
+        f"{said(lost[0])}{more}; paths start from {start}{advice if flags else ''}",
         [said(row) for row in lost[1:]],
     )
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -42,10 +43,11 @@ NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks
 
 
 class PictureSplits(NamedTuple):
-    """Checked splits, and the pictures of each in the order of its rows."""
+    """Checked splits, the pictures of each in the order of its rows, and their `Checked.facts` added up."""
 
     splits: Splits
     pictures: dict[str, Pictures]
+    facts: dict[str, int]
 
 
 def load_picture_splits(settings: ImageSettings) -> PictureSplits:
@@ -53,7 +55,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
 
     Args:
         settings: What `find_pictures` and `make_splits` read of them, and `image_column_name` and
-            `label_column_name` (None: inferred), `image_dir`, `skip_bad_images`.
+            `label_column_name` (None: inferred), `image_dir`, `skip_bad_images`, `transparent_background`.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
@@ -62,6 +64,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
     named = settings.image_column_name, settings.label_column_name
     column, label = choose_columns(source.train, PICTURE, *named)
     found: dict[str, Pictures] = {}
+    facts: Counter[str] = Counter()
     room = room_for_pictures()
 
     def check(split: str, table: Table) -> Checked:
@@ -71,14 +74,23 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
         skip_bad = settings.skip_bad_images
         folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
         table, folder, told = locate_images(table, column, folder, split=split, skip_bad=skip_bad)
-        checked = check_pictures(table, column, folder=folder, skip_bad=skip_bad, room=room)
+        checked = check_pictures(
+            table,
+            column,
+            folder=folder,
+            skip_bad=skip_bad,
+            room=room,
+            background=settings.transparent_background,
+            trains=True,
+        )
         room -= checked.bytes_held
         found[split] = checked.pictures
-        return Checked(checked.digests, checked.rows, [*told, *checked.warnings])
+        facts.update(checked.facts)
+        return Checked(checked.digests, checked.rows, [*told, *checked.warnings], checked.looks)
 
     splits = make_splits(source, settings, label=label, check=check, noun="picture")
     splits.warnings[:0] = warnings
-    return PictureSplits(splits, _of_parts(splits, found))
+    return PictureSplits(splits, _of_parts(splits, found), dict(facts))
 
 
 def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:

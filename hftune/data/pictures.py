@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.decode import BadPicture, decode, read_file
+from hftune.data.decode import NOT_READ, BadPicture, decode, inspect, read_file
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 from hftune.progress import progress_bar
@@ -33,6 +33,7 @@ class Pictures:
         folder: What relative paths start from; None: the working directory.
         held: Decoded pictures, uint8 (H, W, 3) each; None where they do not fit in memory.
         sizes: Height and width of each in pixels, int64 (N, 2); zeros before they are known.
+        background: The colour behind transparent pixels, see `decode`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Pictures:
         folder: str | None = None,
         held: list[np.ndarray] | None = None,
         sizes: np.ndarray | None = None,
+        background: str | None = None,
     ):
         self.table = table
         self.column = column
@@ -50,6 +52,7 @@ class Pictures:
         self.folder = folder
         self.held = held
         self.sizes = np.zeros((len(rows), 2), np.int64) if sizes is None else sizes
+        self.background = background
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,7 +67,7 @@ class Pictures:
             return self.held[row]
         data = self.encoded(row)
         try:
-            return decode(data)
+            return decode(data, self.background)
         except BadPicture as reason:
             raise self._changed(row, reason) from None
 
@@ -92,12 +95,17 @@ class Pictures:
             raise BadPicture("has no picture")
         if re.match("https?://", path):
             raise BadPicture("is an address, not a file; download it")
+        if path.lower().endswith(NOT_READ):
+            raise BadPicture(
+                f"has the format {os.path.splitext(path)[1]}, which is not read; convert it to PNG"
+            )
         return read_file(os.path.join(self.folder or "", path))
 
     def take(self, rows: np.ndarray) -> "Pictures":
         """Returns the chosen pictures (int64)."""
         held = None if self.held is None else [self.held[row] for row in rows]
-        return Pictures(self.table, self.column, self.rows[rows], self.folder, held, self.sizes[rows])
+        sizes, background = self.sizes[rows], self.background
+        return Pictures(self.table, self.column, self.rows[rows], self.folder, held, sizes, background)
 
     def place(self, row: int) -> str:
         """Says where a picture stands, with its path: "train.csv line 17 (cats/1.jpg)"."""
@@ -135,60 +143,98 @@ class Checked:
     Args:
         pictures: Those pictures, N of them.
         digests: SHA-256 (hex) of the encoded bytes of each, strings (N,).
+        looks: A hash of the decoded pixels of each, strings (N,): files that differ may show the same.
         rows: Their rows in the table, int64 (N,), ascending.
         bytes_held: Bytes of the decoded pictures that are held in memory; 0: none is.
         warnings: Lines to show to the user.
+        facts: How many have more than 8 bits, or transparent pixels, by the names of `FACTS`; nothing where
+            none has.
     """
 
     pictures: Pictures
     digests: pa.ChunkedArray
+    looks: pa.ChunkedArray
     rows: np.ndarray
     bytes_held: int
     warnings: list[str]
+    facts: dict[str, int]
 
 
-def check_pictures(table: Table, column: str, *, folder: str | None, skip_bad: bool, room: int) -> Checked:
+class _Examined(NamedTuple):
+    """A picture that was read; `reason` is why not, and then all else is empty."""
+
+    digest: str
+    look: str
+    deep: bool
+    transparent: bool
+    frames: bool
+    reason: str = ""
+
+
+def check_pictures(
+    table: Table,
+    column: str,
+    *,
+    folder: str | None,
+    skip_bad: bool | None,
+    room: int,
+    background: str | None = None,
+    trains: bool = False,
+) -> Checked:
     """Reads every picture of a split once, in as many threads as there are cores.
 
     Args:
         table: The split.
         column: Its column of pictures (see `Pictures`).
         folder: What relative paths start from.
-        skip_bad: Leave out pictures that cannot be read, with a warning.
+        skip_bad: Leave out pictures that cannot be read, with a warning; None: an error that names no flag
+            for it.
         room: Bytes that decoded pictures may take; a split that needs more is not held at all.
+        background: The colour behind transparent pixels, see `decode`.
+        trains: Whether a run reads them: the warnings may then name its flags.
 
     Raises:
         BadInput: Pictures cannot be read; the message names the first, the details the others.
     """
     count = len(table.columns[column])
-    everything = Pictures(table, column, np.arange(count), folder)
+    everything = Pictures(table, column, np.arange(count), folder, background=background)
     memory = _Memory(room)
 
-    def examine(row: int) -> tuple[str, str]:
-        """Returns (digest, "") of a good picture, ("", reason) of a bad one."""
+    def examine(row: int) -> _Examined:
         try:
             data = everything.read(row)
-            picture = decode(data)
+            seen = inspect(data, background)
         except BadPicture as reason:
-            return "", str(reason)
-        memory.keep(row, picture)
-        everything.sizes[row] = picture.shape[:2]
-        return hashlib.sha256(data).hexdigest(), ""
+            return _Examined("", "", False, False, False, str(reason))
+        memory.keep(row, seen.pixels)
+        everything.sizes[row] = seen.pixels.shape[:2]
+        look = hashlib.blake2b(f"{seen.pixels.shape}".encode(), digest_size=16)
+        look.update(seen.pixels.data)
+        return _Examined(hashlib.sha256(data).hexdigest(), look.hexdigest(), *seen[1:])
 
-    results: list[tuple[str, str]] = []
+    results: list[_Examined] = []
     bar = progress_bar(f"checking {table.name}", count)
     with _quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = (range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
         for block in pool.map(lambda rows: [examine(row) for row in rows], blocks):
             results += block
             tick(len(block))
-    problems = [f"{everything.place(row)} {reason}" for row, (_, reason) in enumerate(results) if reason]
+    problems = [f"{everything.place(row)} {one.reason}" for row, one in enumerate(results) if one.reason]
     found = _judge(table, problems, count, skip_bad)
-    rows = np.array([row for row, (_, reason) in enumerate(results) if not reason], dtype=np.int64)
+    rows = np.array([row for row, one in enumerate(results) if not one.reason], dtype=np.int64)
     held = None if memory.held is None else [memory.held[row] for row in rows]
-    digests = pa.chunked_array([pa.array([digest for digest, _ in results if digest], pa.string())])
-    pictures = Pictures(table, column, rows, folder, held, everything.sizes[rows])
-    return Checked(pictures, digests, rows, memory.taken if held else 0, found)
+    pictures = Pictures(table, column, rows, folder, held, everything.sizes[rows], background)
+    good = [results[row] for row in rows]
+    facts, doubts = _doubts(pictures, good, trains)
+    return Checked(
+        pictures,
+        digests=pa.chunked_array([pa.array([one.digest for one in good], pa.string())]),
+        looks=pa.chunked_array([pa.array([one.look for one in good], pa.string())]),
+        rows=rows,
+        bytes_held=memory.taken if held else 0,
+        warnings=found + doubts,
+        facts=facts,
+    )
 
 
 class _Memory:
@@ -209,7 +255,7 @@ class _Memory:
                 self.held = None
 
 
-def _judge(table: Table, problems: list[str], count: int, skip_bad: bool) -> list[str]:
+def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None) -> list[str]:
     """Returns the warning about bad pictures, or raises it."""
     if not problems:
         return []
@@ -220,7 +266,36 @@ def _judge(table: Table, problems: list[str], count: int, skip_bad: bool) -> lis
         verb = "picture cannot be read and is" if number == 1 else "pictures cannot be read and are"
         return [f"{table.name}: {number:,} of {count:,} {verb} left out (the first: {first})"]
     more = f" ({number - 1:,} more cannot be read)" if number > 1 else ""
-    raise BadInput(f"{first}{more}; --skip_bad_images leaves such pictures out", problems[1:])
+    advice = "" if skip_bad is None else "; --skip_bad_images leaves such pictures out"
+    raise BadInput(f"{first}{more}{advice}", problems[1:])
+
+
+FACTS = ("images_above_8_bits", "images_with_transparency")  # in all_results.json, where there are any
+
+
+def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[dict[str, int], list[str]]:
+    """Returns the counts of `FACTS`, and a warning about each kind of image that may not be seen as meant."""
+    kept = "the colours that the files store under them are used, often black, as `pipeline` does"
+    if pictures.background:
+        kept = f"put on {pictures.background}; `pipeline` does not do that, see the model card"
+    elif trains:
+        kept += "; --transparent_background white puts them on a colour"
+    deep = "hftune scales their grey values, `pipeline` cuts them off to white and answers otherwise"
+    kinds = {
+        "deep": f"more than 8 bits a channel: {deep}" + trains * "; save them with 8 bits",
+        "transparent": f"transparent pixels: {kept}",
+        "frames": "several frames or pages: the first is read",
+    }
+    counts, told = [], []
+    for kind, meaning in kinds.items():
+        rows = [row for row, one in enumerate(good) if getattr(one, kind)]
+        counts.append(len(rows))
+        if rows:
+            first = pictures.place(rows[0])
+            told.append(
+                f"{pictures.table.name}: {len(rows):,} of {len(good):,} have {meaning} (the first: {first})"
+            )
+    return {name: count for name, count in zip(FACTS, counts, strict=False) if count}, told
 
 
 @contextmanager
