@@ -20,7 +20,8 @@ from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import images_below, list_files, read_class_folders
 from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.image_rows import Pictures
-from hftune.data.labels import is_unlabelled
+from hftune.data.label_values import canonical_label, difference, listed, shown
+from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import check_pictures, printable, room_for_pictures
 from hftune.data.sample import load_sample
@@ -31,7 +32,6 @@ from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 from hftune.text_settings import TextSettings
-from hftune.values import as_number
 
 LINES = ".txt"  # one text a line
 
@@ -217,8 +217,6 @@ def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.nda
     Raises:
         BadInput: A label is missing, or the model does not know it; lists all such labels.
     """
-    values = table.columns[column]
-    listed = values if isinstance(values, list) else values.to_pylist()
     number = {name: place for place, name in enumerate(labels)}
     for place, name in enumerate(labels):
         if name == f"LABEL_{place}":
@@ -226,8 +224,7 @@ def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.nda
     for place, name in enumerate(labels):  # one name, its accents coded in two ways
         for coding in ("NFC", "NFD"):
             number.setdefault(unicodedata.normalize(coding, name), place)
-    names = table.class_names.get(column)
-    words = [_label_word(value, names) for value in listed]
+    words = label_words(table, column)
     unknown = {word: row for row, word in reversed(list(enumerate(words))) if word not in number}
     if "" in unknown:
         raise BadInput(
@@ -235,24 +232,15 @@ def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.nda
             "the row"
         )
     if unknown:
-        known = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
         first, *more = sorted(unknown, key=lambda word: unknown[word])
+        alike = [name for name in labels if canonical_label(name) == canonical_label(first)]
+        hint = f"; it {difference(first, alike[0])} {shown(alike[0])}" if alike else ""
         raise BadInput(
-            f"{table.place(unknown[first])}: the model knows no label {first!r} (it knows {known})",
-            [f"{table.place(unknown[word])}: label {word!r}" for word in more],
+            f"{table.place(unknown[first])}: the model knows no label {shown(first)} (it knows "
+            f"{listed(labels)}){hint}",
+            [f"{table.place(unknown[word])}: label {shown(word)}" for word in more],
         )
     return np.array([number[word] for word in words], np.int64)
-
-
-def _label_word(value: Any, names: list[str] | None) -> str:
-    """Returns a label as the model may call it, "" for a missing one."""
-    if value is None or value != value:
-        return ""
-    if names and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return names[value]
-    word = str(value).strip()
-    decimal = as_number(word) if "." in word else None  # 1.0, as a column with gaps is often written
-    return str(int(decimal)) if decimal is not None and decimal.is_integer() else word
 
 
 def _exists(word: str) -> bool:

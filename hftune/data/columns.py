@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,6 +188,7 @@ def kind_of(value: Any) -> str:
         bool: "true or false",
         int: "a number",
         float: "a number",
+        Decimal: "a number",
         list: "a list",
         dict: "an object",
     }

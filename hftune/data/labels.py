@@ -1,33 +1,55 @@
-"""From labels as they are written to class numbers, the same in all splits."""
+"""From the labels of a table's rows to class numbers, the same in all splits."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from hftune.data.columns import kind_of, refuse_rows
+from hftune.data.label_values import (
+    MISSING_WORDS,
+    Label,
+    NotOneLabel,
+    are_numbers,
+    canonical_label,
+    difference,
+    exact_number,
+    is_number,
+    label_name,
+    listed,
+    shown,
+    single_label,
+)
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 
 UNLABELLED = -1  # what the Hub's sets write where the label is not public
 
-_CANONICAL = re.compile(r"0|-?[1-9][0-9]*")
-_NUMERIC = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
+_SIGNS = re.compile(r"\s*[|;,/&+]\s*|\s+")  # what people write between several labels of a row
 
 _Entry = tuple[Any, Table, int]  # a label as it was written, and the table and row where it appears first
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """The different labels of one table, in order of appearance."""
+    """The different labels of one table, in order of appearance.
+
+    Args:
+        table: The rows.
+        codes: Index into `values` of each row, int64 (N,).
+        values: The labels, None for missing ones.
+        first: Row at which each value appears first.
+    """
 
     table: Table
-    codes: np.ndarray  # int64 (N,): index into `values` of each row
-    values: list[Any]
-    first: list[int]  # row at which each value appears first
+    codes: np.ndarray
+    values: list[Label | None]
+    first: list[int]
 
     def entries(self) -> list[_Entry]:
         return [(value, self.table, row) for value, row in zip(self.values, self.first, strict=True)]
@@ -48,7 +70,7 @@ def _distinct(values: pa.ChunkedArray | list[Any]) -> Iterable[Any]:
 
 
 def number_labels(
-    tables: Mapping[str, Table], column: str
+    tables: Mapping[str, Table], column: str, *, own: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray], list[str]]:
     """Numbers the classes, the same in all splits.
 
@@ -58,6 +80,8 @@ def number_labels(
     Args:
         tables: Tables by split; "train" is one of them.
         column: The label column.
+        own: Whether the tables are the user's own, where -1 is a class as any other number; in a library's
+            sets it marks rows without a label.
 
     Returns:
         The class names, the class numbers by split (int64, one a row), and the warnings.
@@ -67,39 +91,84 @@ def number_labels(
             train, or there is only one; the place is named.
     """
     found = {split: _collect(table, column) for split, table in tables.items()}
+    for labels_of in found.values():
+        gone = np.array([value is None for value in labels_of.values], bool)[labels_of.codes]
+        missing = pa.chunked_array([pa.array(gone, pa.bool_())])
+        refuse_rows(labels_of.table, missing, f"the label (column {column!r}) is missing")
     brought = tables["train"].class_names.get(column)
     values = _as_named(found, brought) if brought else _as_one_kind(found)
-    _refuse_strangers(found, values)
+    if not own:
+        _refuse_unlabelled(found, values)
+    _refuse_strangers(found, values, column)
     names, warnings = _order(tables["train"], set(values["train"]), brought)
+    if not brought:
+        warnings += _doubts(found["train"], values["train"])
     number = {value: index for index, value in enumerate(names)}
     labels = {}
     for split, labels_of in found.items():
-        numbers = np.array([number[values[split][i]] for i in range(len(labels_of.values))], dtype=np.int64)
+        numbers = np.array([number[value] for value in values[split]], dtype=np.int64)
         labels[split] = numbers[labels_of.codes]
-    return tuple(map(str, names)), labels, warnings
+    return tuple(map(label_name, names)), labels, warnings
+
+
+def label_words(table: Table, column: str) -> list[str]:
+    """Returns the label of each row as a class would be called, "" for a missing one.
+
+    Raises:
+        BadInput: A row has several labels.
+    """
+    found, names = _collect(table, column), table.class_names.get(column)
+    words = [
+        "" if value is None else _name_at(value, names or []) or label_name(value) for value in found.values
+    ]
+    return [words[code] for code in found.codes]
+
+
+def _name_at(value: Any, names: list[str]) -> str | None:
+    """Returns the class name that a number stands for, None where it stands for none."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return names[value] if whole and 0 <= value < len(names) else None
 
 
 def _collect(table: Table, column: str) -> _Labels:
-    values = table.columns[column]
-    listed = values if isinstance(values, list) else values.to_pylist()
-    missing = [
-        value is None or value != value or (isinstance(value, str) and not value.strip()) for value in listed
-    ]
-    refuse_rows(
-        table, pa.chunked_array([pa.array(missing, pa.bool_())]), f"the label (column {column!r}) is missing"
-    )
+    cells = _cells(table.columns[column])
     index: dict[tuple[type, Any], int] = {}
+    values: list[Label | None] = []
     first: list[int] = []
-    codes = np.empty(len(listed), dtype=np.int64)
-    for row, value in enumerate(listed):
-        if not isinstance(value, (str, bool, int, float)):
-            several = "; only sets with one label a row can be learned" if isinstance(value, list) else ""
-            raise BadInput(f"{table.place(row)}: the label (column {column!r}) is {kind_of(value)}{several}")
-        key = (type(value), value)  # True and 1 are equal in Python
+    codes = np.empty(len(cells), dtype=np.int64)
+    for row, written in enumerate(cells):
+        nested = isinstance(written, (list, dict))
+        if written != written:  # NaN, which is missing and never equal to itself
+            written = None
+        key = (type(written), repr(written) if nested else written)  # True and 1 are equal in Python
         code = codes[row] = index.setdefault(key, len(first))
         if code == len(first):
             first.append(row)
-    return _Labels(table, codes, [value for _, value in index], first)
+            values.append(_one_label(written, table, row, column))
+    return _Labels(table, codes, values, first)
+
+
+def _cells(values: pa.ChunkedArray | list[Any]) -> list[Any]:
+    if isinstance(values, list):
+        return values
+    if pa.types.is_float16(values.type) or pa.types.is_float32(values.type):
+        return [None if value is None else float(str(np.float32(value))) for value in values.to_pylist()]
+    return values.to_pylist()
+
+
+def _one_label(written: Any, table: Table, row: int, column: str) -> Label | None:
+    try:
+        value = single_label(written)
+    except NotOneLabel as reason:
+        raise BadInput(
+            f"{table.place(row)}: the label (column {column!r}) is {reason}; only sets with one label a row "
+            "can be learned"
+        ) from None
+    if value is None or value != value or (isinstance(value, str) and not canonical_label(value)):
+        return None
+    if not isinstance(value, (str, bool, int, float, Decimal)):
+        raise BadInput(f"{table.place(row)}: the label (column {column!r}) is {kind_of(value)}")
+    return value
 
 
 def _as_named(found: Mapping[str, _Labels], names: list[str]) -> dict[str, list[Any]]:
@@ -107,37 +176,32 @@ def _as_named(found: Mapping[str, _Labels], names: list[str]) -> dict[str, list[
     values: dict[str, list[Any]] = {}
     for split, labels in found.items():
         values[split] = []
-        for value, row in zip(labels.values, labels.first, strict=True):
+        for value, table, row in labels.entries():
             if isinstance(value, str) and value in names:
                 values[split].append(value)
-            elif isinstance(value, int) and 0 <= value < len(names):
-                values[split].append(names[value])
+            elif (name := _name_at(value, names)) is not None:
+                values[split].append(name)
             else:
                 raise BadInput(
-                    f"{labels.table.place(row)}: label {value!r} is none of the {len(names)} classes "
-                    f"({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
+                    f"{table.place(row)}: label {shown(value)} is none of the {len(names)} classes "
+                    f"({listed(names)})"
                     + ("; -1 marks rows without a label: remove them" if value == UNLABELLED else "")
                 )
     return values
 
 
 def _as_one_kind(found: Mapping[str, _Labels]) -> dict[str, list[Any]]:
-    """Turns labels into words, into whole numbers or into "False" and "True", alike in all splits."""
+    """Turns labels into words, into exact numbers or into "False" and "True", alike in all splits."""
     entries = [entry for labels in found.values() for entry in labels.entries()]
     _refuse_mixed(entries)
     values = [value for value, _, _ in entries]
-    words = [value.strip() for value in values if isinstance(value, str)]
-    if words and not _are_numbers(words):
+    words = [value for value in values if isinstance(value, str)]
+    if words and not are_numbers(words):
         _refuse_variants(entries)
-        convert: Callable[[Any, Table, int], str | int] = _word
+        convert: Callable[[Any, Table, int], str | int | Decimal] = _word
     else:
-        convert = _word if isinstance(values[0], bool) else _whole
+        convert = _word if isinstance(values[0], bool) else _number
     return {split: [convert(*entry) for entry in labels.entries()] for split, labels in found.items()}
-
-
-def _are_numbers(words: list[str]) -> bool:
-    """Tells numbers, as csv files write them, from words; zero-padded codes such as 01 are words."""
-    return all(_CANONICAL.fullmatch(word) or (_NUMERIC.fullmatch(word) and "." in word) for word in words)
 
 
 def _refuse_mixed(entries: list[_Entry]) -> None:
@@ -145,28 +209,37 @@ def _refuse_mixed(entries: list[_Entry]) -> None:
 
     def kind(value: Any) -> str:
         if only_text:
-            return "a number" if _NUMERIC.fullmatch(value.strip()) else "a word"
+            return "a number" if is_number(value) else "a word"
         return kind_of(value)
 
     first, table, row = entries[0]
     for value, other, other_row in entries:
         if kind(value) != kind(first):
+            missing = [word for word in (value, first) if _is_missing_word(word)]
+            advice = "write all labels as words or all as numbers"
+            if missing:
+                advice = f"tools write {missing[0]!r} for a missing label: fill it in or remove the row"
             raise BadInput(
-                f"{other.place(other_row)}: label {value!r} is {kind(value)}, but {first!r} "
-                f"({table.place(row)}) is {kind(first)}; write all labels as words or all as numbers"
+                f"{other.place(other_row)}: label {shown(value)} is {kind(value)}, but {shown(first)} "
+                f"({table.place(row)}) is {kind(first)}; {advice}"
             )
+
+
+def _is_missing_word(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().casefold() in MISSING_WORDS
 
 
 def _refuse_variants(entries: list[_Entry]) -> None:
     seen: dict[str, _Entry] = {}
     problems = []
     for value, table, row in entries:
-        first, first_table, first_row = seen.setdefault(
-            " ".join(value.split()).casefold(), (value, table, row)
-        )
+        first, first_table, first_row = seen.setdefault(canonical_label(value), (value, table, row))
         if value != first:
-            places = f"{table.place(row)}: label {value!r}", f"{first!r} ({first_table.place(first_row)})"
-            problems.append(" differs only by case or blanks from ".join(places))
+            places = (
+                f"{table.place(row)}: label {shown(value)}",
+                f"{shown(first)} ({first_table.place(first_row)})",
+            )
+            problems.append(f" {difference(value, first)} ".join(places))
     if problems:
         raise BadInput(f"{problems[0]}; write both alike", problems[1:])
 
@@ -175,23 +248,25 @@ def _word(value: Any, table: Table, row: int) -> str:
     return str(value).strip()
 
 
-def _whole(value: Any, table: Table, row: int) -> int:
-    number = float(value)
-    if not number.is_integer():
-        raise BadInput(
-            f"{table.place(row)}: label {value} is not a whole number; classes are whole numbers or words"
-        )
-    if number < 0:
-        unlabelled = " (-1 marks rows without a label)" if number == UNLABELLED else ""
-        raise BadInput(
-            f"{table.place(row)}: label {value} is negative{unlabelled}; remove the row, or number the "
-            "classes from 0"
-        )
-    return int(number)
+def _number(value: Any, table: Table, row: int) -> int | Decimal:
+    try:
+        return exact_number(value)
+    except ValueError as reason:
+        raise BadInput(f"{table.place(row)}: label {value} {reason}") from None
 
 
-def _refuse_strangers(found: Mapping[str, _Labels], values: Mapping[str, list[Any]]) -> None:
-    """Raises BadInput for labels that train lacks, and for a train of one class."""
+def _refuse_unlabelled(found: Mapping[str, _Labels], values: Mapping[str, list[Any]]) -> None:
+    for split, labels in found.items():
+        for value, row in zip(values[split], labels.first, strict=True):
+            if value == UNLABELLED:
+                raise BadInput(
+                    f"{labels.table.place(row)}: label -1 marks rows without a label; remove the row, or "
+                    "number the classes from 0"
+                )
+
+
+def _refuse_strangers(found: Mapping[str, _Labels], values: Mapping[str, list[Any]], column: str) -> None:
+    """Raises BadInput for labels that train lacks, for a train of one class, and for ids."""
     known = set(values["train"])
     train = found["train"].table.name
     if len(known) == 1:
@@ -199,20 +274,25 @@ def _refuse_strangers(found: Mapping[str, _Labels], values: Mapping[str, list[An
             f"{train}: every row has the label {values['train'][0]!r}; training needs at least two classes"
         )
     strangers = [
-        (str(value), labels.table.place(row))
+        (label_name(value), labels.table.place(row))
         for split, labels in found.items()
         for value, row in zip(values[split], labels.first, strict=True)
         if value not in known
     ]
     if strangers:
         label, place = strangers[0]
-        more = [f"{place}: label {label!r}" for label, place in strangers[1:]]
-        raise BadInput(f"{place}: label {label!r} does not occur in {train}, so it cannot be learned", more)
-    rows = len(found["train"].codes)
-    if len(known) > 100 and 2 * len(known) > rows:
+        hint = "; rows without a label are answered by: hftune predict RUN FILE" if label == "-1" else ""
+        more = [f"{place}: label {shown(label)}" for label, place in strangers[1:]]
         raise BadInput(
-            f"{train}: {len(known):,} different labels in {rows:,} rows are not classes; name the label "
-            "column with --label_column_name"
+            f"{place}: label {shown(label)} does not occur in {train}, so it cannot be learned{hint}", more
+        )
+    rows = len(found["train"].codes)
+    # Other splits with no label of their own tell that a few rows a class are meant.
+    ids = len(found) == 1 and rows >= 10 and 10 * len(known) > 9 * rows
+    if ids or (len(known) > 100 and 2 * len(known) > rows):
+        raise BadInput(
+            f"{train}: {len(known):,} different labels in {rows:,} rows are not classes (column {column!r}); "
+            "name the label column with --label_column_name"
         )
 
 
@@ -220,11 +300,64 @@ def _order(table: Table, present: set[Any], brought: list[str] | None) -> tuple[
     """Returns the classes in the order of their numbers, and what to warn of."""
     if brought:
         absent = [name for name in brought if name not in present]
-        return brought, [f"{table.name}: no row has the label {', '.join(absent)}"] if absent else []
+        return brought, [f"{table.name}: no row has the label {listed(absent)}"] if absent else []
     names = sorted(present)
-    if isinstance(names[0], int) and names[-1] - names[0] + 1 != len(names):
-        listed = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
+    if isinstance(names[0], str):
+        return names, []
+    shortest = listed([label_name(name) for name in names])
+    if any(isinstance(name, Decimal) for name in names):
         return names, [
-            f"{table.name}: the labels {listed} have gaps; the model numbers them 0 to {len(names) - 1}"
+            f"{table.name}: the labels {shortest} are numbers with a point; each becomes a class of its own, "
+            "and that some are near to each other is not learned"
+        ]
+    if names[-1] - names[0] + 1 != len(names):
+        return names, [
+            f"{table.name}: the labels {shortest} have gaps; the model numbers them 0 to {len(names) - 1}"
         ]
     return names, []
+
+
+def _doubts(train: _Labels, values: list[Any]) -> list[str]:
+    """Returns warnings about classes that may be none: missing values, several labels in one cell, -1."""
+    words = {value: canonical_label(value) for value in values if isinstance(value, str)}
+    negative = {value for value in values if value not in words and value < 0}
+    doubts: list[tuple[list[Any], str]] = [
+        (
+            [value for value in words if _is_missing_word(value)],
+            'is what tools write for "missing", and is taken as a class; if it is none, remove its rows',
+        ),
+        (
+            _joined(words),
+            "looks like several labels joined, and is taken as a class of its own; only one label a row is "
+            "learned",
+        ),
+        (
+            [UNLABELLED] if negative == {UNLABELLED} else [],
+            "is taken as a class; if it marks rows without a label, remove them",
+        ),
+    ]
+    rows = np.bincount(train.codes, minlength=len(values))
+    lines = []
+    for found, meaning in doubts:
+        for value in found[:3]:
+            codes = [code for code, other in enumerate(values) if other == value]
+            count, first = rows[codes].sum(), train.table.place(min(train.first[code] for code in codes))
+            plural = "s" if count != 1 else ""
+            lines.append(f"label {shown(value)} ({count:,} row{plural}, first: {first}) {meaning}")
+        if len(found) > 3:
+            lines.append(f"{len(found) - 3:,} more labels are such: {listed(found[3:])}")
+    return lines
+
+
+def _joined(words: Mapping[str, str]) -> list[str]:
+    """Returns the labels that are other labels joined by a sign, or whose parts are joined otherwise too.
+
+    Args:
+        words: What `canonical_label` makes of each label, by label.
+    """
+    parts = {word: [part for part in _SIGNS.split(plain) if part] for word, plain in words.items()}
+    known = set(words.values())
+    for sign in "|;,/&+":  # without blanks: words of ordinary names recur
+        joined = [part for word in words if sign in word for part in {*parts[word]}]
+        known |= {part for part, count in Counter(joined).items() if count > 1}
+    return [word for word, of in parts.items() if len(of) > 1 and known.issuperset(of)]

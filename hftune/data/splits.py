@@ -130,7 +130,7 @@ def _clean(
     if left:
         warnings.append(f"{source.origin}: splits not used: {', '.join(left)}")
     checked = {split: check(split, table) for split, table in tables.items()}
-    names, labels, found = number_labels(tables, label)
+    names, labels, found = number_labels(tables, label, own=source.files)
     parts = {}
     for split, (content, rows, told, looks) in checked.items():
         rows = np.arange(len(labels[split])) if rows is None else rows

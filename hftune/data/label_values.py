@@ -1,0 +1,173 @@
+"""One label as it is written: what it holds, which number it is, and what else looks like it."""
+
+import ast
+import json
+import re
+import unicodedata
+import warnings
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+Label = str | bool | int | float | Decimal
+
+MISSING_WORDS = frozenset(  # what tools write for a missing value, in lower case
+    (
+        *("nan", "none", "null", "nil", "missing", "undefined", "nat", "<nan>", "<na>", "(null)", "(none)"),
+        *("na", "n/a", "#n/a", "#na", "n.a.", "n.a", "n/d", "-", "--", "---", "?", ".", "\\n", "(blank)"),
+        *("#ref!", "#value!", "#div/0!", "#name?", "#null!", "#num!", "1.#ind", "1.#qnan"),
+    )
+)
+EXACT = 2**53  # beyond it a number with a point is not exact: neighbours are one and the same
+
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,999}")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,999}(\.[0-9]*)?|\.[0-9]+)")
+
+
+class NotOneLabel(ValueError):
+    """A cell holds several labels, or an object; the message says what, to stand behind "the label is"."""
+
+
+def single_label(written: Any) -> Any:
+    """Returns the label of a cell: itself, or the only element of a list, set or {"choices": [...]}.
+
+    Lists and objects may be written as text, as Python or JSON write them.
+
+    Returns:
+        The label; None for an empty list. Values of other types than `Label` are returned as they are.
+
+    Raises:
+        NotOneLabel: There are several labels, or an object that is not Label Studio's.
+    """
+    if isinstance(written, str):
+        held = _written_collection(written)
+        return written if held is None else single_label(held)
+    if isinstance(written, Mapping):
+        if set(written) != {"choices"}:
+            raise NotOneLabel(f"an object ({shown(written)})")
+        return single_label(written["choices"])
+    if isinstance(written, (list, tuple, set, frozenset)):
+        if len(written) > 1:
+            one_hot = "; for one-hot rows write the class's name" if set(map(str, written)) <= _BITS else ""
+            raise NotOneLabel(f"a list of {len(written)} ({shown(written)}){one_hot}")
+        return single_label(next(iter(written))) if written else None
+    return written
+
+
+_BITS = {"0", "1", "0.0", "1.0", "False", "True"}
+
+
+def _written_collection(text: str) -> Collection | None:
+    """Returns the list, set or object that a text is in writing; None for any other text."""
+    text = text.strip()
+    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            with warnings.catch_warnings(action="ignore"):  # Python's own, of odd backslashes
+                found = parse(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if not isinstance(found, (list, tuple, set, dict)):
+            return None
+        joined = [item for item in found if isinstance(item, str) and item not in text]
+        # numpy writes ['a' 'b'], which Python reads as one text
+        return text[1:-1].split() if parse is ast.literal_eval and joined else found
+    inside = text[1:-1]
+    if text[0] == "[" and ("," in inside or re.fullmatch(r"[\d\s.+-]+", inside)):
+        return inside.split("," if "," in inside else None)
+    return None
+
+
+def shown(value: Any) -> str:
+    """Returns a value as Python writes it, cut to what fits into a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def listed(values: Collection[Any]) -> str:
+    """Returns the first five values, and how many there are where there are more."""
+    words = [str(value) if len(str(value)) <= 60 else str(value)[:57] + "..." for value in [*values][:5]]
+    return ", ".join(words) + (f", ... ({len(values):,} in all)" if len(values) > 5 else "")
+
+
+def is_number(text: str) -> bool:
+    """Tells a number, such as 1, -0.5 or 01, from a word."""
+    return bool(_NUMBER.fullmatch(text.strip()))
+
+
+def are_numbers(texts: Collection[str]) -> bool:
+    """Tells numbers, as csv files write them, from words; zero-padded codes such as 01 are words."""
+    words = [text.strip() for text in texts]
+    return all(_WHOLE.fullmatch(word) or (_NUMBER.fullmatch(word) and "." in word) for word in words)
+
+
+def exact_number(value: str | int | float | Decimal) -> int | Decimal:
+    """Returns a label's number without rounding it: an int where it is whole, else a Decimal.
+
+    Args:
+        value: A number, or a text for which `is_number` is true.
+
+    Raises:
+        ValueError: It is not finite, or has a point and is so large that it may have been rounded.
+    """
+    if isinstance(value, int) or (isinstance(value, str) and "." not in value):
+        return int(value)
+    exact = value if isinstance(value, Decimal) else Decimal(str(value).strip())
+    if not exact.is_finite():
+        raise ValueError("is not a number that a class can have")
+    if abs(exact) >= EXACT and not isinstance(value, Decimal):
+        raise ValueError(
+            "is beyond 2**53, where numbers with a point are rounded into each other; write it as a whole "
+            "number or as a word"
+        )
+    if exact == int(exact):
+        return int(exact)
+    return Decimal(format(exact, "f").rstrip("0"))
+
+
+def label_name(value: Label) -> str:
+    """Returns what a class is called: a word without blanks around it, a number in its shortest form."""
+    if isinstance(value, str):
+        word = value.strip()
+        if "." not in word or not is_number(word):
+            return word
+    elif isinstance(value, bool):
+        return str(value)
+    try:
+        number = exact_number(value)
+        return str(number) if isinstance(number, int) else format(number, "f")
+    except ValueError:
+        return str(value).strip()
+
+
+def canonical_label(text: str) -> str:
+    """Returns what is the same in labels that look alike.
+
+    Case, blanks, normal forms (an accent as one character or two, fullwidth letters) and characters
+    that are not seen (zero-width, soft hyphen, direction and byte order marks, controls) do not count.
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    seen = (c for c in plain if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
+    return " ".join("".join(seen).split())
+
+
+def difference(text: str, other: str) -> str:
+    """Says how a label differs from another that looks alike, to stand between the two."""
+    if " ".join(text.split()).casefold() == " ".join(other.split()).casefold():
+        return "differs only by case or blanks from"
+    before = _equal_at_start(text, other)
+    after = _equal_at_start(text[before:][::-1], other[before:][::-1])
+    points = [
+        " ".join(f"U+{ord(c):04X}" for c in word[before : len(word) - after][:5]) or "nothing"
+        for word in (text, other)
+    ]
+    return f"has {points[0]} where there is {points[1]}, and so only looks like"
+
+
+def _equal_at_start(text: str, other: str) -> int:
+    """Returns how many characters two texts have in common at their start."""
+    return next(
+        (i for i, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]),
+        min(len(text), len(other)),
+    )
