@@ -263,7 +263,7 @@ def test_a_class_that_test_lacks_is_a_warning_and_one_that_train_lacks_an_error(
     for path in (here / "pets/test/green").iterdir():
         path.unlink()
     (here / "pets/test/blue").rename(here / "blue")
-    splits, _ = load(dataset_name="pets")
+    splits = load(dataset_name="pets").splits
     assert splits.labels == CLASSES
     assert np.bincount(splits.parts["test"].label).tolist() == [0, 0, 4]
     assert splits.warnings == [
@@ -280,7 +280,7 @@ def test_a_class_that_test_lacks_is_a_warning_and_one_that_train_lacks_an_error(
 def test_a_class_whose_accent_is_coded_in_two_ways_is_one_class(here):
     (here / "pets/train/red").rename(here / "pets/train/cafe\u0301")
     (here / "pets/test/red").rename(here / "pets/test/caf\xe9")
-    splits, _ = load(dataset_name="pets")
+    splits = load(dataset_name="pets").splits
     assert splits.labels == ("blue", "cafe\u0301", "green")
     assert np.bincount(splits.parts["test"].label).tolist() == [4, 4, 4]
     assert not splits.warnings

@@ -20,25 +20,18 @@ from hftune.data.split_folders import check_class_folders, image_splits
 from hftune.data.splits import Checked, Splits, make_splits
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
+from hftune.data.wide_tables import refuse_pixels
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 
-NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks
-    *(
-        "image",
-        "images",
-        "img",
-        "picture",
-        "photo",
-        "file",
-        "files",
-        "path",
-        "paths",
-        "filename",
-        "filenames",
+NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks; the first group that occurs
+    ("image", "img", "picture", "photo", "filename", "file", "path", "imagepath"),
+    (
+        *("images", "filenames", "files", "paths", "filepath", "filepaths", "fname", "imagepaths"),
+        *("imagefile", "imagefilename", "imagefilepath", "imagename", "imgpath", "imgname", "imgfile"),
     ),
-    *("filepath", "filepaths", "fname", "imagepath", "imagepaths", "imagefile", "imagefilename", "imagename"),
-    *("imageid", "imgid", "imgpath", "imgname", "imgfile", "imagefilepath", "photoid", "pictureid"),
+    ("imageid", "imgid", "photoid", "pictureid"),
+    ("id",),
 )
 
 
@@ -175,7 +168,13 @@ def _image_candidates(table: Table, label: str) -> list[str]:
         if not isinstance(values, list) and pa.types.is_struct(values.type)
         if values.type.get_field_index("bytes") >= 0
     ]
-    return encoded or [name for name in columns if re.sub(r"[\s_-]", "", name.casefold()) in NAMES]
+    if encoded:
+        return encoded
+    for group in NAMES:
+        if named := [name for name in columns if re.sub(r"[\s_-]", "", name.casefold()) in group]:
+            return named
+    refuse_pixels(table)
+    return []
 
 
 PICTURE = Content("image", _image_candidates)
