@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import datasets
 import numpy as np
 import torch
+from PIL import Image
 
 from hftune.data.batch import worker_count
 from hftune.data.bundle import Rows
@@ -94,3 +95,16 @@ def answer(
         workers=worker_count(None if pictures else 0, accelerator.device, accelerator.num_processes),
         tick=tick,
     )
+
+
+def pixels_of(saved: Saved, picture: np.ndarray) -> torch.Tensor:
+    """Returns what a classifier of pictures is given of one, uint8 (H, W, 3): float32 (1, 3, S, S)."""
+    inputs = saved.processor(images=Image.fromarray(picture), return_tensors="pt")
+    return inputs["pixel_values"].to(saved.model.device)
+
+
+def as_seen(saved: Saved, pixels: torch.Tensor) -> np.ndarray:
+    """Turns `pixels_of` back into colours, float (S, S, 3) from 0 to 255, whatever the processor did."""
+    ends = [pixels_of(saved, np.full((64, 64, 3), level, np.uint8)).mean((0, 2, 3)) for level in (0, 255)]
+    black, white = (end[:, None, None] for end in ends)
+    return (255 * (pixels[0] - black) / (white - black)).clamp(0, 255).permute(1, 2, 0).cpu().numpy()

@@ -396,6 +396,7 @@ def _limits(facts: _Facts) -> str:
         trust += f"(expected calibration error {ece:.3f}{', ' * bool(interval)}{interval}; test rows)."
     base = " and of the base model" if facts.base_model else ""
     lines = [
+        *_odd_images(facts),
         f"{tested if 'test_accuracy' in results else 'Not tested'}; {others} were not tried.",
         "It always answers with one of its classes, also where none fits.",
         trust,
@@ -403,6 +404,25 @@ def _limits(facts: _Facts) -> str:
         f"This card states no license; that of the data{base} may bind what you do with the model.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _odd_images(facts: _Facts) -> list[str]:
+    """Says of images that `pipeline` may see otherwise, or not as they are meant, how many there were."""
+    deep, transparent = (
+        facts.results.get(f"images_{what}", 0.0) for what in ("above_8_bits", "with_transparency")
+    )
+    lines = []
+    if deep:
+        lines.append(
+            f"{deep:,.0f} of its images had grey values of more than 8 bits. They were scaled to 8, for "
+            "training and for these scores, but `pipeline` cuts such values off to white: give it 8 bits."
+        )
+    if transparent and not facts.config.get("transparent_background"):
+        lines.append(
+            f"{transparent:,.0f} of its images had transparent pixels; the colours that the files store "
+            "under them were used, as `pipeline` does."
+        )
+    return lines
 
 
 def _metric_name(metric: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 
 from hftune.errors import BadInput
-from hftune.markdown import quoted
+from hftune.markdown import quoted, text
 from hftune.rundir import read_json, write_text
 
 HUB = "https://huggingface.co"
@@ -47,7 +47,25 @@ def how_to_use(
     place = "" if hub_id else " Start Python in the folder that holds the model's own."
     said = f"Needs `pip install {' '.join(packages)}`, and nothing of hftune.{place}"
     block = "\n".join(["```python", *lines, "```"])
-    return "\n\n".join(filter(None, [TITLE, said, block, _own_code(code, hub_id, revision)]))
+    background = _background(config.get("transparent_background"))
+    return "\n\n".join(filter(None, [TITLE, said, block, background, _own_code(code, hub_id, revision)]))
+
+
+def _background(colour: str | None) -> str:
+    """Says how transparent images are to be prepared, "" where they need not be."""
+    if not colour:
+        return ""
+    lines = [
+        "```python",
+        'image = Image.open("icon.png").convert("RGBA")',
+        f'background = Image.new("RGBA", image.size, {quoted(colour)})',
+        'print(classify(Image.alpha_composite(background, image).convert("RGB")))',
+        "```",
+    ]
+    said = (
+        f"Trained with transparent pixels put on {text(colour)}, which `pipeline` does not do; do it first:"
+    )
+    return "\n\n".join([said, "\n".join(lines)])
 
 
 def _own_code(auto_map: Mapping[str, Any], hub_id: str | None, revision: str | None) -> str:
@@ -85,10 +103,10 @@ def readdress_card(run_dir: Path, hub_id: str) -> None:
     """
     page = run_dir / "README.md"
     try:
-        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+        old = page.read_text(encoding="utf-8") if page.is_file() else ""
     except UnicodeDecodeError as error:
         raise BadInput(f"{page}: byte {error.start} is not UTF-8; save it as UTF-8 and push again") from None
-    before, found, rest = text.partition(f"\n{TITLE}\n")
+    before, found, rest = old.partition(f"\n{TITLE}\n")
     if not found:
         return
     _, following, after = rest.partition("\n## ")

@@ -62,9 +62,9 @@ _FOLDERS = ("train_dir", "validation_dir", "test_dir")
 _REPOSITORY = ("dataset_name", "dataset_config_name", "dataset_revision")
 _OF_A_MODEL = ("config_overrides", "checkpoint_path", "image_mean", "image_std")
 CLEARS = {
-    "dataset_name": (*_REPOSITORY[1:], *_FILES, *_FOLDERS),
-    "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS),
-    "train_dir": (*_REPOSITORY, *_FILES, *_FOLDERS[1:]),
+    "dataset_name": (*_REPOSITORY[1:], *_FILES, *_FOLDERS, "image_dir"),
+    "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS, "image_dir"),
+    "train_dir": (*_REPOSITORY, *_FILES, *_FOLDERS[1:], "image_dir"),
     "model_name_or_path": ("model_type", *_OF_A_MODEL, "embeddings", "freeze_embeddings"),
     "model_type": ("model_name_or_path", *_OF_A_MODEL, "pooling", "freeze_batch_norm"),
     "optim": ("optim_args",),

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from hftune.answers import answer, picture_rows, text_rows
-from hftune.data.pictures import BadPicture, decode
+from hftune.answers import answer, as_seen, picture_rows, pixels_of, text_rows
+from hftune.data.decode import BadPicture, decode
 from hftune.errors import BadInput
 from hftune.gradcam import heatmap
 from hftune.influence import Influence, find_words, influence
@@ -164,7 +163,7 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
         if file is None:
             raise gr.Error("Choose a picture first.", print_exception=False)
         try:
-            picture = decode(file)
+            picture = decode(file, saved.background)
         except BadPicture as reason:
             raise gr.Error(f"This file {reason}.", print_exception=False) from None
         logits = answer(saved, picture_rows(saved, [picture]))[0]
@@ -230,7 +229,7 @@ def coloured(text: str, found: Influence) -> list[tuple[str, float | None]]:
 def why_no_map(saved: Saved) -> str:
     """Returns why there are no heat maps of an image model, or nothing if there are."""
     try:
-        heatmap(saved.model, _pixels(saved, np.zeros((64, 64, 3), np.uint8)), 0)
+        heatmap(saved.model, pixels_of(saved, np.zeros((64, 64, 3), np.uint8)), 0)
     except BadInput as reason:
         return str(reason)
     return ""
@@ -238,21 +237,8 @@ def why_no_map(saved: Saved) -> str:
 
 def overlay(saved: Saved, picture: np.ndarray, label: int) -> np.ndarray:
     """Lays the heat map of a class over what the model saw of a picture, uint8 (H, W, 3) -> (S, S, 3)."""
-    pixels = _pixels(saved, picture)
+    pixels = pixels_of(saved, picture)
     heat = heatmap(saved.model, pixels, label)[..., None]
     colours = 255 * colormaps["turbo"](heat[..., 0])[..., :3]
     opacity = 0.6 * np.sqrt(heat)  # where it is cold, the picture stays as it is
-    return ((1 - opacity) * _as_seen(saved, pixels) + opacity * colours).round().astype(np.uint8)
-
-
-def _pixels(saved: Saved, picture: np.ndarray) -> torch.Tensor:
-    """Returns what the model is given of a picture, float32 (1, 3, S, S)."""
-    inputs = saved.processor(images=Image.fromarray(picture), return_tensors="pt")
-    return inputs["pixel_values"].to(saved.model.device)
-
-
-def _as_seen(saved: Saved, pixels: torch.Tensor) -> np.ndarray:
-    """Turns pixels back into colours, float (S, S, 3) from 0 to 255, whatever the processor made of them."""
-    ends = [_pixels(saved, np.full((64, 64, 3), level, np.uint8)).mean((0, 2, 3)) for level in (0, 255)]
-    black, white = (end[:, None, None] for end in ends)
-    return (255 * (pixels[0] - black) / (white - black)).clamp(0, 255).permute(1, 2, 0).cpu().numpy()
+    return ((1 - opacity) * as_seen(saved, pixels) + opacity * colours).round().astype(np.uint8)

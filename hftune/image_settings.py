@@ -16,8 +16,11 @@ class ImageSettings(Settings):
     train_dir: str | None = None  # folder with one folder of pictures per class, instead of dataset_name
     validation_dir: str | None = None  # the same classes: pictures that choose the best model
     test_dir: str | None = None  # the same classes: pictures that are scored once, at the end
+    image_dir: str | None = None  # folder that the paths in lists start from (else the list's own folder)
     image_column_name: str | None = None  # column of the pictures or their paths (else found by its kind)
     skip_bad_images: bool = False  # leave out pictures that cannot be read, and count them, not stop
+    # colour put behind transparent pixels, "white" or "#f0f0f0" (else what the file stores under them)
+    transparent_background: str | None = None
 
     # --- model ---
     model_type: str | None = None  # to train from scratch: resnet9, or a name of timm or transformers
@@ -49,8 +52,17 @@ class ImageSettings(Settings):
         for name in ("validation_dir", "test_dir"):
             if getattr(self, name) and not self.train_dir:
                 raise BadInput(f"--{name} needs --train_dir")
+        if self.image_dir and self.train_dir:
+            refuse_both("image_dir", "train_dir", "image_dir is for the paths in lists")
         if self.checkpoint_path and not self.model_type:
             raise BadInput("--checkpoint_path needs --model_type NAME, the timm architecture of the weights")
+        if self.transparent_background:
+            from PIL import ImageColor
+
+            try:
+                ImageColor.getrgb(self.transparent_background)
+            except ValueError:
+                refuse(self, "transparent_background", 'must be a colour, such as white or "#f0f0f0"')
         for name in ("image_mean", "image_std"):
             text = getattr(self, name)
             numbers = [as_number(part) for part in text.split(",")] if text else [0.5]

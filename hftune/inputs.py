@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from hftune.data.columns import TEXT, Content, check_texts, choose_columns
-from hftune.data.folders import SUFFIXES as PICTURE_SUFFIXES
-from hftune.data.folders import read_class_folders
+from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
+from hftune.data.decode import BadPicture, decode
+from hftune.data.folders import images_below, list_files, read_class_folders
+from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.image_rows import Pictures
 from hftune.data.label_values import canonical_label, difference, listed, shown
 from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import BadPicture, check_pictures, decode, printable, room_for_pictures
+from hftune.data.pictures import check_pictures, printable, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
@@ -96,8 +100,8 @@ def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
         if word == "-":
             texts += _read_lines("standard input", sys.stdin.buffer.read() if sys.stdin else b"")
         elif _exists(word) and path.is_dir():
-            for file in _files_below(path, (LINES, *TABLE_SUFFIXES), "texts"):
-                texts += _read_text_file(str(file), column)
+            for file in _files_below(word, (LINES, *TABLE_SUFFIXES), "texts"):
+                texts += _read_text_file(file, column)
         elif _exists(word):
             texts += _read_text_file(word, column)
         else:
@@ -106,22 +110,36 @@ def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
 
 
 def read_pictures(
-    words: Iterable[str], column: str | None = None, *, skip_bad: bool = False
+    words: Iterable[str],
+    column: str | None = None,
+    *,
+    image_dir: str | None = None,
+    skip_bad: bool | None = False,
+    background: str | None = None,
 ) -> NamedPictures:
     """Reads pictures in the order of the words; each is decoded once.
 
     Args:
-        words: Each is a picture, a folder of pictures, or a list of them (.csv, .tsv, .jsonl, .parquet).
+        words: Each is a picture, a folder of pictures, a list of them (.csv, .tsv, .jsonl, .parquet), or
+            "-" for the paths on the lines of standard input.
         column: The lists' column of pictures or their paths; None: found by its kind.
-        skip_bad: Leave out pictures that cannot be read, with a warning.
+        image_dir: The folder that the lists' paths start from; None: each list's own.
+        skip_bad: See `check_pictures`.
+        background: The model's, see `hftune.saved.Saved`.
 
     Raises:
         BadInput: A picture cannot be read, or there is none; names file and row.
     """
     room = room_for_pictures()
     found = []
-    for table, key, folder in _picture_tables(list(words), column):
-        checked = check_pictures(table, key, folder=folder, skip_bad=skip_bad, room=room)
+    files, warnings = find_pictures_of(words)
+    for table, key in _picture_tables(files, column):
+        folder = start_of_paths(table, image_dir)
+        table, folder, told = locate_images(table, key, folder, skip_bad=skip_bad)
+        warnings += told
+        checked = check_pictures(
+            table, key, folder=folder, skip_bad=skip_bad, room=room, background=background
+        )
         room -= checked.bytes_held
         found.append(checked)
     names = [
@@ -129,7 +147,7 @@ def read_pictures(
         for checked in found
         for row in checked.rows
     ]
-    warnings = [line for checked in found for line in checked.warnings]
+    warnings += [line for checked in found for line in checked.warnings]
     return NamedPictures(names, _Joined([checked.pictures for checked in found]), warnings)
 
 
@@ -163,15 +181,18 @@ def read_labelled(
     numbers = number_by_name(table, label, labels)
     content: Any
     if isinstance(settings, ImageSettings):
-        file = test_file or getattr(settings, f"{chosen}_file", None)
+        skip_bad = settings.skip_bad_images
+        folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
+        table, folder, told = locate_images(table, column, folder, split=chosen, skip_bad=skip_bad)
         checked = check_pictures(
             table,
             column,
-            folder=os.path.dirname(file) if file else None,
-            skip_bad=settings.skip_bad_images,
+            folder=folder,
+            skip_bad=skip_bad,
             room=room_for_pictures(),
+            background=settings.transparent_background,
         )
-        content, numbers, told = checked.pictures, numbers[checked.rows], checked.warnings
+        content, numbers, told = checked.pictures, numbers[checked.rows], [*told, *checked.warnings]
     else:
         content, told = check_texts(table, column, keep_blank=not source.files)
     limit = settings.max_eval_samples
@@ -200,6 +221,9 @@ def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.nda
     for place, name in enumerate(labels):
         if name == f"LABEL_{place}":
             number.setdefault(str(place), place)
+    for place, name in enumerate(labels):  # one name, its accents coded in two ways
+        for coding in ("NFC", "NFD"):
+            number.setdefault(unicodedata.normalize(coding, name), place)
     words = label_words(table, column)
     unknown = {word: row for row, word in reversed(list(enumerate(words))) if word not in number}
     if "" in unknown:
@@ -238,16 +262,11 @@ def _checked_word(number: int, word: str) -> str:
     return word
 
 
-def _files_below(folder: Path, suffixes: tuple[str, ...], noun: str) -> list[Path]:
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _files_below(folder: str, suffixes: tuple[str, ...], noun: str) -> list[str]:
+    found = [path for path in list_files(folder) if path.lower().endswith(suffixes)]
     if not found:
         raise BadInput(f"{folder}: a folder without {noun} ({', '.join(suffixes)})")
-    return found
+    return [os.path.join(folder, path) for path in found]
 
 
 def _read_text_file(name: str, column: str | None) -> list[str]:
@@ -293,28 +312,60 @@ def _content_column(table: Table, kind: Content, given: str | None) -> str:
     return candidates[0]
 
 
-def _picture_tables(words: list[str], column: str | None) -> list[tuple[Table, str, str | None]]:
-    """Returns tables, each with its column of pictures and the folder that relative paths start from."""
-    tables: list[tuple[Table, str, str | None]] = []
-    loose: list[str] = []  # pictures of neighbouring words, checked together
-    for word in words:
-        path = Path(word)
+def find_pictures_of(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Turns folders of pictures, and "-", into the files that are meant.
+
+    Args:
+        words: As `read_pictures` takes them.
+
+    Returns:
+        Pictures and lists of pictures in their order, and warnings about files that are left out.
+
+    Raises:
+        BadInput: There is no such file, or a folder holds no picture.
+    """
+    found: list[str] = []
+    warnings: list[str] = []
+    for word in [line for given in words for line in (_read_paths() if given == "-" else [given])]:
         if not _exists(word):
-            advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet)"
-            raise BadInput(f"{printable(word)} does not exist; {advice}")
-        if path.is_dir():
-            loose += [str(file) for file in _files_below(path, PICTURE_SUFFIXES, "pictures")]
-        elif path.suffix.lower() in TABLE_SUFFIXES:
+            raise _no_picture(word)
+        files, told = images_below(word) if Path(word).is_dir() else ([word], [])
+        found += files
+        warnings += told
+    return found, warnings
+
+
+def _picture_tables(files: list[str], column: str | None) -> list[tuple[Table, str]]:
+    """Returns tables, each with its column of pictures."""
+    tables: list[tuple[Table, str]] = []
+    loose: list[str] = []  # pictures of neighbouring words, checked together
+    for file in files:
+        if file.lower().endswith(TABLE_SUFFIXES):
             tables += _table_of_files(loose)
             loose = []
-            table = read_table(word)
-            tables.append((table, _content_column(table, PICTURE, column), os.path.dirname(word)))
+            table = read_table(file)
+            tables.append((table, _content_column(table, PICTURE, column)))
         else:
-            loose.append(word)
+            loose.append(file)
     return tables + _table_of_files(loose)
 
 
-def _table_of_files(files: list[str]) -> list[tuple[Table, str, str | None]]:
+def _no_picture(word: str) -> BadInput:
+    if re.match("https?://", word):
+        return BadInput(f"{printable(word)} is an address, not a file; download it and pass the file")
+    advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet); - reads paths from stdin"
+    return BadInput(f"{printable(word)} does not exist; {advice}")
+
+
+def _read_paths() -> list[str]:
+    """Returns the paths on the lines of standard input, as `ls` and `find` write them."""
+    lines = os.fsdecode(sys.stdin.buffer.read() if sys.stdin else b"").splitlines()
+    if not any(line.strip() for line in lines):
+        raise BadInput("standard input is empty; write one path of a picture a line")
+    return [line for line in lines if line.strip()]
+
+
+def _table_of_files(files: list[str]) -> list[tuple[Table, str]]:
     if not files:
         return []
     if len(files) == 1:  # what is wrong with it is all that there is to say
@@ -323,7 +374,7 @@ def _table_of_files(files: list[str]) -> list[tuple[Table, str, str | None]]:
         except BadPicture as reason:
             raise BadInput(f"{printable(files[0])} {reason}") from None
     places = [printable(file) for file in files]
-    return [(Table("the pictures", {"image": files}, places=places), "image", None)]
+    return [(Table("the pictures", {"image": files}, places=places), "image")]
 
 
 def _picture_name(table: Table, column: str, row: int) -> str:
@@ -339,7 +390,7 @@ def _find_source(
     if test_file:
         return Source({"test": read_table(test_file)}, test_file, files=True), []
     if test_dir:
-        table, warnings = read_class_folders(test_dir)
+        table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)  # type: ignore[union-attr]
         return Source({"test": table}, test_dir, files=True), warnings
     if isinstance(settings, ImageSettings):
         return find_pictures(settings)

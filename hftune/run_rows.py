@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hftune.data.columns import TEXT, choose_columns
+from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import Pictures
 from hftune.data.sample import load_sample
@@ -20,7 +21,7 @@ from hftune.text_settings import TextSettings
 DATA = (  # settings that say where the rows are
     *("dataset_name", "dataset_config_name", "dataset_revision"),
     *("train_file", "validation_file", "test_file", "train_dir", "validation_dir", "test_dir"),
-    *("label_column_name", "text_column_name", "image_column_name"),
+    *("label_column_name", "text_column_name", "image_column_name", "image_dir"),
 )
 
 
@@ -59,8 +60,7 @@ def contents_of_run(saved: Saved, count: int) -> list[Any]:
                 values = spread(table.columns[column], count - len(found))
                 found += [value for value in values if isinstance(value, str)]
             else:
-                file = getattr(settings, f"{split}_file")
-                found += _decoded(table, column, file, count - len(found))
+                found += _decoded(table, column, settings, split, count - len(found), saved.background)
     return found
 
 
@@ -80,9 +80,13 @@ def _of_data(values: dict[str, Any], kind: type) -> dict[str, Any]:
     return {name: values[name] for name in known if values.get(name) is not None}
 
 
-def _decoded(table: Any, column: str, file: str | None, count: int) -> list[Any]:
-    folder = str(Path(file).parent) if file else None
-    pictures = Pictures(table, column, np.arange(len(table.columns[column])), folder)
+def _decoded(
+    table: Any, column: str, settings: ImageSettings, split: str, count: int, background: str | None
+) -> list[Any]:
+    folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
+    table, folder, _ = locate_images(table, column, folder, split=split, skip_bad=None)
+    rows = np.arange(len(table.columns[column]))
+    pictures = Pictures(table, column, rows, folder, background=background)
     return [pictures[row] for row in _places(len(pictures), count)]
 
 

@@ -76,6 +76,7 @@ class Saved:
         max_length: Tokens of a text that it reads, special ones included; 0 for pictures.
         truncation: The part of a longer text that it reads: "head", "tail", or "head+tail", which only a
             run directory knows.
+        background: The colour behind transparent pixels of a picture, see `hftune.data.decode`.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Saved:
     labels: tuple[str, ...]
     max_length: int
     truncation: str
+    background: str | None = None
 
 
 def load_saved(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Saved:
@@ -114,7 +116,11 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
     if pictures:
         task: Task = "image-classification"
         processor = _load(AutoImageProcessor, "image processor", name, revision, trust_remote_code)
-        return Saved(name, model, processor, task, labels, max_length=0, truncation="head")
+        kept = (
+            record.settings.get("transparent_background") if record else None
+        )  # where the recipe builds models
+        background = getattr(model.config, "transparent_background", kept)
+        return Saved(name, model, processor, task, labels, 0, "head", background)
     tokenizer = _load_tokenizer(name, revision, trust_remote_code, model)
     settings = record.settings if record else {}
     return Saved(

@@ -54,6 +54,8 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
     else:
         model = _from_scratch(settings, prepared, data.labels)
     _try_sizes(model, prepared, settings)
+    if settings.transparent_background or hasattr(model.config, "transparent_background"):
+        model.config.transparent_background = settings.transparent_background  # for those who use the model
     if settings.channels_last:
         nn.Module.to(model, memory_format=torch.channels_last)
     return model

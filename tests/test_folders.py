@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hftune.data.folders import read_class_folders, split_folders
+from hftune.data.folders import images_below, list_files, read_class_folders
 from hftune.data.labels import number_labels
 from hftune.data.pictures import check_pictures
 from hftune.errors import BadInput
@@ -120,7 +120,6 @@ REFUSED = [  # what is wrong, what the folder `pets` holds, what the message say
         "pets holds pictures (1.jpg, ...) but no folders, so they have no cla",
     ),
     ("no pictures", ["cat/", "dog/x.txt"], "pets has folders (pets/cat, pets/dog) but no pictures in them"),
-    ("a class without", ["cat/1.jpg", "cow/", "dog/x.txt"], "pets/cow holds no pictures; fill or remove it"),
     ("EPS", ["cat/1.jpg", "dog/1.EPS"], "pets/dog/1.EPS: pictures of the format .eps are not read; convert"),
     ("SVG", ["cat/1.jpg", "dog/1.svg"], "pets/dog/1.svg: pictures of the format .svg are not read; convert"),
     ("PSD", ["cat/1.psd"], "pets/cat/1.psd: pictures of the format .psd are not read; convert"),
@@ -130,11 +129,6 @@ REFUSED = [  # what is wrong, what the folder `pets` holds, what the message say
         "accents",
         ["caf\xe9/1.jpg", "cafe\u0301/1.jpg"],
         "pets/cafe\u0301 and pets/caf\xe9 are two classes that",
-    ),
-    (
-        "splits",
-        ["train/cat/1.jpg", "Test/cat/1.jpg"],
-        "pets holds splits (Test, train), not classes; pass it",
     ),
 ]
 
@@ -150,10 +144,10 @@ def test_what_is_no_folder_of_classes_is_named(paths, message, here):
 
 
 def test_all_places_of_a_problem_are_told(here):
-    make(here / "pets", "cat/1.svg", "dog/1.heic", "dog/2.avif")
+    make(here / "pets", "cat/1.svg", "dog/1.eps", "dog/2.psd")
     with pytest.raises(BadInput) as caught:
         read_class_folders("pets")
-    assert caught.value.details == ["pets/dog/1.heic", "pets/dog/2.avif"]
+    assert caught.value.details == ["pets/dog/1.eps", "pets/dog/2.psd"]
 
 
 @pytest.mark.parametrize(
@@ -240,26 +234,52 @@ def test_one_class_and_a_class_only_in_test_are_refused_with_their_places(here):
         number_labels({"train": more, "test": test}, "label")
 
 
-@pytest.mark.parametrize("alias", ["validation", "valid", "val", "dev", "Val"])
-def test_split_folders_are_found_by_their_usual_names(alias, here):
-    make(here, "data/train/cat/1.jpg", f"data/{alias}/cat/1.jpg", "data/test/1.jpg", "data/other/cat/1.jpg")
-    # test has no class folders: pictures without labels
-    assert split_folders(Path("data")) == {
-        "train": Path("data/train"),
-        "validation": Path("data") / alias,
-    }
-
-
-@pytest.mark.parametrize(
-    "paths",
-    [["train/0000.parquet"], ["train-00000.parquet"], ["test/cat/1.jpg"], ["train/.cache/x", "train/1.jpg"]],
+LEFT_BEHIND = (  # by systems and programs
+    *("@eaDir/1.jpg", "lost+found/1.jpg", "$RECYCLE.BIN/1.jpg", "System Volume Information/1.jpg"),
+    *("__pycache__/x.pyc", "_gsdata_/1.jpg", "__MACOSX/cat/1.jpg", ".ipynb_checkpoints/1.jpg", ".DS_Store"),
+    *(
+        "Thumbs.db",
+        "desktop.ini",
+        "cat/@eaDir/1.jpg",
+        "cat/deep/.ipynb_checkpoints/1.jpg",
+        "cat/__MACOSX/1.jpg",
+    ),
+    *("cat/Thumbs.db", "cat/._1.jpg", "dog/lost+found/1.jpg"),
 )
-def test_other_data_sets_have_no_split_folders(paths, here):
-    assert split_folders(make(here / "data", *paths)) == {}
-    assert split_folders(here / "nowhere") == {}
 
 
-def test_two_folders_of_one_split_are_refused(here):
-    make(here, "data/train/cat/1.jpg", "data/val/cat/1.jpg", "data/valid/cat/1.jpg")
-    with pytest.raises(BadInput, match=r"^data/val and data/valid are both the validation split; remove one"):
-        split_folders(Path("data"))
+def test_what_systems_leave_behind_is_no_class_and_no_image_at_any_depth(here):
+    make(here / "pets", "cat/1.jpg", "dog/deep/2.jpg", *LEFT_BEHIND)
+    table, warnings = read_class_folders("pets")
+    assert (table.columns["image"], warnings) == (["pets/cat/1.jpg", "pets/dog/deep/2.jpg"], [])
+    assert images_below("pets") == (["pets/cat/1.jpg", "pets/dog/deep/2.jpg"], [])
+    assert list_files("pets") == ["cat/1.jpg", "dog/deep/2.jpg"]
+
+
+def test_images_below_a_folder_are_in_order_and_what_is_left_out_is_told(here):
+    make(here / "photos", "b.jpg", "a/2.PNG", "a.jpe", "c.svg", "d.EPS", "notes.txt", "scan")
+    files, warnings = images_below("photos")
+    assert files == ["photos/a/2.PNG", "photos/a.jpe", "photos/b.jpg"]
+    assert warnings == [
+        "photos: 2 files left out, of a format that is not read (the first: photos/c.svg)",
+        "photos: 2 files left out, no pictures by their extensions (the first: photos/notes.txt)",
+    ]
+    make(here / "none", "a.svg")
+    with pytest.raises(BadInput, match=r"none: a folder without pictures \(.*1 file left out, of a format"):
+        images_below("none")
+
+
+def test_a_class_without_images_is_left_out_with_a_warning(here):
+    make(here / "pets", "cat/1.jpg", "cow/.gitkeep", "dog/1.jpg", "emu/deep/")
+    table, warnings = read_class_folders("pets")
+    assert table.columns["label"].to_pylist() == ["cat", "dog"]
+    assert warnings == ["pets: 2 class folders left out, without images (the first: pets/cow)"]
+
+
+def test_images_of_formats_that_are_not_read_are_left_out_on_request(here):
+    make(here / "pets", "cat/1.jpg", "cat/2.svg", "dog/1.jpg", "dog/2.NEF")
+    with pytest.raises(BadInput, match=r"^pets/cat/2.svg: .*--skip_bad_images"):
+        read_class_folders("pets")
+    table, warnings = read_class_folders("pets", skip_bad=True)
+    assert table.places == ["pets/cat/1.jpg", "pets/dog/1.jpg"]
+    assert warnings == ["pets: 2 files left out, of a format that is not read (the first: pets/cat/2.svg)"]

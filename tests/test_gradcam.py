@@ -255,3 +255,27 @@ def test_the_command_names_the_class_that_it_explains(tmp_path, monkeypatch, cap
     assert [heat.shape for heat in drawn["h"]] == [(16, 16)]
     assert drawn["o"] == Path("eye/gradcam.png")
     assert capsys.readouterr().out == "look at eye/gradcam.png\n"
+
+
+def test_the_command_shows_true_colours_and_names_what_it_leaves_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_pictures_model(tmp_path / "eye")
+    (tmp_path / "photos").mkdir()
+    colour = (200, 120, 40)
+    Image.new("RGB", (32, 32), colour).save("photos/b.png")
+    (tmp_path / "photos/a.svg").write_text("<svg/>")
+    (tmp_path / "photos/c.png").write_bytes(b"\x89PNG")
+    drawn = {}
+    monkeypatch.setattr(
+        gallery, "draw_overlays", lambda *parts: drawn.update(zip("phto", parts, strict=True))
+    )
+    assert hftune(monkeypatch, "gradcam", "eye", "photos") == 2
+    assert "photos/c.png is a PNG file without a readable header" in capsys.readouterr().err
+    assert hftune(monkeypatch, "gradcam", "eye", "photos", "--skip_bad_images") == 0
+    left_out, skipped = capsys.readouterr().err.splitlines()
+    assert left_out == (
+        "warning: photos: 1 file left out, of a format that is not read (the first: photos/a.svg)"
+    )
+    assert skipped.startswith("warning: the pictures: 1 of 2 picture")
+    (picture,) = drawn["p"]
+    assert abs(picture.astype(int) - colour).max() <= 1

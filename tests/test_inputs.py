@@ -158,6 +158,47 @@ def test_bad_pictures_are_named_or_left_out():
     assert "1 of 3 picture cannot be read and is left out (the first: bad.png" in warning
 
 
+def test_paths_come_from_standard_input_too(monkeypatch):
+    write_pictures()
+    feed(monkeypatch, b"photos/3.png\n\nphotos/deep\n")
+    names, pictures, warnings = read_pictures(["photos/1.png", "-"])
+    assert names == ["photos/1.png", "photos/3.png", "photos/deep/er/9.png"]
+    assert (first_pixels(pictures), warnings) == ([1, 3, 9], [])
+    for data, message in (
+        (b"", "standard input is empty; write one path"),
+        (b"no/such.png", "no/such.png does not exist; pass pictures"),
+        (b"https://example.org/1.png\n", "https://example.org/1.png is an address, not a file; download it"),
+    ):
+        feed(monkeypatch, data)
+        with pytest.raises(BadInput, match=f"^{message}"):
+            read_pictures(["-"])
+
+
+def test_what_is_left_out_of_a_folder_is_counted_and_named():
+    write_pictures()
+    write("photos/a.svg", "<svg/>")
+    write("photos/deep/b.PSD", "8BPS")
+    write("photos/scan", png(painted("red", 0)))
+    for folder in ("@eaDir", "deep/__MACOSX", "lost+found"):
+        write(f"photos/{folder}/0.png", png(painted("red", 0)))
+    names, _, warnings = read_pictures(["photos"])
+    assert len(names) == 7
+    assert warnings == [
+        "photos: 2 files left out, of a format that is not read (the first: photos/a.svg)",
+        "photos: 1 file left out, no pictures by their extensions (the first: photos/scan)",
+    ]
+
+
+def test_near_paths_in_a_list_are_read_and_told():
+    write_pictures()
+    write("list/near.csv", "image\n3\n")
+    with pytest.raises(BadInput, match=r"list/near.csv line 2 \(3\) does not exist; .* --image_dir FOLDER"):
+        read_pictures(["list/near.csv"])
+    names, pictures, (warning,) = read_pictures(["list/near.csv"], image_dir="photos")
+    assert (names, first_pixels(pictures)) == (["3.png"], [3])
+    assert warning.endswith("(the first: list/near.csv line 2: 3 is 3.png)")
+
+
 BAD_PICTURES = [
     (["bad.png"], "bad.png is truncated"),
     (["gone.png"], "gone.png does not exist; pass pictures, folders of pictures, or lists of them"),
@@ -280,6 +321,13 @@ def test_a_file_or_a_folder_of_classes_is_the_test_set():
     found = read_labelled(ImageSettings(), CLASSES[::-1], test_dir="pets")
     assert found.labels.tolist() == [2, 2, 1, 1, 0, 0]
     assert first_pixels(found.content) == [160, 161, 162, 163, 164, 165]
+
+
+def test_a_class_folder_whose_accent_is_coded_in_another_way_is_known():
+    for label in ("cafe\u0301", "the"):
+        write(f"pets/{label}/1.png", png(painted("red", 1)))
+    for known in ("caf\xe9", "cafe\u0301"):
+        assert read_labelled(ImageSettings(), ("the", known), test_dir="pets").labels.tolist() == [1, 0]
 
 
 def test_a_picture_that_is_left_out_takes_its_label_along():

@@ -17,7 +17,7 @@ import torch
 from hftune import onnx_export
 from hftune.answers import answer, picture_rows, text_rows
 from hftune.cli import export
-from hftune.data.pictures import decode
+from hftune.data.decode import decode
 from hftune.data.sample import load_sample
 from hftune.errors import BadInput, HftuneError
 from hftune.models.textcnn import TextCNNForSequenceClassification

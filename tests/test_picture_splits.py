@@ -145,7 +145,7 @@ def test_rows_keep_their_pictures_and_classes_through_every_cut(held, here, monk
         monkeypatch.setattr("hftune.data.picture_splits.room_for_pictures", lambda: 0)
     for name in ("blue/00", "green/11", "red/23"):
         (here / f"pets/train/{name}.png").write_bytes(b"no picture")
-    splits, pictures = load(
+    splits, pictures, _ = load(
         train_dir="pets/train",
         test_dir="pets/test",
         skip_bad_images=True,
@@ -216,7 +216,7 @@ def test_a_folder_of_classes_alone_is_all_train(here):
 
 
 def test_the_sample_has_pictures():
-    splits, pictures = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
+    splits, pictures, _ = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
     assert splits.labels == ("circle", "square", "triangle", "star", "cross", "ring")
     assert np.bincount(splits.parts["train"].label).tolist() == [10] * 6
     assert pictures["test"][0].shape == (48, 48, 3)
@@ -259,10 +259,96 @@ def test_a_class_of_which_no_picture_can_be_read_is_not_trained_on(here):
     assert "green" in str(error)
 
 
+def test_a_class_that_test_lacks_is_a_warning_and_one_that_train_lacks_an_error(here):
+    for path in (here / "pets/test/green").iterdir():
+        path.unlink()
+    (here / "pets/test/blue").rename(here / "blue")
+    splits = load(dataset_name="pets").splits
+    assert splits.labels == CLASSES
+    assert np.bincount(splits.parts["test"].label).tolist() == [0, 0, 4]
+    assert splits.warnings == [
+        "pets/test: 1 class folder left out, without images (the first: pets/test/green)",
+        "pets/test has no images of 2 of the 3 classes (the first: 'blue')",
+    ]
+    for path in (here / "pets/train/red").iterdir():
+        path.unlink()
+    for given in ({"dataset_name": "pets"}, {"train_dir": "pets/train", "test_dir": "pets/test"}):
+        message = refused(**given).message
+        assert message.startswith("pets/train has no images of the class 'red', which pets/test has")
+
+
+def test_a_class_whose_accent_is_coded_in_two_ways_is_one_class(here):
+    (here / "pets/train/red").rename(here / "pets/train/cafe\u0301")
+    (here / "pets/test/red").rename(here / "pets/test/caf\xe9")
+    splits = load(dataset_name="pets").splits
+    assert splits.labels == ("blue", "cafe\u0301", "green")
+    assert np.bincount(splits.parts["test"].label).tolist() == [4, 4, 4]
+    assert not splits.warnings
+
+
+def test_words_in_the_names_of_files_choose_nothing(here):
+    for path, _ in files_of(here / "pets/train"):
+        word = ("train", "test", "val", "dev")[int(path.stem) % 4]
+        path.rename(path.with_name(f"{word}_{path.name}"))
+    found = load(dataset_name="pets/train")
+    assert {name: len(part.label) for name, part in found.splits.parts.items()} == {
+        "train": 22,
+        "validation": 2,
+    }
+    assert found.splits.fingerprint == load(train_dir="pets/train").splits.fingerprint
+
+
+def test_a_set_of_splits_is_not_learned_as_classes(here):
+    assert refused(train_dir="pets").message.startswith("pets holds splits (test, train), not classes")
+    (here / "outer").mkdir()
+    (here / "pets").rename(here / "outer/pets")
+    for given in ({"dataset_name": "outer"}, {"train_dir": "outer"}):
+        assert refused(**given).message.endswith("pass outer/pets")
+
+
+def test_lists_beside_their_images_are_read_as_lists(here):
+    """As `datasets` reads them (metadata.csv), and as Kaggle has them (train.csv), ids without endings."""
+    by_folder = load(dataset_name="pets").splits.fingerprint
+    for split in ("train", "test"):
+        rows = [
+            (str(path.relative_to(here / "pets" / split)), label)
+            for path, label in files_of(here / "pets" / split)
+        ]
+        write_list(here / f"pets/{split}/metadata.csv", rows)
+    found = load(dataset_name="pets")
+    assert found.splits.fingerprint == by_folder
+    assert found.pictures["test"].place(0) == "pets/test/metadata.csv line 2 (blue/00.png)"
+    (here / "pets/test/metadata.csv").unlink()
+    assert refused(dataset_name="pets").message.startswith(
+        "pets: some splits are lists (pets/train/metadata.csv)"
+    )
+    (here / "pets/train/metadata.csv").unlink()
+    for split in ("train", "test"):
+        rows = [(path.stem, label) for path, label in files_of(here / "pets" / split)]
+        for path, _ in files_of(here / "pets" / split):
+            path.rename(here / "pets" / split / path.name)
+        for label in CLASSES:
+            (here / "pets" / split / label).rmdir()
+        write_list(here / f"pets/{split}.csv", rows, "image_id")
+    found = load(dataset_name="pets")
+    assert found.splits.fingerprint == by_folder
+    assert [warning.split(":")[0] for warning in found.splits.warnings] == ["pets/train.csv", "pets/test.csv"]
+
+
+def test_the_folder_of_paths_can_be_named(here):
+    (here / "lists").mkdir()
+    write_list(here / "lists/a.csv", relative_files(here, "train"))
+    (here / "pets").rename(here / "photos")
+    with pytest.raises(BadInput, match=r"paths start from the folder lists: .* --image_dir FOLDER"):
+        load(train_file="lists/a.csv")
+    assert load(train_file="lists/a.csv", image_dir="photos").splits.labels == CLASSES
+    assert refused(train_dir="photos/train", image_dir="photos").message.startswith("--image_dir")
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "data/cifar10").is_dir(), reason="no real data beside the project")
 def test_cifar10_is_read_as_it_is():
-    splits, pictures = load(dataset_name=str(SHARED / "data/cifar10"))
+    splits, pictures, _ = load(dataset_name=str(SHARED / "data/cifar10"))
     assert {name: len(part.label) for name, part in splits.parts.items()} == {
         "train": 45_000,
         "validation": 5_000,

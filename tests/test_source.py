@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+from hftune.data.sample import load_sample
+from hftune.data.source import find_source
 from hftune.data.text_splits import load_splits
 from hftune.errors import BadInput
+from hftune.text_settings import TextSettings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 shared = pytest.mark.shared
@@ -445,3 +448,14 @@ def test_what_the_hub_answers_is_explained(tmp_path, monkeypatch):
     cached, other = in_child([requests[-1], stale], HF_HUB_OFFLINE="1", HF_HOME=str(home))
     assert cached == loaded
     assert "--dataset_revision 0123456 of acme/several cannot be fetched" in other
+
+
+def test_class_folders_of_texts_are_named_with_the_remedy(tmp_path, monkeypatch):
+    """`datasets` would take their lines for rows, without a label."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("set/train/pos/1.txt", "set/train/neg/2.txt", "set/README.md"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text("some words")
+    message = r"holds folders of text files \('train/.*', \.\.\.\), .* --train_file$"
+    with pytest.raises(BadInput, match=message):
+        find_source(TextSettings(dataset_name="set"), load_sample)

@@ -27,7 +27,7 @@ RECIPE_LINES = range(10, 61)
 
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 OPTIONAL = {"timm", "torchvision", "albumentations", "cv2", "captum", "tensorboard"} | {
-    *("onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio"),
+    *("pi_heif", "onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio"),
 }
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "matplotlib"}
 

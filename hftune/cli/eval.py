@@ -14,6 +14,7 @@ data's may stand in another order than the model's, but must not be others.
 --test_dir FOLDER       a folder with one folder of pictures per class instead
 --split NAME            which split; else test, or validation where there is no labelled test split
 --text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
+--image_dir FOLDER      what the paths in a list start from, else the list's own folder
 --max_eval_samples N    score on at most N rows, the ones that the run would draw (of other data: seed 42)
 --per_device_eval_batch_size N   rows in a batch
 --skip_bad_images       leave out pictures that cannot be read, and say how many
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from hftune.saved import Saved
 
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
-COLUMNS = ("text_column_name", "image_column_name", "label_column_name")
+COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "image_dir")
 KINDS: dict[str, Any] = {
     **FLAGS,
     **dict.fromkeys((*DATA, *COLUMNS, "dataset_config_name", "dataset_revision", "split", "output"), str),
@@ -129,6 +130,8 @@ def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> T
     kind = ImageSettings if saved.task == "image-classification" else TextSettings
     values = {flag: own[flag] for flag in OF_A_RUN if flag in own}
     values |= {flag: value for flag, value in options.items() if flag in OF_A_RUN and flag not in DATA[1:]}
+    if kind is ImageSettings:
+        values["transparent_background"] = saved.background
     return kind(**values)
 
 

@@ -128,7 +128,7 @@ def _contents(saved: "Saved", options: dict[str, Any], flag: str, count: int) ->
         if flag == "test_file":
             found = spread(read_texts([place], options.get("text_column_name")), count)
         else:
-            found = spread(read_pictures([place]).pictures, count)
+            found = spread(read_pictures([place], skip_bad=None, background=saved.background).pictures, count)
         origin = f"--{flag} {place}"
     else:
         other = f"pass --{flag} {'FILE' if flag == 'test_file' else 'FOLDER'}"

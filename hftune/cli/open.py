@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FLAGS: dict[str, Any] = {"revision": str, "trust_remote_code": bool}  # of every command that opens a model
 OF_TEXTS = ("text_column_name",)
-OF_PICTURES = ("image_column_name", "test_dir", "skip_bad_images")
+OF_PICTURES = ("image_column_name", "image_dir", "test_dir", "skip_bad_images")
 
 
 def open_model(

@@ -7,9 +7,9 @@
     hftune predict OWNER/NAME pictures.parquet --skip_bad_images
 
 MODEL is a run directory, a folder with a saved model, or a Hub id. A word behind it that is a file or a
-folder is read, any other is a text; "-" stands for the lines of standard input. Texts come from .txt (one a
-line), .csv, .tsv, .jsonl or .parquet; pictures are files, folders of them, or such tables of files or bytes.
-The answers stand in the order of the rows, one JSON object a line:
+folder is read, any other is a text; "-" stands for the lines of standard input, texts or paths of pictures.
+Texts come from .txt (one a line), .csv, .tsv, .jsonl or .parquet; pictures are files, folders of them, or
+such tables of files or bytes. The answers stand in the order of the rows, one JSON object a line:
 
     {"text": "A long evening.", "label": "neg", "score": 0.91, "scores": {"neg": 0.91, "pos": 0.09}}
 
@@ -18,6 +18,7 @@ The answers stand in the order of the rows, one JSON object a line:
 --top_k N               the N most probable labels of each row, else all
 --text_column_name C    the tables' column of texts, else found by its usual names
 --image_column_name C   the tables' column of pictures, else found by its kind
+--image_dir FOLDER      what the paths in such tables start from, else the table's own folder
 --bf16                  faster where the device is fast at it; probabilities move by some thousandths
 --skip_bad_images       leave out pictures that cannot be read, and say how many
 --revision R            branch, tag or commit of a model on the Hub
@@ -53,6 +54,7 @@ KINDS = {
     "top_k": int,
     "text_column_name": str,
     "image_column_name": str,
+    "image_dir": str,
     "bf16": bool,
     "skip_bad_images": bool,
 }
@@ -107,7 +109,11 @@ def _read(saved: "Saved", sources: list[str], options: dict[str, Any]) -> tuple[
         texts = read_texts(sources, options.get("text_column_name"))
         return "text", texts, text_rows(saved, texts)
     names, pictures, warnings = read_pictures(
-        sources, options.get("image_column_name"), skip_bad=options.get("skip_bad_images", False)
+        sources,
+        options.get("image_column_name"),
+        image_dir=options.get("image_dir"),
+        skip_bad=options.get("skip_bad_images", False),
+        background=saved.background,
     )
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)

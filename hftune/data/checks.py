@@ -20,12 +20,15 @@ class Part:
         label: Class numbers 0 .. C-1, int64 (N,).
         table: Where the rows came from.
         rows: Row of the table that each row was, int64 (N,).
+        looks: Strings that are equal for rows that nobody can tell apart, (N,), where `content` does not say
+            it: files of other bytes may show the same pixels.
     """
 
     content: pa.ChunkedArray
     label: np.ndarray
     table: Table
     rows: np.ndarray
+    looks: pa.ChunkedArray | None = None
 
     def place(self, row: int) -> str:
         """Says where a row (0-based) stands in the user's data."""
@@ -35,7 +38,9 @@ class Part:
         """Returns the chosen rows (int64, ascending)."""
         if len(chosen) == len(self.rows):
             return self
-        return Part(self.content.take(pa.array(chosen)), self.label[chosen], self.table, self.rows[chosen])
+        looks = None if self.looks is None else self.looks.take(pa.array(chosen))
+        content = self.content.take(pa.array(chosen))
+        return Part(content, self.label[chosen], self.table, self.rows[chosen], looks)
 
 
 def find_duplicates(parts: Mapping[str, Part], noun: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Which column holds what, and the cells of it that are missing."""
 
 import difflib
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hftune.data.tables import Table
+from hftune.data.wide_tables import refuse_one_hot
 from hftune.errors import BadInput
 
 # "text" and "label" are clear whatever else is there; the others where only one of them is.
@@ -36,6 +38,10 @@ LABEL_NAMES = (
     "emotion",
     "topic",
     "polarity",
+)
+MORE_LABEL_NAMES = (  # without "_", "-" and blanks; where none of the others is there
+    *("tag", "tags", "classname", "classnames", "classes", "categories", "categoryname", "labelname"),
+    *("breed", "species", "diagnosis"),
 )
 
 
@@ -72,7 +78,10 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
     if content is not None and content == label:
         raise BadInput(f"{flag_of_content} and --label_column_name are both {content!r}")
     if label is None:
-        label = _one(table, _label_candidates(table, content), "label")
+        candidates = _label_candidates(table, content)
+        if not candidates:
+            refuse_one_hot(table)
+        label = _one(table, candidates, "label")
     if content is None:
         content = _one(table, kind.candidates(table, label), kind.noun)
     return content, label
@@ -88,6 +97,8 @@ def _label_candidates(table: Table, text: str | None) -> list[str]:
         for c in table.columns
         if c.casefold() in LABEL_NAMES or c.casefold().endswith(("_label", "_labels"))
     ]
+    if not named:
+        named = [c for c in table.columns if re.sub(r"[\s_-]", "", c.casefold()) in MORE_LABEL_NAMES]
     candidates = [c for c in table.columns if (c in named or c in table.class_names) and c != text]
     return ["label"] if "label" in candidates else candidates
 

@@ -1,4 +1,4 @@
-"""Reads a folder that holds one folder of pictures per class."""
+"""Reads a folder that holds one folder of images per class, and says what lies in a folder of images."""
 
 import difflib
 import errno
@@ -6,132 +6,157 @@ import os
 import re
 import stat
 import unicodedata
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from hftune.data.decode import NOT_READ, SUFFIXES
 from hftune.data.pictures import printable
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 
-SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-_NOT_READ = (  # pictures, but of formats that are not read
-    *(
-        ".eps",
-        ".ps",
-        ".psd",
-        ".svg",
-        ".svgz",
-        ".ai",
-        ".xcf",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".j2k",
-    ),
-    *(".tga", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".cr2", ".nef", ".arw", ".raw", ".dcm", ".exr"),
-)
-_NOT_SHOWN = ("thumbs.db", "desktop.ini", "__macosx")  # besides names that begin with a dot
+_OF_SYSTEMS = {  # what systems and programs leave behind, besides names that begin with a dot
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "__pycache__"),
+    *("@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "_gsdata_"),
+    *("lost+found", "$recycle.bin", "recycler", "system volume information"),
+}
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
-@dataclass
-class _Found:
-    """What a folder and those below it hold, as paths from the class folders' parent on.
+class Files(NamedTuple):
+    """The files of a folder, sorted by what their endings say.
 
     Args:
-        pictures: Pictures, by their extensions.
-        not_read: Pictures of formats that are not read.
-        others: Other files.
+        images: Of formats that are read.
+        not_read: Images of formats that are not.
+        others: All others.
     """
 
-    pictures: list[str] = field(default_factory=list)
-    not_read: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-
-    def add(self, path: str) -> None:
-        ending = os.path.splitext(path)[1].lower()
-        kind = self.pictures if ending in SUFFIXES else self.not_read if ending in _NOT_READ else self.others
-        kind.append(path)
+    images: list[str]
+    not_read: list[str]
+    others: list[str]
 
 
-def read_class_folders(name: str) -> tuple[Table, list[str]]:
-    """Lists the pictures of a folder with one folder per class.
+def list_files(name: str, *, below: bool = True) -> list[str]:
+    """Lists the files of a folder and of those below it, in the same order on every file system.
 
-    Folders within a class folder belong to the class. Links are followed. Hidden files and those that
-    systems leave behind (Thumbs.db) are not looked at.
+    Links are followed. Hidden files and those that systems leave behind (Thumbs.db, @eaDir) are not
+    looked at, at any depth.
 
     Args:
         name: The folder as the user wrote it; `~` is the home folder.
+        below: Look into the folders in it, too.
+
+    Returns:
+        Paths from the folder on, ordered name by name.
+
+    Raises:
+        BadInput: A folder cannot be read, or a link leads nowhere or in a circle.
+    """
+    root = os.path.expanduser(name)
+    found: list[str] = []
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]  # folders, and what they lie in
+    while waiting:
+        folder, above = waiting.pop()
+        path, shown = os.path.join(root, folder), os.path.join(name, folder) if folder else name
+        status = os.stat(path)
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            raise BadInput(f"{printable(shown)} is a link to a folder that it lies in; remove it")
+        for entry in _entries(path, shown):
+            inside = os.path.join(folder, entry.name)
+            if not _is_folder(entry, os.path.join(name, inside)):
+                found.append(inside)
+            elif below:
+                waiting.append((inside, (*above, identity)))
+    return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def list_folders(name: str) -> list[str]:
+    """Lists the names of the folders that lie in a folder, in order, as `list_files` sees them."""
+    entries = _entries(os.path.expanduser(name), name)
+    return [entry.name for entry in entries if _is_folder(entry, os.path.join(name, entry.name))]
+
+
+def sort_files(paths: list[str]) -> Files:
+    """Sorts files by their endings, in any case; their order is kept."""
+    found = Files([], [], [])
+    for path in paths:
+        ending = os.path.splitext(path)[1].lower()
+        kind = found.images if ending in SUFFIXES else found.not_read if ending in NOT_READ else found.others
+        kind.append(path)
+    return found
+
+
+def images_below(name: str) -> tuple[list[str], list[str]]:
+    """Lists the images of a folder whose subfolders mean nothing, such as one to classify.
+
+    Args:
+        name: The folder.
+
+    Returns:
+        Paths that begin with the folder, and warnings about files that are left out.
+
+    Raises:
+        BadInput: There are none, or see `list_files`.
+    """
+    found = sort_files(list_files(name))
+    warnings = _left_out(name, found.not_read, "file", "of a format that is not read")
+    warnings += _left_out(name, found.others, "file", "no pictures by their extensions")
+    if not found.images:
+        reason = f": {warnings[0].removeprefix(f'{name}: ')}" if warnings else ""
+        raise BadInput(f"{name}: a folder without pictures ({', '.join(SUFFIXES)}){reason}")
+    return [os.path.join(name, path) for path in found.images], warnings
+
+
+def read_class_folders(name: str, *, skip_bad: bool = False) -> tuple[Table, list[str]]:
+    """Lists the images of a folder with one folder per class.
+
+    Folders within a class folder belong to the class. See `list_files` for links and hidden files.
+
+    Args:
+        name: The folder as the user wrote it; `~` is the home folder.
+        skip_bad: Leave out images of a format that is not read, with a warning.
 
     Returns:
         The table, ordered by class and path on every file system, with the columns `image` (a list of
-        paths) and `label` (class names), and warnings about files that are left out. Whether the
-        pictures can be read is not known yet.
+        paths) and `label` (class names), and warnings about what is left out: other files, classes
+        without an image. Whether the images can be read is not known yet.
 
     Raises:
-        BadInput: There is no such folder, it is not made of class folders, or holds pictures of a
-            format that is not read.
+        BadInput: There is no such folder, it is not made of class folders, or holds images of a format
+            that is not read.
     """
     root = os.path.expanduser(name)
-    _check_folder(name, root)
-    top, classes = _Found(), {}
-    for entry in _entries(root, name):
-        if _is_folder(entry, os.path.join(name, entry.name)):
-            classes[entry.name] = _Found()
-            _walk(root, entry.name, name, (_identity(root),), classes[entry.name])
-        else:
-            top.add(entry.name)
-    _check_classes(name, top, classes)
-    paths = [path for found in classes.values() for path in found.pictures]
-    labels = [label for label, found in classes.items() for _ in found.pictures]
+    check_folder(name)
+    labels = list_folders(name)
+    files = list_files(name)
+    top = sort_files([path for path in files if os.sep not in path])
+    below = sort_files([path for path in files if os.sep in path])
+    images = below.images
+    _check_classes(name, top, labels, images, [] if skip_bad else below.not_read)
     table = Table(
         name,
         {
-            "image": [os.path.join(root, path) for path in paths],
-            "label": pa.chunked_array([pa.array(labels, pa.string())]),
+            "image": [os.path.join(root, path) for path in images],
+            "label": pa.chunked_array([pa.array([path.split(os.sep)[0] for path in images], pa.string())]),
         },
-        places=[_shown(name, path) for path in paths],
+        places=[_shown(name, path) for path in images],
     )
-    return table, _left_out(name, top, classes)
+    empty = sorted(set(labels) - {path.split(os.sep)[0] for path in images})
+    warnings = _left_out(name, empty, "class folder", "without images")
+    warnings += _left_out(name, below.not_read, "file", "of a format that is not read")
+    strays = sorted([*top.images, *top.not_read])
+    warnings += _left_out(name, strays, "file", "in no class folder")
+    warnings += _left_out(name, [*top.others, *below.others], "file", "no pictures by their extensions")
+    return table, warnings
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
-    """Finds the split folders of a data set folder whose splits are made of class folders.
-
-    Args:
-        folder: The data set.
-
-    Returns:
-        Their paths by split name; nothing where train is missing, or holds files only.
-
-    Raises:
-        BadInput: Two folders are the same split, such as val and valid.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        split = next((split for split, names in SPLIT_FOLDERS.items() if path.name.lower() in names), None)
-        if split is None or not path.is_dir():
-            continue
-        if not any(below.is_dir() and not _is_hidden(below.name) for below in path.iterdir()):
-            continue
-        if split in found:
-            raise BadInput(f"{found[split]} and {path} are both the {split} split; remove one")
-        found[split] = path
-    return found if "train" in found else {}
-
-
-def _check_folder(name: str, root: str) -> None:
+def check_folder(name: str) -> None:
+    """Raises `BadInput` unless there is such a folder; says what is near, or what is there instead."""
+    root = os.path.expanduser(name)
     if os.path.isdir(root):
-        splits = split_folders(Path(root))
-        if len(splits) > 1:
-            names = ", ".join(path.name for path in splits.values())
-            raise BadInput(f"{name} holds splits ({names}), not classes; pass it with --dataset_name")
         return
     if os.path.lexists(root):
         unpack = "; unpack it first" if root.lower().endswith(_ARCHIVES) else ""
@@ -147,19 +172,15 @@ def _shown(name: str, path: str) -> str:
     return printable(os.path.join(name, path))
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _NOT_SHOWN
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
+def is_hidden(name: str) -> bool:
+    """Tells whether a file or folder of this name is the system's or hidden, and not looked at."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 def _entries(folder: str, shown: str) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not _is_hidden(e.name)), key=lambda e: e.name)
+            return sorted((e for e in entries if not is_hidden(e.name)), key=lambda e: e.name)
     except PermissionError:
         raise BadInput(f"{printable(shown)}: no permission to read this folder") from None
 
@@ -177,41 +198,29 @@ def _is_folder(entry: os.DirEntry, shown: str) -> bool:
         raise BadInput(f"{printable(shown)} is a broken link ({error.strerror}); mend or remove it") from None
 
 
-def _walk(root: str, folder: str, name: str, above: tuple[tuple[int, int], ...], found: _Found) -> None:
-    """Adds the files of a folder and of those below; `above` are the folders that it lies in."""
-    path, shown = os.path.join(root, folder), os.path.join(name, folder)
-    identity = _identity(path)
-    if identity in above:
-        raise BadInput(f"{printable(shown)} is a link to a folder that it lies in; remove it")
-    for entry in _entries(path, shown):
-        inside = os.path.join(folder, entry.name)
-        if _is_folder(entry, os.path.join(name, inside)):
-            _walk(root, inside, name, (*above, identity), found)
-        else:
-            found.add(inside)
-
-
-def _check_classes(name: str, top: _Found, classes: dict[str, _Found]) -> None:
-    """Raises BadInput where the folder is not one of class folders with pictures in each."""
+def _check_classes(name: str, top: Files, labels: list[str], images: list[str], not_read: list[str]) -> None:
+    """Raises BadInput where the folder is not one of class folders with images."""
     wanted = "pass a folder with one folder of pictures per class"
-    if not classes and top.pictures:
+    loose = [*top.images, *top.not_read]
+    if not labels and loose:
         raise BadInput(
-            f"{name} holds pictures ({_shown('', top.pictures[0])}, ...) but no folders, so they have no "
+            f"{name} holds pictures ({_shown('', loose[0])}, ...) but no folders, so they have no "
             "classes; put them into one folder per class"
         )
-    if not classes:
+    if not labels:
         raise BadInput(f"{name} is empty; {wanted}" if not top.others else f"{name} has no folders; {wanted}")
-    not_read = [path for found in classes.values() for path in found.not_read]
     if not_read:
         first, *more = (_shown(name, path) for path in not_read)
         ending = os.path.splitext(not_read[0])[1].lower()
-        raise BadInput(f"{first}: pictures of the format {ending} are not read; convert it to PNG", more)
-    empty = [_shown(name, label) for label, found in classes.items() if not found.pictures]
-    if len(empty) == len(classes):
-        raise BadInput(f"{name} has folders ({', '.join(empty[:3])}) but no pictures in them; {wanted}")
-    if empty:
-        raise BadInput(f"{empty[0]} holds no pictures; fill or remove it", empty[1:])
-    _refuse_class_names(name, list(classes))
+        raise BadInput(
+            f"{first}: pictures of the format {ending} are not read; convert it to PNG, or leave such "
+            "pictures out with --skip_bad_images",
+            more,
+        )
+    if not images:
+        shown = ", ".join(_shown(name, label) for label in labels[:3])
+        raise BadInput(f"{name} has folders ({shown}) but no pictures in them; {wanted}")
+    _refuse_class_names(name, labels)
 
 
 def _refuse_class_names(name: str, classes: list[str]) -> None:
@@ -228,13 +237,8 @@ def _refuse_class_names(name: str, classes: list[str]) -> None:
             )
 
 
-def _left_out(name: str, top: _Found, classes: dict[str, _Found]) -> list[str]:
-    strays = [*top.pictures, *top.not_read]
-    others = [*top.others, *(path for found in classes.values() for path in found.others)]
-    kinds = ((strays, "in no class folder"), (others, "no pictures by their extensions"))
-    return [
-        f"{name}: {len(paths):,} file{'s' if len(paths) > 1 else ''} left out, {reason} "
-        f"(the first: {_shown(name, paths[0])})"
-        for paths, reason in kinds
-        if paths
-    ]
+def _left_out(name: str, paths: list[str], noun: str, reason: str) -> list[str]:
+    if not paths:
+        return []
+    number = f"{len(paths):,} {noun}{'s' if len(paths) > 1 else ''}"
+    return [f"{name}: {number} left out, {reason} (the first: {_shown(name, paths[0])})"]

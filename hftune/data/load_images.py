@@ -28,7 +28,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
     Raises:
         BadInput: If the data or the processor cannot be used; the message names file and row.
     """
-    splits, pictures = found = load_picture_splits(settings)
+    splits, pictures, odd = found = load_picture_splits(settings)
     sizes = {name: len(part.label) for name, part in splits.parts.items()}
     log_splits(splits.origin, sizes, splits.labels, splits.warnings)
     prepared = load_processor(settings)
@@ -54,7 +54,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         fingerprint=splits.fingerprint,
         origin=splits.origin,
         dataset_commit=splits.commit or None,
-        facts={f"{name}_samples": size for name, size in sizes.items()},
+        facts={**{f"{name}_samples": size for name, size in sizes.items()}, **odd},
         floor=_floor(found) if "test" in rows else None,
         picture=pictures["test"].__getitem__ if "test" in rows else None,
     )
@@ -82,7 +82,7 @@ def _floor(found: PictureSplits) -> Callable[[], dict[str, np.ndarray]]:
     def floor() -> dict[str, np.ndarray]:
         from hftune.picture_floor import predict_floor
 
-        splits, pictures = found
+        splits, pictures, _ = found
         train, test = (map(of.__getitem__, range(len(of))) for of in (pictures["train"], pictures["test"]))
         return predict_floor(train, splits.parts["train"].label, test, len(splits.labels))
 

@@ -1,6 +1,9 @@
 """From a user's folders, lists or Hub id to clean splits of pictures."""
 
-import os
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,23 +11,36 @@ import numpy as np
 import pyarrow as pa
 
 from hftune.data.columns import Content, choose_columns
-from hftune.data.folders import read_class_folders, split_folders
+from hftune.data.folders import read_class_folders
+from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.pictures import Pictures, check_pictures, room_for_pictures
 from hftune.data.shapes import load_shapes
 from hftune.data.source import Source, find_source
+from hftune.data.split_folders import check_class_folders, image_splits
 from hftune.data.splits import Checked, Splits, make_splits
-from hftune.data.tables import Table
+from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
+from hftune.data.tables import Table, read_table
+from hftune.data.wide_tables import refuse_pixels
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 
-NAMES = ("image", "img", "picture", "photo", "file_name", "filename", "file", "path", "image_path")
+NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks; the first group that occurs
+    ("image", "img", "picture", "photo", "filename", "file", "path", "imagepath"),
+    (
+        *("images", "filenames", "files", "paths", "filepath", "filepaths", "fname", "imagepaths"),
+        *("imagefile", "imagefilename", "imagefilepath", "imagename", "imgpath", "imgname", "imgfile"),
+    ),
+    ("imageid", "imgid", "photoid", "pictureid"),
+    ("id",),
+)
 
 
 class PictureSplits(NamedTuple):
-    """Checked splits, and the pictures of each in the order of its rows."""
+    """Checked splits, the pictures of each in the order of its rows, and their `Checked.facts` added up."""
 
     splits: Splits
     pictures: dict[str, Pictures]
+    facts: dict[str, int]
 
 
 def load_picture_splits(settings: ImageSettings) -> PictureSplits:
@@ -32,7 +48,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
 
     Args:
         settings: What `find_pictures` and `make_splits` read of them, and `image_column_name` and
-            `label_column_name` (None: inferred), `skip_bad_images`.
+            `label_column_name` (None: inferred), `image_dir`, `skip_bad_images`, `transparent_background`.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
@@ -41,27 +57,33 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
     named = settings.image_column_name, settings.label_column_name
     column, label = choose_columns(source.train, PICTURE, *named)
     found: dict[str, Pictures] = {}
+    facts: Counter[str] = Counter()
     room = room_for_pictures()
 
     def check(split: str, table: Table) -> Checked:
         nonlocal room
         if column not in table.columns:
             raise BadInput(f"{table.name} has no column {column!r}, but train has")
-        file = getattr(settings, f"{split}_file")
+        skip_bad = settings.skip_bad_images
+        folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
+        table, folder, told = locate_images(table, column, folder, split=split, skip_bad=skip_bad)
         checked = check_pictures(
             table,
             column,
-            folder=os.path.dirname(file) if file else None,
-            skip_bad=settings.skip_bad_images,
+            folder=folder,
+            skip_bad=skip_bad,
             room=room,
+            background=settings.transparent_background,
+            trains=True,
         )
         room -= checked.bytes_held
         found[split] = checked.pictures
-        return Checked(checked.digests, checked.rows, checked.warnings)
+        facts.update(checked.facts)
+        return Checked(checked.digests, checked.rows, [*told, *checked.warnings], checked.looks)
 
     splits = make_splits(source, settings, label=label, check=check, noun="picture")
     splits.warnings[:0] = warnings
-    return PictureSplits(splits, _of_parts(splits, found))
+    return PictureSplits(splits, _of_parts(splits, found), dict(facts))
 
 
 def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
@@ -71,33 +93,70 @@ def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
         BadInput: The data cannot be had; the message names the folder, the file or the Hub id.
     """
     folders: dict[str, str] = {}
+    warnings: list[str] = []
+    name = settings.dataset_name
     if settings.train_dir:
-        given = {name: getattr(settings, f"{name}_dir") for name in ("train", "validation", "test")}
-        folders = {name: folder for name, folder in given.items() if folder}
-    elif settings.dataset_name and Path(settings.dataset_name).expanduser().is_dir():
-        found = split_folders(Path(settings.dataset_name).expanduser())
-        folders = {name: str(folder) for name, folder in found.items()}
+        given = {split: getattr(settings, f"{split}_dir") for split in ("train", "validation", "test")}
+        folders = {split: folder for split, folder in given.items() if folder}
+    elif name and Path(name).expanduser().is_dir() and not settings.dataset_config_name:
+        folders, warnings = image_splits(name)
+        lists = {split: path for split, path in folders.items() if path.endswith(TABLE_SUFFIXES)}
+        if lists and len(lists) < len(folders):
+            raise BadInput(
+                f"{name}: some splits are lists ({', '.join(lists.values())}), others class folders "
+                f"({', '.join(folders[split] for split in folders if split not in lists)}); make them alike"
+            )
+        if "train" in lists:
+            files = {f"{split}_file": path for split, path in lists.items()}
+            return find_source(settings.replace(dataset_name=None, **files), load_shapes), warnings
+        if lists:
+            return Source({split: read_table(path) for split, path in lists.items()}, name, True), warnings
     if not folders:
         return find_source(settings, load_shapes), []
-    read = {name: read_class_folders(folder) for name, folder in folders.items()}
-    warnings = [warning for _, told in read.values() for warning in told]
-    origin = settings.dataset_name or ", ".join(folders.values())
-    tables = {name: table for name, (table, _) in read.items()}
-    _refuse_other_classes(tables, folders)
+    if "train" in folders:
+        warnings += check_class_folders(folders["train"])
+    tables = {}
+    for split, folder in folders.items():
+        tables[split], told = read_class_folders(folder, skip_bad=settings.skip_bad_images)
+        warnings += told
+    origin = name or ", ".join(folders.values())
+    if "train" in tables:
+        tables = _spelt_as_in_train(tables)
+        warnings += _compare_classes(tables, folders)
     return Source(tables, origin, files=True, validation=folders.get("validation", "")), warnings
 
 
-def _refuse_other_classes(tables: dict[str, Table], folders: dict[str, str]) -> None:
-    """Raises `BadInput` unless every split has the class folders that train has."""
-    classes = {split: set(table.columns["label"].to_pylist()) for split, table in tables.items()}  # type: ignore[union-attr]
-    problems = [
-        f"{folders[there]} has no class folder {name!r}, which {folders[here]} has"
-        for split in classes
-        for here, there in ((split, "train"), ("train", split))
-        for name in sorted(classes[here] - classes[there])
-    ]
-    if problems:
-        raise BadInput(f"{problems[0]}; the splits need the same classes", problems[1:])
+def _spelt_as_in_train(tables: dict[str, Table]) -> dict[str, Table]:
+    """Gives a class one name where the letters of its folders are coded in several ways (NFC, NFD)."""
+    names = {unicodedata.normalize("NFC", name): name for name in _labels(tables["train"])}
+
+    def spelt(table: Table) -> Table:
+        labels = [names.get(unicodedata.normalize("NFC", label), label) for label in _labels(table)]
+        return replace(table, columns={**table.columns, "label": pa.chunked_array([pa.array(labels)])})
+
+    return {split: table if split == "train" else spelt(table) for split, table in tables.items()}
+
+
+def _labels(table: Table) -> list[str]:
+    return table.columns["label"].to_pylist()  # type: ignore[union-attr]
+
+
+def _compare_classes(tables: dict[str, Table], folders: dict[str, str]) -> list[str]:
+    """Returns warnings about classes that a split lacks; raises `BadInput` for those that train lacks."""
+    train = set(_labels(tables["train"]))
+    warnings = []
+    for split, table in tables.items():
+        here = set(_labels(table))
+        if unknown := sorted(here - train):
+            raise BadInput(
+                f"{folders['train']} has no images of the class {unknown[0]!r}, which {folders[split]} has; "
+                "a class cannot be learned without",
+                [f"{folders[split]}: class {label!r}" for label in unknown[1:]],
+            )
+        if lacking := sorted(train - here):
+            count = f"{len(lacking):,} of the {len(train):,} classes"
+            warnings.append(f"{folders[split]} has no images of {count} (the first: {lacking[0]!r})")
+    return warnings
 
 
 def _image_candidates(table: Table, label: str) -> list[str]:
@@ -109,7 +168,13 @@ def _image_candidates(table: Table, label: str) -> list[str]:
         if not isinstance(values, list) and pa.types.is_struct(values.type)
         if values.type.get_field_index("bytes") >= 0
     ]
-    return encoded or [name for name in columns if name.casefold() in NAMES]
+    if encoded:
+        return encoded
+    for group in NAMES:
+        if named := [name for name in columns if re.sub(r"[\s_-]", "", name.casefold()) in group]:
+            return named
+    refuse_pixels(table)
+    return []
 
 
 PICTURE = Content("image", _image_candidates)

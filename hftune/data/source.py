@@ -12,6 +12,7 @@ import datasets
 from huggingface_hub.utils import httpx
 
 from hftune.config import Settings
+from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput
 from hftune.offline import hub_id, of_the_cache
@@ -83,6 +84,7 @@ def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDi
         folder = Path(name).expanduser()
         if revision:
             raise BadInput(f"--dataset_revision {revision} is for Hub ids, but {name} is a folder")
+        _refuse_folders_of_texts(name, folder)
         plain = {} if config else _plain_files(name, folder)
         return _from_files(plain) if plain else _from_library(name, os.path.abspath(folder), config, None)
     if "/" not in name:
@@ -129,6 +131,30 @@ def _plain_files(name: str, folder: Path) -> dict[str, str]:
     if stems or not files["train"] or any(len(paths) > 1 for paths in files.values()):
         return {}
     return {split: os.path.join(name, paths[0].name) for split, paths in files.items() if paths}
+
+
+def _refuse_folders_of_texts(name: str, folder: Path) -> None:
+    """Raises `BadInput` for class folders of .txt files, whose lines `datasets` would take for rows."""
+    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.name.startswith(".")]
+    texts = [path for path in files if path.suffix.lower() == ".txt" and len(path.parts) > 1]
+    archives = (
+        ".arrow",
+        ".gz",
+        ".tgz",
+        ".zip",
+        ".tar",
+        ".zst",
+        ".xz",
+        ".bz2",
+        ".lz4",
+    )  # `datasets` looks inside
+    tables = [path for path in files if path.suffix.lower() in (*TABLE_SUFFIXES, *archives)]
+    if texts and not tables:
+        raise BadInput(
+            f"--dataset_name {name} holds folders of text files ({texts[0].as_posix()!r}, ...), which are "
+            "not read; write them into one table, a row a file with the columns text and label, and pass it "
+            "with --train_file"
+        )
 
 
 def _from_library(name: str, path: str, config: str | None, revision: str | None) -> Source:

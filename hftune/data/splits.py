@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +26,13 @@ class Checked(NamedTuple):
         content: What the rows hold, as strings that are equal for equal content, (N,).
         rows: The rows of the table that can be used, int64 (N,), ascending; None for all.
         warnings: Lines to show to the user.
+        looks: See `Part`.
     """
 
     content: pa.ChunkedArray
     rows: np.ndarray | None
     warnings: list[str]
+    looks: pa.ChunkedArray | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def make_splits(
         )
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
-    warnings += find_duplicates(parts, noun)
+    seen = {
+        split: part if part.looks is None else replace(part, content=part.looks)
+        for split, part in parts.items()
+    }
+    warnings += find_duplicates(seen, noun)
     return Splits(parts, labels, origin, _fingerprint(parts, labels), source.commit, warnings)
 
 
@@ -126,9 +132,9 @@ def _clean(
     checked = {split: check(split, table) for split, table in tables.items()}
     names, labels, found = number_labels(tables, label, own=source.files)
     parts = {}
-    for split, (content, rows, told) in checked.items():
+    for split, (content, rows, told, looks) in checked.items():
         rows = np.arange(len(labels[split])) if rows is None else rows
-        parts[split] = Part(content, labels[split][rows], tables[split], rows)
+        parts[split] = Part(content, labels[split][rows], tables[split], rows, looks)
         warnings += told
     if len(lost := np.setdiff1d(labels["train"], parts["train"].label)):
         place, several = tables["train"].name, [names[label] for label in lost]
