@@ -35,9 +35,9 @@ def refuse_other_parts(run_dir: Path, record: RunRecord, parts: dict[str, str]) 
     """
     changed = [name for name, digest in parts.items() if record.parts.get(name, digest) != digest]
     if changed:
-        verb = "is another one" if len(changed) == 1 else "are others"
+        verb = "has" if len(changed) == 1 and changed != ["metrics"] else "have"
         names = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
-        raise BadInput(f"{run_dir} holds a run of other code: the recipe's {names} {verb} now; {OTHERWISE}")
+        raise BadInput(f"{run_dir} holds a run of another recipe: its {names} {verb} changed; {OTHERWISE}")
 
 
 def identify_model(model: PreTrainedModel) -> dict[str, str]:

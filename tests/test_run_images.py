@@ -405,11 +405,12 @@ def test_other_pictures_do_not_continue_a_run(here, capsys):
         if steps == 2:
             raise KeyboardInterrupt
 
+    recipe = shapes.recipe.replace(after_step=stop)
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(shapes.recipe.replace(after_step=stop), flags, here / "run")
+        run_recipe(recipe, flags, here / "run")
     (here / "pets/train/red/10.png").write_bytes(png(painted("red", 40)))
     with pytest.raises(HftuneError) as ending:
-        run_recipe(shapes.recipe, flags, here / "run")
+        run_recipe(recipe, flags, here / "run")
     assert ending.value.exit_code == 2
     assert "holds a run on other data" in capsys.readouterr().err
 
