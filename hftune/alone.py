@@ -1,6 +1,8 @@
 """Several runs in one process, each as if it were the only one."""
 
+import atexit
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator
 
@@ -30,6 +32,8 @@ def standing_alone() -> Iterator[None]:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
+        if torch.distributed.is_initialized():
+            _part_at_exit()
         _fill(states)
         torch.set_num_threads(threads)
         torch.compiler.reset()  # else the graphs of earlier runs count towards the most that it keeps
@@ -39,6 +43,15 @@ def standing_alone() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
         if bars[1]:
             datasets.enable_progress_bars()
+
+
+@functools.cache
+def _part_at_exit() -> None:
+    """Ends the group of processes with the process: a second one cannot meet in the same store.
+
+    Not later, as its threads would outlive what they use.
+    """
+    atexit.register(torch.distributed.destroy_process_group)
 
 
 def _fill(states: list[dict]) -> None:

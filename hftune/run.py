@@ -103,9 +103,9 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         with Heartbeat(partial(leave_at_once, run_dir)):
             results = run_on(accelerator, recipe, settings, run_dir, stop, console)
             accelerator.wait_for_everyone()
-        # DistributedDataParallel holds the group, whose threads end before the process
-        accelerator.free_memory()
-        accelerator.end_training()
+        accelerator.free_memory()  # DistributedDataParallel holds the group, whose threads end first
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return results
 
 
