@@ -153,6 +153,8 @@ class Settings:
 
     # --- run ---
     output_dir: str | None = None  # run directory (default: runs/NAME of the recipe)
+    # start again where output_dir holds a run: what that run left, and nothing else, is removed first
+    overwrite_output_dir: bool = False
     resume_from_checkpoint: str | None = None  # go on from this checkpoint or run directory
     seed: int = 42  # address of all randomness: equal seeds, equal runs
     logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps

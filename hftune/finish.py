@@ -137,10 +137,16 @@ def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
     needed = sum(tensor.nbytes for tensor in model.state_dict().values())
     with explain_write_errors(run_dir / "model.safetensors", needed):
         try:
+            temporary.mkdir(exist_ok=True)
+            probe = temporary / ".mode"
+            probe.touch()
+            usual = probe.stat().st_mode  # what the umask leaves
+            probe.unlink()
             model.save_pretrained(temporary)
             data.processor.save_pretrained(temporary)
             for path in sorted(temporary.iterdir()):
                 if path.is_file():
+                    path.chmod(usual)  # safetensors gives its files to their owner alone
                     with path.open("rb") as file:
                         os.fsync(file.fileno())
                 os.replace(path, run_dir / path.name)

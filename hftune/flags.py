@@ -36,7 +36,6 @@ RENAMED = {  # names of transformers 4, of example scripts and of habit, and wha
     "validation_split_percentage": "--train_val_split 0.1 (a share)",
     "adafactor": "--optim timm_adafactor",
     "logging_dir": "the variable TENSORBOARD_LOGGING_DIR",
-    "overwrite_output_dir": "another --output_dir, or --resume_from_checkpoint to go on",
     "no_cuda": "accelerate launch --cpu",
     "use_cpu": "accelerate launch --cpu",
     "use_mps_device": "nothing: the device is found",

@@ -3,16 +3,19 @@
 Nothing heavy is imported before the flags are understood and the Hub was tried.
 """
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType, TracebackType
 
+from hftune.config import field_types
 from hftune.ending import is_main, leave_note, tell
-from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError
+from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
 from hftune.flags import parse
-from hftune.offline import ensure_reachable, of_the_cache
+from hftune.offline import ensure_reachable, of_the_cache, tell_libraries
 from hftune.process import prepare_environment, print_any_text
 from hftune.recipe import Recipe
 from hftune.rundir import DISK_ERRORS, system_error
@@ -24,29 +27,33 @@ SAME_GPU = r"(?i)duplicate GPU detected"
 
 
 def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Runs a recipe with the flags of the command line.
+    """Runs a recipe: from a program as often as it likes, or as a command line's own.
 
-    How it ended is also in `exit.json` of the run directory, because `accelerate launch` and
+    Each launch stands alone: it leaves variables, handlers, loggers and random numbers of the process as
+    they were. How it ended is also in `exit.json` of the run directory, because `accelerate launch` and
     `torchrun` turn every exit code into 1.
 
     Args:
         recipe: What to run; its settings are the defaults of the flags.
-        argv: Flags; those of the process if None.
+        argv: Flags. If None, those of the process where the caller is the script that was started with
+            them, as in `python FILE.py --max_steps 2`; none in a notebook or from another module.
 
     Returns:
         The content of `all_results.json`.
 
     Raises:
-        SystemExit: With code 2 for bad input, 3 for a loss that is not finite, 4 for no disk or
-            memory, 5 for a push that failed, 6 where another process of the run failed, 130 or 143
-            after a signal. One `error:` line says what is wrong.
+        HftuneError: Its `exit_code` is 2 for bad input, 3 for a loss that is not finite, 4 for no disk or
+            memory, 5 for a push that failed, 6 where another process of the run failed. One `error:` line
+            has said what is wrong; where nobody catches it, the process ends with that code.
+        SystemExit: With code 130 or 143 after a signal, so that Ctrl-C ends a loop over launches too; with
+            code 0 after `--help`.
     """
     print_any_text()
     run_dir = Path("runs") / recipe.name
     code, reason = 1, "a bug: an exception that hftune does not explain"
+    flags = own_flags(recipe, sys._getframe(1)) if argv is None else list(argv)
     try:
-        with Stop() as stop:
-            flags = sys.argv[1:] if argv is None else list(argv)
+        with Stop() as stop, kept_environment():
             settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
             run_dir = Path(settings.output_dir or run_dir)
             prepare_environment()
@@ -66,13 +73,69 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
             raise
         code, reason = explained.exit_code, explained.message
         tell(explained)
-        raise SystemExit(code) from None
+        if isinstance(explained, StoppedBySignal):
+            raise SystemExit(code) from None
+        end_with_exit_codes()
+        explained.told = True
+        raise explained from None
     except SystemExit as ending:  # --help and --version
         code = ending.code if isinstance(ending.code, int) else 1
         run_dir = Path(os.devnull)
         raise
     finally:
         leave_note(run_dir, code, reason)
+
+
+def own_flags(recipe: Recipe, caller: FrameType) -> list[str]:
+    """Returns the flags of the process if the caller is the script that was started with them, else none.
+
+    Args:
+        recipe: What is launched; flags of its settings that are not read are named on stderr.
+        caller: The frame that calls `launch`.
+    """
+    scope = caller.f_globals
+    started = scope.get("__name__") == "__main__" and "__file__" in scope
+    if started and Path(scope["__file__"]).name == Path(sys.argv[0]).name:
+        return sys.argv[1:]
+    words = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")]
+    known = field_types(type(recipe.settings))
+    if unread := [word for word in words if word[2:].replace("-", "_") in known]:
+        shown = ", ".join(unread[:5])
+        print(
+            f"note: {scope.get('__name__')} calls launch, so the command line's {shown} are not read; "
+            "launch(recipe, sys.argv[1:]) reads them",
+            file=sys.stderr,
+        )
+    return []
+
+
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Puts the process's variables back in the end, with what the libraries took from them."""
+    before = dict(os.environ)
+    tell_libraries()  # they may have been imported before the user set or unset a variable
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+        tell_libraries()
+
+
+def end_with_exit_codes() -> None:
+    """Lets an error that nobody catches end the process with its exit code, and without a traceback."""
+    before = sys.excepthook
+    if getattr(before, "of_hftune", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, HftuneError) and error.told:
+            raise SystemExit(error.exit_code)
+        before(kind, error, trace)
+
+    hook.of_hftune = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
 
 
 def explain(error: Exception) -> HftuneError | None:

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import socket
+import sys
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,12 @@ from hftune.errors import BadInput
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE")
 GATEWAY_ERRORS = (407, 502, 503, 504)  # a proxy answered, the Hub did not
+READ_AT_IMPORT = (
+    ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
+    ("datasets.config", "HF_HUB_OFFLINE"),
+    ("datasets.config", "HF_DATASETS_OFFLINE"),
+    ("evaluate.config", "HF_EVALUATE_OFFLINE"),
+)
 SAMPLE = "sample"  # the built-in data
 
 
@@ -127,8 +134,16 @@ def is_offline() -> bool:
 
 
 def go_offline() -> None:
-    """Tells all Hugging Face libraries that are imported from now on to ask nothing of the Hub."""
+    """Tells all Hugging Face libraries to ask nothing of the Hub."""
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
+    tell_libraries()
+
+
+def tell_libraries() -> None:
+    """Tells the libraries that were imported before what the variables say now; they read them only then."""
+    for module, name in READ_AT_IMPORT:
+        if module in sys.modules:
+            setattr(sys.modules[module], name, is_offline())
 
 
 def reach_hub(timeout: float = 2.0) -> bool:

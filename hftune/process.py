@@ -1,6 +1,7 @@
 """What is set for the whole process before anything heavy is imported: variables, threads, memory."""
 
 import ctypes
+import functools
 import io
 import os
 import sys
@@ -27,7 +28,7 @@ def prepare_environment() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if "TOKENIZERS_PARALLELISM" not in os.environ:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
-        os.register_at_fork(after_in_child=_tokenize_alone)
+        _watch_forks()
     keep_memory()
 
 
@@ -60,6 +61,11 @@ def keep_memory() -> None:
         return
     for option, value in MEMORY.values():
         library.mallopt(option, value)
+
+
+@functools.cache  # a program may launch many runs
+def _watch_forks() -> None:
+    os.register_at_fork(after_in_child=_tokenize_alone)
 
 
 def _tokenize_alone() -> None:

@@ -48,6 +48,7 @@ from hftune.forecast import (
     some_batches,
     step_seconds,
 )
+from hftune.foreign import refuse_foreign_files
 from hftune.hub_files import files_of
 from hftune.launcher import explain
 from hftune.metrics import check_metrics
@@ -63,6 +64,7 @@ from hftune.run import (
     speak_through,
 )
 from hftune.rundir import RunRecord, nearest_existing
+from hftune.same_run import identify_parts, refuse_other_parts
 from hftune.seed import seed_torch
 from hftune.signals import Stop
 from hftune.track import Bar, read_log
@@ -136,7 +138,7 @@ def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console
         StoppedBySignal: SIGINT or SIGTERM arrived.
     """
     speak_through(console)
-    checks = [attempt("run directory", partial(inspect, run_dir, settings))]
+    checks = [attempt("run directory", partial(inspect, recipe, run_dir, settings))]
     if settings.push_to_hub:
         checks.append(attempt("Hub", partial(permission, recipe, settings)))
     with tempfile.TemporaryDirectory(prefix="hftune-rehearsal-") as folder, Stop() as stop:
@@ -160,22 +162,26 @@ def attempt(name: str, part: Callable[[], str]) -> Check:
         return Check(name, False, str(explained))
 
 
-def inspect(run_dir: Path, settings: Settings) -> str:
+def inspect(recipe: Recipe, run_dir: Path, settings: Settings) -> str:
     """Says what the run would find in its folder.
 
     Raises:
-        BadInput: A run with other settings, a folder that cannot be written, or a broken checkpoint that
-            `--resume_from_checkpoint` names.
+        BadInput: Another run, files that no run wrote, a folder that cannot be written, or a broken
+            checkpoint that `--resume_from_checkpoint` names.
     """
     place = nearest_existing(run_dir)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(f"--output_dir {run_dir} cannot be written; choose another")
     if settings.resume_from_checkpoint:
         load_checkpoint(Path(settings.resume_from_checkpoint))
+    refuse_foreign_files(run_dir, settings)
     record = RunRecord.read(run_dir)
     if record is None:
         return f"{run_dir}, free"
+    if settings.overwrite_output_dir:
+        return f"{run_dir} holds a run, which is removed when this one begins"
     refuse_other_settings(run_dir, record, settings)
+    refuse_other_parts(run_dir, record, identify_parts(recipe))
     if record.finished:
         return f"{run_dir} holds this run, finished: the command would train nothing"
     return f"{run_dir} holds this run, which goes on from its newest checkpoint"
@@ -221,7 +227,7 @@ def play(
         model,
         accelerator,
         plan=plan,
-        record=new_record(settings, data, accelerator),
+        record=new_record(settings, data, accelerator, parts={}),
         run_dir=folder,
         first_step=0,
         stop=stop,

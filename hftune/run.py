@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 import sys
 from functools import partial
@@ -18,6 +17,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 import hftune.finish as finish
+from hftune.alone import standing_alone
 from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
 from hftune.averaging import WeightAverage
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
@@ -26,6 +26,7 @@ from hftune.data.bundle import Data
 from hftune.device import computes_on_cpu, join_group
 from hftune.ending import leave_at_once
 from hftune.errors import BadInput
+from hftune.foreign import claim, note_files, refuse_foreign_files, remove_run
 from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
 from hftune.peers import Heartbeat
@@ -40,6 +41,16 @@ from hftune.rundir import (
     package_versions,
     read_json,
     write_json,
+)
+from hftune.same_run import (
+    OTHERWISE,
+    fingerprints,
+    hash_sources,
+    identify_model,
+    identify_parts,
+    refuse_other_data,
+    refuse_other_parts,
+    refuse_other_sources,
 )
 from hftune.seed import seed_torch
 from hftune.signals import Stop
@@ -57,6 +68,7 @@ FREE = {
     "hub_revision",
     "logging_steps",
     "output_dir",
+    "overwrite_output_dir",
     "push_to_hub",
     "report_to",
     "resume_from_checkpoint",
@@ -80,16 +92,19 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         HftuneError: Any ending that has an exit code of its own.
     """
     check_metrics(evaluation_metrics(recipe, settings))
-    precision, reason = choose_precision(settings, join_group())
-    accelerator = make_accelerator(settings, precision, run_dir)
-    console = RunConsole(quiet=not accelerator.is_main_process)
-    speak_through(console)
-    log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
-    with Heartbeat(partial(leave_at_once, run_dir)):
-        results = run_on(accelerator, recipe, settings, run_dir, stop, console)
-        accelerator.wait_for_everyone()
-    accelerator.free_memory()  # DistributedDataParallel holds the group, whose threads end before the process
-    accelerator.end_training()
+    refuse_foreign_files(run_dir, settings)
+    with standing_alone():
+        precision, reason = choose_precision(settings, join_group())
+        accelerator = make_accelerator(settings, precision, run_dir)
+        console = RunConsole(quiet=not accelerator.is_main_process)
+        speak_through(console)
+        log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
+        with Heartbeat(partial(leave_at_once, run_dir)):
+            results = run_on(accelerator, recipe, settings, run_dir, stop, console)
+            accelerator.wait_for_everyone()
+        accelerator.free_memory()  # DistributedDataParallel holds the group, whose threads end first
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return results
 
 
@@ -104,26 +119,69 @@ def run_on(
     """Runs a recipe on the devices at hand, holding its run directory; shows a run that is finished."""
     with RunDir.open(run_dir, recipe.name) if accelerator.is_main_process else contextlib.nullcontext():
         record = RunRecord.read(run_dir)
-        if record:
+        parts = identify_parts(recipe)
+        if record and not settings.overwrite_output_dir:  # before the data are read
             refuse_other_settings(run_dir, record, settings)
+            refuse_other_parts(run_dir, record, parts)
         target = push_target(recipe, settings) if accelerator.is_main_process else None
-        if record and record.finished:
-            console.print(f"{run_dir} holds this run, finished; choose another --output_dir to train again")
-            stored = read_json(run_dir / "all_results.json")  # JSON has null in the place of nan
-            results = {name: float("nan") if value is None else value for name, value in stored.items()}
-            print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
-            publish(run_dir, target, console)
-            return results
         with accelerator.main_process_first():
             data = recipe.load_data(settings)
+        old = record
+        if record and starts_again(run_dir, record, settings, parts, data):
+            record = None
+        if record and record.finished:
+            results = show_finished(recipe, run_dir, console)
+            publish(run_dir, target, console)
+            return results
         seed_torch("init", settings.seed)
         model = recipe.build_model(settings, data)
         log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
+        parts |= identify_model(model)
+        if record:
+            refuse_other_parts(run_dir, record, parts)
+        else:
+            if old and accelerator.is_main_process:
+                remove_run(run_dir, old)
+            accelerator.wait_for_everyone()
+            record = new_record(settings, data, accelerator, parts)
         if target:
             settings = settings.replace(hub_model_id=target.repo_id)  # what the model card names
         results = train_and_score(recipe, settings, data, model, accelerator, record, run_dir, stop, console)
         publish(run_dir, target, console)
         return results
+
+
+def starts_again(
+    run_dir: Path, record: RunRecord, settings: Settings, parts: dict[str, str], data: Data
+) -> bool:
+    """Returns whether the run that a folder holds is to be removed, so that this one begins from nothing.
+
+    One that was begun by the same command with `--overwrite_output_dir` and was interrupted goes on: whoever
+    repeats commands, such as a batch system, would else lose it again and again.
+
+    Raises:
+        BadInput: It is another run, and `--overwrite_output_dir` was not given.
+    """
+    try:
+        refuse_other_settings(run_dir, record, settings)
+        refuse_other_parts(run_dir, record, parts)
+        refuse_other_data(run_dir, record, data)
+        refuse_other_sources(run_dir, record, hash_sources(settings))
+    except BadInput:
+        if settings.overwrite_output_dir:
+            return True
+        raise
+    begun_so = record.settings.get("overwrite_output_dir", False)
+    return settings.overwrite_output_dir and (record.finished or not begun_so)
+
+
+def show_finished(recipe: Recipe, run_dir: Path, console: Console) -> dict[str, float]:
+    """Prints and returns the results of a run that is finished."""
+    console.print(f"{run_dir} holds this run, finished; to train again, {OTHERWISE}")
+    stored = read_json(run_dir / "all_results.json")  # JSON has null in the place of nan
+    results = {name: float("nan") if value is None else value for name, value in stored.items()}
+    print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+    return results
 
 
 def push_target(recipe: Recipe, settings: Settings) -> Target | None:
@@ -150,16 +208,12 @@ def train_and_score(
     data: Data,
     model: PreTrainedModel,
     accelerator: Accelerator,
-    record: RunRecord | None,
+    record: RunRecord,
     run_dir: Path,
     stop: Stop,
     console: Console,
 ) -> dict[str, float]:
     """Trains from the newest whole checkpoint on, then scores and saves the best model."""
-    if record is None:
-        record = new_record(settings, data, accelerator)
-    elif record.data_fingerprints["data"] != data.fingerprint:
-        raise BadInput(f"{run_dir} holds a run on other data; choose another --output_dir")
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
     padding = plan.padding_share()
@@ -191,6 +245,7 @@ def train_and_score(
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
     if accelerator.is_main_process:
+        claim(run_dir, record)
         finish.save_model(model, data, run_dir)
         record.weights = hash_model(run_dir)
     accelerator.wait_for_everyone()
@@ -204,6 +259,7 @@ def train_and_score(
         metric = settings.metric_for_best_model.removeprefix("eval_")
         draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)
         finish.describe_model(data, settings, recipe.name, results, confusion, run_dir)
+        note_files(run_dir, record)
         record.finished = True
         record.write(run_dir)
         print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
@@ -292,21 +348,23 @@ def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) 
     )
     if differences:
         raise BadInput(
-            f"{run_dir} holds a run with other settings; repeat its settings to go on, "
-            "or choose another --output_dir",
+            f"{run_dir} holds a run with other settings; repeat its settings to go on, {OTHERWISE}",
             differences,
         )
 
 
-def new_record(settings: Settings, data: Data, accelerator: Accelerator) -> RunRecord:
-    """Notes what a run's numbers depend on."""
+def new_record(settings: Settings, data: Data, accelerator: Accelerator, parts: dict[str, str]) -> RunRecord:
+    """Notes what a run's numbers depend on; `parts` are those of its recipe."""
     return RunRecord(
         settings=dataclasses.asdict(settings),
         versions=package_versions(),
-        data_fingerprints={"data": data.fingerprint},
+        data_fingerprints=fingerprints(data),
         threads=torch.get_num_threads(),
         world_size=accelerator.num_processes,
         micro_batches_per_step=settings.gradient_accumulation_steps * accelerator.num_processes,
+        parts=parts,
+        sources=hash_sources(settings),
+        claimed=False,
     )
 
 
@@ -332,14 +390,16 @@ def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator)
 
 def next_steps(run_dir: Path) -> list[str]:
     """Returns what a person may want to do with a finished run."""
-    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    config = read_json(run_dir / "config.json")
     trust = ", trust_remote_code=True" if "auto_map" in config else ""  # its one source file came along
     pictures = ("curve.png", "confusion.png", "mistakes.png", "test_predictions.csv")
     there = [name for name in pictures if (run_dir / name).exists()]
     task = finish.task_of(run_dir)
     own = "--train_dir FOLDER" if task == "image-classification" else "--train_file FILE.csv"
-    return [
+    steps = [
         f"look at {', '.join(there)} there",
         f'use it: from transformers import pipeline; pipeline("{task}", "{run_dir}"{trust})',
-        f"try your own rows: accelerate launch {sys.argv[0]} {own} --output_dir runs/mine",
     ]
+    if getattr(sys.modules["__main__"], "__file__", None):  # a notebook has none
+        steps.append(f"try your own rows: accelerate launch {sys.argv[0]} {own} --output_dir runs/mine")
+    return steps

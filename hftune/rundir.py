@@ -262,6 +262,10 @@ class RunRecord:
         finished: Whether the run has come to its end.
         weights: SHA-256 (hex) of each file of the model, as it was scored: what `hash_model` returned. Runs
             of an earlier hftune hold those of the weights alone.
+        parts: The identity of each part of the recipe, and of the model's class.
+        sources: SHA-256 (hex) of each file that the model began from.
+        claimed: Whether the files of the names that a run writes at its end are the run's own.
+        files: SHA-256 (hex) of each file that the finished run left.
     """
 
     settings: dict[str, Any]
@@ -274,6 +278,11 @@ class RunRecord:
     last_step: int | None = None
     finished: bool = False
     weights: dict[str, str] = dataclasses.field(default_factory=dict)
+    # What follows is younger than format 1: what a record does not have is not compared.
+    parts: dict[str, str] = dataclasses.field(default_factory=dict)
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    claimed: bool = True
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:
         """Writes run.json, whole or not at all."""

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,8 @@ class Stop:
     Outside of training it is raised where the program stands. While `deferred` is set, the handler
     only remembers the signal, because a checkpoint cannot be written inside a handler; the loop
     asks for `signum` after each step. Further signals change nothing, so that nobody can break the
-    checkpoint that is being written by pressing Ctrl-C twice.
+    checkpoint that is being written by pressing Ctrl-C twice. In a thread of a program it does nothing:
+    signals are the main thread's.
     """
 
     def __init__(self) -> None:
@@ -39,15 +41,17 @@ class Stop:
         self.deferred = False
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in self._before:
-            signal.signal(number, self._receive)
-        follow_launcher()
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in self._before:
+                signal.signal(number, self._receive)
+            follow_launcher()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not of Python
 
     def flags(self, device: "torch.device") -> "torch.Tensor":
         """Returns float32 (2,): whether SIGINT and whether SIGTERM arrived, to be summed over processes."""

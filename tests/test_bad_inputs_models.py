@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hftune.checkpoint import list_checkpoints
+from hftune.errors import HftuneError
 from hftune.recipes import imdb_textcnn
 from tests.loopback import Fault, Hub
 from tests.runs import error_of, run_recipe, small_textcnn
@@ -54,10 +55,10 @@ def refused(flags: list, run_dir: Path, capsys) -> str:
     """Runs what must be refused; returns the error with its bullets."""
     capsys.readouterr()
     before = list_checkpoints(run_dir)
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(imdb_textcnn.recipe, flags, run_dir)
     said = capsys.readouterr()
-    assert ending.value.code == 2, said.err
+    assert ending.value.exit_code == 2, said.err
     assert "Traceback" not in said.out
     assert list_checkpoints(run_dir) == before
     assert not run_dir.is_dir() or json.loads((run_dir / "exit.json").read_text())["code"] == 2
@@ -192,9 +193,9 @@ def test_a_bad_run_directory_is_named(damage, more, message, here, flags, capsys
 
 def test_a_file_in_the_place_of_the_run_is_named(here, flags, capsys):
     Path("file").touch()
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(imdb_textcnn.recipe, flags, Path("file"))
-    assert ending.value.code == 2
+    assert ending.value.exit_code == 2
     assert "error: --output_dir file is a file, not a folder" in capsys.readouterr().err
 
 
@@ -234,13 +235,14 @@ def test_a_bad_id_is_named_at_once(flag, name, message, tmp_path, monkeypatch, c
 PROGRAM = """
 import json, sys
 from hftune import launch
+from hftune.errors import HftuneError
 from hftune.recipes import imdb
 for number, flags in enumerate(json.loads(sys.argv[1])):
     try:
         launch(imdb.recipe, [*flags, "--output_dir", f"run-{number}"])
         code = 0
-    except SystemExit as ending:
-        code = ending.code
+    except HftuneError as error:
+        code = error.exit_code
     print(f"ended: {code}", file=sys.stderr, flush=True)
 """
 PICKLE = b"cos\nsystem\n(S'touch opened'\ntR."

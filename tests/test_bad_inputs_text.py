@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hftune.errors import HftuneError
 from hftune.recipes import imdb_textcnn
 from tests.runs import error_of, run_recipe
 
@@ -35,10 +36,10 @@ def here(tmp_path, monkeypatch) -> Path:
 def refused(flags: list, capsys) -> list[str]:
     """Runs what must be refused; returns the error line and its bullets."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(imdb_textcnn.recipe, flags, Path("run"))
     said = capsys.readouterr()
-    assert ending.value.code == 2, said.err
+    assert ending.value.exit_code == 2, said.err
     assert "Traceback" not in said.out
     if Path("run").exists():  # flags are refused before there is one
         assert json.loads(Path("run/exit.json").read_text())["code"] == 2

@@ -39,6 +39,7 @@ def test_what_all_processes_know_the_first_one_says(monkeypatch, capsys):
 
 
 def test_only_the_first_process_leaves_the_note(monkeypatch, tmp_path):
+    (tmp_path / ".lock").touch()
     monkeypatch.setenv("RANK", "1")
     leave_note(tmp_path, 6, "gone")
     assert not (tmp_path / "exit.json").exists()

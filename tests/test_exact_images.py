@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
+from hftune.errors import HftuneError
 from hftune.recipes import hotdog_features, shapes
 from hftune.scoring import score
 from hftune.track import read_log
@@ -143,9 +144,9 @@ def test_killed_and_repeated_is_straight_through(pictures, tmp_path):
 def test_a_checkpoint_without_an_average_starts_none(pictures, tmp_path, capsys):
     run_here(shapes, flags_for(pictures), tmp_path / "plain")
     flags = flags_for(pictures, model_ema=0.9, resume_from_checkpoint=tmp_path / "plain/checkpoint-5")
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(shapes.recipe, flags, tmp_path / "averaged")
-    assert ending.value.code == 2
+    assert ending.value.exit_code == 2
     assert (
         "checkpoint-5 holds no averaged weights; go on from it without --model_ema" in capsys.readouterr().err
     )

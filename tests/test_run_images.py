@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hftune.checkpoint import list_checkpoints
+from hftune.errors import HftuneError
 from hftune.recipes import shapes
 from hftune.track import read_log
 from tests.runs import run_recipe
@@ -62,12 +63,12 @@ def small(**changes) -> list:
 def refused(flags: list, capsys, recipe=shapes.recipe, code: int = 2) -> list[str]:
     """Runs what must end before the first step; returns the error's lines."""
     run = Path("run")
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(recipe, flags, run)
     said = capsys.readouterr().err
     lines = said.strip().splitlines()
     starts = [place for place, line in enumerate(lines) if line.startswith("error: ")]
-    assert ending.value.code == code, said
+    assert ending.value.exit_code == code, said
     assert len(starts) == 1, said
     assert "Traceback" not in said
     error = lines[starts[0] :]
@@ -298,9 +299,9 @@ def test_a_file_that_vanishes_during_training_is_named(here, capsys, monkeypatch
             for path, _ in files_of(here / "pets/train"):
                 path.unlink()
 
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(shapes.recipe.replace(after_step=vanish), small(), here / "run")
-    assert ending.value.code == 2
+    assert ending.value.exit_code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert re.match(
         r"error: pets/train/\w+/\d\d\.png does not exist; it could be read when the run began", line
@@ -404,12 +405,13 @@ def test_other_pictures_do_not_continue_a_run(here, capsys):
         if steps == 2:
             raise KeyboardInterrupt
 
+    recipe = shapes.recipe.replace(after_step=stop)
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(shapes.recipe.replace(after_step=stop), flags, here / "run")
+        run_recipe(recipe, flags, here / "run")
     (here / "pets/train/red/10.png").write_bytes(png(painted("red", 40)))
-    with pytest.raises(SystemExit) as ending:
-        run_recipe(shapes.recipe, flags, here / "run")
-    assert ending.value.code == 2
+    with pytest.raises(HftuneError) as ending:
+        run_recipe(recipe, flags, here / "run")
+    assert ending.value.exit_code == 2
     assert "holds a run on other data" in capsys.readouterr().err
 
 

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from hftune.checkpoint import list_checkpoints, load_checkpoint
 from hftune.data.batch import by_length
+from hftune.errors import HftuneError
 from hftune.metrics import ClassificationCounts
 from hftune.recipes import imdb_textcnn
 from proofs.jobs import PATIENCE, ROOT, Group, fingerprint, finish, make_jobs, remove
@@ -205,11 +206,11 @@ def test_what_is_not_finite_stops_in_its_step_with_the_rows(spoil, value, jobs, 
     recipe = imdb_textcnn.recipe.replace(**spoil(value))
     at = words.index("--output_dir")
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ending:
+    with pytest.raises(HftuneError) as ending:
         run_recipe(recipe, words[:at], tmp_path / "run")
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert ending.value.code == 3
+    assert ending.value.exit_code == 3
     if spoil is spoil_weight:  # refused where it would be written
         assert list_checkpoints(tmp_path / "run") == [1]
     else:

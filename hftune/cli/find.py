@@ -57,6 +57,8 @@ def find_recipe(name: str) -> Recipe:
     if name in known_recipes():
         module: Any = importlib.import_module(f"hftune.recipes.{name}")
     else:
+        # What lies beside it can be imported, as by `python FILE.py`.
+        sys.path.insert(0, str(path.resolve().parent))
         spec: Any = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module  # where its dataclass of settings looks for its own types

@@ -37,6 +37,9 @@ def run(words: list[str]) -> None:
     if processes < 2:
         os.execv(sys.executable, [sys.executable, file, *flags])  # its signals and its code are ours
     run_dir = Path(settings.output_dir or Path("runs") / recipe.name)
+    from hftune.foreign import refuse_foreign_files
+
+    refuse_foreign_files(run_dir, settings)  # there the run would leave no exit.json
     raise SystemExit(launch_group([file, *flags], processes, run_dir))
 
 
