@@ -22,6 +22,7 @@ from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weigh
 from hftune.averaging import WeightAverage
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
+from hftune.data.base_model import check_embeddings
 from hftune.data.bundle import Data
 from hftune.ending import leave_at_once
 from hftune.errors import BadInput
@@ -119,6 +120,7 @@ def run_on(
             data = recipe.load_data(settings)
         seed_torch("init", settings.seed)
         model = recipe.build_model(settings, data)
+        check_embeddings(model, data.processor, settings.model_name_or_path or type(model).__name__)
         log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
         if target:
             settings = settings.replace(hub_model_id=target.repo_id)  # what the model card names
