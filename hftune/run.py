@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 import hftune.finish as finish
 from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
 from hftune.averaging import WeightAverage
+from hftune.card_use import use_line
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
 from hftune.data.base_model import check_embeddings
@@ -332,13 +333,12 @@ def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator)
 def next_steps(run_dir: Path) -> list[str]:
     """Returns what a person may want to do with a finished run."""
     config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    trust = ", trust_remote_code=True" if "auto_map" in config else ""  # its one source file came along
     pictures = ("curve.png", "confusion.png", "mistakes.png", "test_predictions.csv")
     there = [name for name in pictures if (run_dir / name).exists()]
     task = finish.task_of(run_dir)
     own = "--train_dir FOLDER" if task == "image-classification" else "--train_file FILE.csv"
     return [
         f"look at {', '.join(there)} there",
-        f'use it: from transformers import pipeline; pipeline("{task}", "{run_dir}"{trust})',
+        f"use it: {use_line(run_dir, config)}",
         f"try your own rows: accelerate launch {sys.argv[0]} {own} --output_dir runs/mine",
     ]

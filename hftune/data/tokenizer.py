@@ -53,12 +53,16 @@ def prepare_tokenizer(
 
 
 def obeyed(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Returns the special tokens that become the special token where a text has them written."""
+    """Returns the special tokens that become the special token where a text has them written.
+
+    The unknown token is none of them: as text it would be unknown as well.
+    """
     found = []
-    for token in dict.fromkeys(tokenizer.all_special_tokens):
+    roles = [token for name, token in tokenizer.special_tokens_map.items() if name != "unk_token"]
+    for token in dict.fromkeys([*roles, *tokenizer.extra_special_tokens]):
         number = tokenizer.convert_tokens_to_ids(token)
-        # An unknown word is the unknown token anyhow, and a word cannot be told from padding by itself.
-        if number == tokenizer.unk_token_id or len(token) < 2 or not re.search(r"[^\w\s]", token):
+        # What is one sign, or looks like a word, cannot be cut: such a token pads where there was no other.
+        if len(token) < 2 or not re.search(r"[^\w\s]", token):
             continue
         written = (token, f"a {token} a", f"a{token}a")
         ids = tokenizer(list(written), add_special_tokens=False, verbose=False)["input_ids"]
