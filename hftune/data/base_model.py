@@ -66,7 +66,7 @@ def check_kind(config: dict[str, Any], said: str, kind: Kind | None) -> None:
     found = kind_of(config)
     if kind and found and found != kind:
         named = config.get("model_type") or config.get("architecture")
-        raise BadInput(f"{said}: a model of {found} ({named}); this needs a model of {kind}")
+        raise BadInput(f"{said}: a model of {found} ({named}); this recipe needs a model of {kind}")
 
 
 def what_it_is(folder: Path) -> str:
