@@ -62,8 +62,7 @@ def collator(saved: Saved) -> Callable[[list], dict[str, torch.Tensor]]:
     """Returns what makes a batch of the model's rows: a dict of its forward arguments, with `labels`."""
     if saved.task == "image-classification":
         return ImageCollator((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # the processor has normalised the views
-    tokenizer = saved.processor
-    return TextCollator(tokenizer.pad_token_id, "token_type_ids" in tokenizer.model_input_names)
+    return TextCollator.of(saved.processor)
 
 
 def answer(

@@ -12,6 +12,7 @@ from hftune.rundir import read_json, write_text
 
 HUB = "https://huggingface.co"
 TITLE = "## How to use it"
+A_TEXT = '"Write a text of your own here.", truncation=True'  # cut where the saved tokenizer says
 Task = Literal["text-classification", "image-classification"]
 
 
@@ -32,17 +33,15 @@ def how_to_use(
     """
     code = config.get("auto_map", {})
     where = hub_id or f"./{run_dir.resolve().name}"  # a bare name would be asked of the Hub
-    arguments = [quoted(task), quoted(where)]
-    arguments += [f"revision={quoted(revision)}"] if hub_id and revision else []
-    arguments += ["trust_remote_code=True"] if code else []
-    lines = ["from transformers import pipeline", "", f"classify = pipeline({', '.join(arguments)})"]
+    made = pipeline_call(task, where, config, revision if hub_id else None)
+    lines = ["from transformers import pipeline", "", f"classify = {made}"]
     packages = ["transformers", "torch"]
     if task == "image-classification":
         packages += ["torchvision", "pillow"]
         lines.insert(0, "from PIL import Image")
         lines.append('print(classify(Image.new("RGB", (224, 224))))  # your own: classify("photo.jpg")')
     else:
-        lines.append('print(classify("Write a text of your own here.", truncation=True))')
+        lines.append(f"print(classify({A_TEXT}))")
     packages += ["timm"] if config.get("model_type") == "timm_wrapper" else []
     place = "" if hub_id else " Start Python in the folder that holds the model's own."
     said = f"Needs `pip install {' '.join(packages)}`, and nothing of hftune.{place}"
@@ -66,6 +65,22 @@ def _background(colour: str | None) -> str:
         f"Trained with transparent pixels put on {text(colour)}, which `pipeline` does not do; do it first:"
     )
     return "\n\n".join([said, "\n".join(lines)])
+
+
+def pipeline_call(task: Task, where: str, config: Mapping[str, Any], revision: str | None = None) -> str:
+    """Returns the Python expression that makes the pipeline of a saved model."""
+    arguments = [quoted(task), quoted(where)]
+    arguments += [f"revision={quoted(revision)}"] if revision else []
+    arguments += ["trust_remote_code=True"] if "auto_map" in config else []  # its source file came along
+    return f"pipeline({', '.join(arguments)})"
+
+
+def use_line(run_dir: Path, config: Mapping[str, Any]) -> str:
+    """Returns one line of Python that uses the model of a run, also for texts longer than it reads."""
+    task = task_of(run_dir)
+    call = pipeline_call(task, str(run_dir), config)
+    content = A_TEXT if task == "text-classification" else '"photo.jpg"'
+    return f"from transformers import pipeline; {call}({content})"
 
 
 def _own_code(auto_map: Mapping[str, Any], hub_id: str | None, revision: str | None) -> str:

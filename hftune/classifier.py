@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from hftune.attention import attend_text_by_text
 from hftune.data.bundle import Data
+from hftune.data.tokenizer import longest_text
 from hftune.data.vectors import fill_embedding, read_vectors
 from hftune.device import computes_on_cpu
 from hftune.errors import BadInput, first_line
@@ -166,13 +167,8 @@ def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedM
 
 
 def _check_length(model: PreTrainedModel, settings: TextSettings, longest: int) -> None:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit is None:
-        return
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            limit -= module.padding_idx + 1  # RoBERTa and its kin count from behind the padding's position
-    if longest > limit:
+    limit = longest_text(model)
+    if limit is not None and longest > limit:
         raise BadInput(
             f"--max_length {settings.max_length}: {settings.model_name_or_path} reads {limit} tokens "
             f"at most; pass --max_length {limit}"

@@ -68,6 +68,9 @@ class ImageSettings(Settings):
             numbers = [as_number(part) for part in text.split(",")] if text else [0.5]
             if len(numbers) not in (1, 3) or any(number is None or number < 0 for number in numbers):
                 refuse(self, name, 'must be one number or three, such as "0.5,0.5,0.5"')
+            if any(number > 1 for number in numbers):  # type: ignore[operator]
+                parts = ",".join(f"{number / 255:.3g}" for number in numbers)  # type: ignore[operator]
+                refuse(self, name, f"must be on a scale of 0 to 1, not of 255; divided by 255 it is {parts}")
             if name == "image_std" and 0 in numbers:
                 refuse(self, name, "must be above 0")
         if (self.mixup or self.cutmix) and self.class_weight:

@@ -30,6 +30,7 @@ from hftune.assemble import (
 )
 from hftune.checkpoint import load_checkpoint
 from hftune.config import Settings
+from hftune.data.base_model import check_embeddings
 from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data, Rows
 from hftune.device import join_group
@@ -217,6 +218,7 @@ def play(
     yield describe(data)
     seed_torch("init", settings.seed)
     model = recipe.build_model(settings, data)
+    check_embeddings(model, data.processor, settings.model_name_or_path or type(model).__name__)
     yield f"{type(model).__name__}, {model.num_parameters():,} parameters"
     plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps)
     few = excerpt(data, settings.per_device_eval_batch_size)

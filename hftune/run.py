@@ -20,8 +20,10 @@ import hftune.finish as finish
 from hftune.alone import standing_alone
 from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
 from hftune.averaging import WeightAverage
+from hftune.card_use import use_line
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
+from hftune.data.base_model import check_embeddings
 from hftune.data.bundle import Data
 from hftune.device import computes_on_cpu, join_group
 from hftune.ending import leave_at_once
@@ -135,6 +137,7 @@ def run_on(
             return results
         seed_torch("init", settings.seed)
         model = recipe.build_model(settings, data)
+        check_embeddings(model, data.processor, settings.model_name_or_path or type(model).__name__)
         log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
         parts |= identify_model(model)
         if record:
@@ -391,14 +394,13 @@ def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator)
 def next_steps(run_dir: Path) -> list[str]:
     """Returns what a person may want to do with a finished run."""
     config = read_json(run_dir / "config.json")
-    trust = ", trust_remote_code=True" if "auto_map" in config else ""  # its one source file came along
     pictures = ("curve.png", "confusion.png", "mistakes.png", "test_predictions.csv")
     there = [name for name in pictures if (run_dir / name).exists()]
     task = finish.task_of(run_dir)
     own = "--train_dir FOLDER" if task == "image-classification" else "--train_file FILE.csv"
     steps = [
         f"look at {', '.join(there)} there",
-        f'use it: from transformers import pipeline; pipeline("{task}", "{run_dir}"{trust})',
+        f"use it: {use_line(run_dir, config)}",
     ]
     if getattr(sys.modules["__main__"], "__file__", None):  # a notebook has none
         steps.append(f"try your own rows: accelerate launch {sys.argv[0]} {own} --output_dir runs/mine")

@@ -37,6 +37,13 @@ from transformers import (
     PreTrainedModel,
 )
 
+from hftune.data.base_model import check_embeddings, check_folder, kind_of
+from hftune.data.tokenizer import (
+    AS_WRITTEN,
+    longest_text,
+    prepare_tokenizer,
+    why_not_loaded,
+)
 from hftune.device import computes_on_cpu
 from hftune.errors import BadInput, first_line
 from hftune.first_token import keep_first_token
@@ -109,7 +116,7 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
         if "auto_map" in config and config.get("model_type") not in OWN and not trust_remote_code:
             _refuse_code(name)
         _check_weights(name, revision)
-        pictures = _find(name, "preprocessor_config.json", revision) is not None
+        pictures = _reads_images(name, revision, config)
     model = _load_model(name, revision, pictures, trust_remote_code)
     names: dict = model.config.id2label or {}
     labels = tuple(str(names[number]) for number in sorted(names))
@@ -189,13 +196,9 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
 
 
 def _read_config(name: str, revision: str | None) -> dict[str, Any]:
-    folder = Path(name)
-    if folder.is_dir():
-        path = folder / "config.json"
-        if not path.is_file():
-            checkpoint = (folder / "manifest.json").is_file()
-            whole = "the run directory that this checkpoint lies in" if checkpoint else "a run directory"
-            raise BadInput(f"{name}: no model could be loaded: it has no config.json; pass {whole}")
+    if Path(name).is_dir():
+        check_folder(name, f"{name}: no model could be loaded")
+        path = Path(name, "config.json")
     else:
         try:
             path = Path(hf_hub_download(name, "config.json", revision=revision))
@@ -207,6 +210,22 @@ def _read_config(name: str, revision: str | None) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise BadInput(f"{name}: config.json is no JSON object")
     return config
+
+
+def _reads_images(name: str, revision: str | None, config: dict[str, Any]) -> bool:
+    """Says whether a model reads images; one of transformers needs the file that says how.
+
+    Raises:
+        BadInput: The file is missing.
+    """
+    described = _find(name, "preprocessor_config.json", revision) is not None
+    kind = kind_of(config)
+    if kind == "images" and not described and config.get("model_type", "timm_wrapper") != "timm_wrapper":
+        raise BadInput(
+            f"{name}: an image model without preprocessor_config.json, which says how images are fed to it; "
+            "copy that file from the model that it began as"
+        )
+    return kind == "images" or (kind is None and described)
 
 
 def _refuse_code(name: str) -> None:
@@ -245,7 +264,7 @@ def _load(auto: Any, noun: str, name: str, revision: str | None, trust: bool, **
     except UNFIT as error:
         if "trust_remote_code" in str(error):
             _refuse_code(name)
-        raise BadInput(f"{name}: no {noun} could be loaded: {first_line(error)}") from None
+        raise BadInput(f"{name}: no {noun} could be loaded: {why_not_loaded(error)}") from None
 
 
 def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) -> PreTrainedModel:
@@ -282,24 +301,17 @@ def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) ->
 
 
 def _load_tokenizer(name: str, revision: str | None, trust: bool, model: PreTrainedModel) -> Any:
-    tokenizer = _load(AutoTokenizer, "tokenizer", name, revision, trust)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up without a file
-        raise BadInput(f"{name}: no tokenizer could be loaded: it has no words")
-    if tokenizer.pad_token_id is None:  # GPT-2 and its kin have none; the mask keeps it from being read
-        tokenizer.pad_token = tokenizer.eos_token
-    config = model.config.get_text_config()
-    if getattr(config, "pad_token_id", None) is None:  # such a model looks where the padding begins
-        config.pad_token_id = tokenizer.pad_token_id
+    tokenizer = _load(AutoTokenizer, "tokenizer", name, revision, trust, **AS_WRITTEN)
+    try:
+        tokenizer = prepare_tokenizer(tokenizer, model.config)
+    except ValueError as error:
+        raise BadInput(f"{name}: no tokenizer could be loaded: {error}") from None
+    check_embeddings(model, tokenizer, name)
     return tokenizer
 
 
 def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
     """Returns how many tokens a model reads at most, by its tokenizer and by its positions."""
     limit = tokenizer.model_max_length  # 1e30 where its files do not say
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None:
-        for name, module in model.named_modules():
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-                positions -= module.padding_idx + 1  # RoBERTa and its kin count from behind the padding's
-        limit = min(limit, positions)
-    return int(limit)
+    positions = longest_text(model)
+    return int(limit if positions is None else min(limit, positions))

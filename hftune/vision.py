@@ -20,6 +20,7 @@ from hftune.head import fit_head, head_layers, label_names, parameter_names, tim
 from hftune.image_settings import ImageSettings
 from hftune.models.resnet9 import ResNet9Config
 from hftune.overrides import checked_overrides
+from hftune.positions import resample_positions, watched_patches
 from hftune.values import parse_overrides
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
 def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[str, ...]) -> PreTrainedModel:
     name = str(settings.model_name_or_path)
     config = checkpoint_config(name)
+    own = _own_side(config)
     saved_labels = label_names(config)
     if config.model_type == "timm_wrapper":
         source = config.pretrained_cfg
@@ -85,9 +87,16 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[
         )
     except (OSError, SafetensorError, *UNFIT) as error:
         raise BadInput(f"{_asked_for(settings)}: {first_line(error)}") from None
-    _check_weights(model, found, settings)
-    absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
     head = head_layers(model)
+    absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    if unlike := {key for key, *_ in found["mismatched_keys"]} - parameter_names(head):
+        resampled = resample_positions(model, unlike, name)
+        absent -= resampled
+        if resampled:
+            log.info(
+                "positions: resampled for images of %d pixels, as %s has others", prepared.image_size, name
+            )
+    _check_weights(model, absent, settings, own)
     if absent & parameter_names(head) or not fit_head(model, saved_labels, labels):
         zero_head(head)
     return model
@@ -186,14 +195,28 @@ def _changes(config: PreTrainedConfig, settings: ImageSettings, prepared: Prepro
     return changes | ({"image_size": prepared.image_size} if "image_size" in known else {})
 
 
-def _check_weights(model: PreTrainedModel, found: dict, settings: ImageSettings) -> None:
+def _own_side(config: PreTrainedConfig) -> int | None:
+    """Returns the side of the images that a checkpoint was made for, where it says so."""
+    if config.model_type == "timm_wrapper":
+        size = (config.model_args or {}).get("img_size") or config.pretrained_cfg.get("input_size", [None])[
+            -1
+        ]
+    else:
+        size = getattr(config, "image_size", None)
+    return size if isinstance(size, int) else None
+
+
+def _check_weights(
+    model: PreTrainedModel, absent: set[str], settings: ImageSettings, own: int | None
+) -> None:
     """Raises `BadInput` for a backbone that would start from random numbers without a word."""
-    absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    absent -= parameter_names(head_layers(model))
+    absent = absent - parameter_names(head_layers(model))
     if absent := {key for key in absent if not key.endswith("num_batches_tracked")}:
+        other = own and settings.image_size and settings.image_size != own
+        advice = f"; --image_size {own} is the checkpoint's own" if other else ""
         raise BadInput(
             f"{_asked_for(settings)}: the checkpoint lacks {len(absent)} of the model's weights, or has them "
-            "in another shape",
+            f"in another shape{advice}",
             sorted(absent),
         )
 
@@ -247,16 +270,27 @@ def _differences(expected: dict[str, torch.Tensor], tensors: dict[str, torch.Ten
 
 
 def _try_sizes(model: PreTrainedModel, prepared: Preprocessing, settings: ImageSettings) -> None:
-    """Passes one black picture of each size through the model, which is left in eval mode."""
+    """Passes one black picture of each size through the model, which is left in eval mode.
+
+    Raises:
+        BadInput: The model takes no pictures of a size, or its patches leave a part of them unseen.
+    """
     model.eval()
     sides = {"image_size": prepared.image_size, "eval_image_size": prepared.eval_image_size}
     for flag, side in sides.items():
+        name = settings.model_name_or_path or settings.model_type
         try:
-            with torch.no_grad():
+            with torch.no_grad(), watched_patches(model) as uneven:
                 logits = model(pixel_values=torch.zeros(1, 3, side, side)).logits
             problem = "" if logits.shape == (1, model.config.num_labels) else "it returns no logits"
         except Exception as error:  # each family fails in its own way
             problem = first_line(error)
+        if uneven:
+            patch = max(uneven)
+            least = max(side // patch, 1) * patch
+            raise BadInput(
+                f"--{flag} {side}: {name} cuts a picture into patches of {patch} x {patch} pixels, and the "
+                f"last {side % patch} of {side} would never be seen; pass --{flag} {least} or {least + patch}"
+            )
         if problem:
-            name = settings.model_name_or_path or settings.model_type
             raise BadInput(f"--{flag} {side}: {name} takes no pictures of {side} x {side} pixels: {problem}")

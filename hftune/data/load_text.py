@@ -5,14 +5,17 @@ from collections.abc import Callable
 
 import datasets
 import numpy as np
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from hftune.data.base_model import check_folder, check_kind
 from hftune.data.bundle import Data
 from hftune.data.describe import log_splits
 from hftune.data.text import TextCollator, TokenRows, tokenize, truncation_report
 from hftune.data.text_splits import TextSplits, load_splits
+from hftune.data.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
+from hftune.data.tokenizer import AS_WRITTEN, prepare_tokenizer, why_not_loaded
 from hftune.data.vocabulary import train_tokenizer
-from hftune.errors import BadInput, first_line
+from hftune.errors import BadInput
 from hftune.text_settings import TextSettings
 
 log = logging.getLogger(__name__)
@@ -41,12 +44,15 @@ def load_text(settings: TextSettings) -> Data:
         )
         for name, split in sets.items()
     }
-    log_lengths(rows["train"], settings)
+    log_lengths(rows["train"], settings, unknown_share(rows["train"], tokenizer))
+    for name, split in sets.items():
+        warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
+        warn_of_special_tokens(name, split, tokenizer)
     return Data(
         train=rows["train"],
         validation=rows["validation"],
         test=rows.get("test"),
-        collate=TextCollator(tokenizer.pad_token_id, "token_type_ids" in tokenizer.model_input_names),
+        collate=TextCollator.of(tokenizer),
         labels=splits.labels,
         processor=tokenizer,
         fingerprint=splits.fingerprint,
@@ -78,19 +84,19 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
     name = settings.model_name_or_path
     if name is None:
         raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")
+    said = f"--model_name_or_path {name}"
+    check_folder(name, said, "texts")
     try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        check_kind(config.to_dict(), said, "texts")
         # Said here and not set later: only what a tokenizer is made with is saved with it.
         side = truncation_side(settings.truncation)
-        tokenizer = AutoTokenizer.from_pretrained(name, truncation_side=side, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, truncation_side=side, trust_remote_code=False, **AS_WRITTEN
+        )
+        tokenizer = prepare_tokenizer(tokenizer, config, pooled=settings.pooling != "native")
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"--model_name_or_path {name}: no tokenizer could be loaded: {first_line(error)}"
-        ) from None
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up without a file
-        raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: it has no words")
-    if tokenizer.pad_token_id is None:  # GPT-2 and its kin have none; the mask keeps it from being read
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right"
+        raise BadInput(f"{said}: no tokenizer could be loaded: {why_not_loaded(error)}") from None
     tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
     return tokenizer
 
@@ -103,12 +109,12 @@ def truncation_side(truncation: str) -> str:
     return "right" if truncation == "head" else "left"
 
 
-def log_lengths(train: TokenRows, settings: TextSettings) -> None:
-    """Tells how long the texts are and what `max_length` cut off."""
+def log_lengths(train: TokenRows, settings: TextSettings, unknown: float) -> None:
+    """Tells how long the texts are, what `max_length` cut off, and a share of unknown tokens above 1 %."""
     report = truncation_report(train)
     log.info(
         "tokens: %s per text at the median; max_length %s (%s) cuts %s of %s train texts (%.1f %%), "
-        "%.1f %% of all tokens",
+        "%.1f %% of all tokens%s",
         f"{int(sorted(train.tokens)[len(train) // 2]):,}",
         settings.max_length,
         settings.truncation,
@@ -116,7 +122,18 @@ def log_lengths(train: TokenRows, settings: TextSettings) -> None:
         f"{len(train):,}",
         100 * report["truncated_rows_share"],
         100 * report["truncated_tokens_share"],
+        f"; {100 * unknown:.1f} % are unknown to the tokenizer" if unknown > 0.01 else "",
     )
+
+
+def _for_other_words(settings: TextSettings) -> str:
+    """Returns what to do about words that the tokenizer does not know."""
+    if not settings.model_type:
+        return f"pass a model whose tokenizer knows the language, {settings.model_name_or_path} does not"
+    whole = f"lower --min_frequency {settings.min_frequency} or raise --vocab_size {settings.vocab_size}"
+    if settings.tokenizer_type == "character":
+        return whole
+    return f"pass --tokenizer_type character for a script without blanks between words, else {whole}"
 
 
 def _floor(train: datasets.Dataset, test: datasets.Dataset, num_labels: int) -> Callable[[], dict]:

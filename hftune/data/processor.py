@@ -20,6 +20,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
+from hftune.data.base_model import check_folder, check_kind
 from hftune.errors import BadInput, first_line
 from hftune.image_settings import ImageSettings
 from hftune.models.resnet9 import ResNet9Config
@@ -124,10 +125,13 @@ def checkpoint_config(name: str) -> PreTrainedConfig:
     """Returns the config of a checkpoint of transformers, timm or our own.
 
     Raises:
-        BadInput: If there is none, or timm is missing.
+        BadInput: If there is none, it is one of a model of texts, or timm is missing.
     """
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        check_folder(name, f"--model_name_or_path {name}", "images")
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        check_kind(config.to_dict(), f"--model_name_or_path {name}", "images")
+        return config
     except ImportError as error:
         raise BadInput(
             f"--model_name_or_path {name} is a model of timm: pip install 'hftune[image]'"
@@ -202,7 +206,10 @@ def _auto_processor(name: str, **changes: Any) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **changes)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BadInput(f"--model_name_or_path {name}: its image processor: {first_line(error)}") from None
+        absent = first_line(error).startswith("Can't load image processor")
+        advice = "it has no preprocessor_config.json; copy that file from the model that it began as"
+        reason = advice if absent else f"its image processor: {first_line(error)}"
+        raise BadInput(f"--model_name_or_path {name}: {reason}") from None
 
 
 def _changes(processor: Any, own: int, side: int) -> dict[str, Any]:
@@ -254,6 +261,11 @@ def _checked(settings: ImageSettings, name: str, processor: Any, image_size: int
     black, white = (_pixels(name, processor, (level,) * 3)[:, 0, 0].double() for level in (0, 255))
     std = 1 / (white - black)
     mean = -black * std
+    if (mean.abs() > 1).any():
+        raise BadInput(
+            f"{name}: its image processor subtracts a mean on a scale of 255 from colours of 0 to 1; correct "
+            f"image_mean and image_std in preprocessor_config.json, or pass {_divided(processor)}"
+        )
     # Channels in another order show in a picture of three levels; a black border does in its corner.
     levels = (200, 100, 20)
     expected = ((torch.tensor(levels) / 255 - mean) / std)[:, None, None]
@@ -268,6 +280,16 @@ def _checked(settings: ImageSettings, name: str, processor: Any, image_size: int
     return Preprocessing(
         processor, image_size, side, (mean_red, mean_green, mean_blue), (std_red, std_green, std_blue)
     )
+
+
+def _divided(processor: Any) -> str:
+    """Returns flags with a processor's mean and deviation, divided by 255."""
+    flags = []
+    for key in ("mean", "std"):
+        cfg = getattr(processor, "pretrained_cfg", {})
+        values = cfg.get(key) or getattr(processor, f"image_{key}", None) or []
+        flags.append(f"--image_{key} {','.join(f'{float(value) / 255:.3g}' for value in values)}")
+    return " ".join(flags)
 
 
 def _side(name: str, processor: Any) -> int:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hftune.errors import BadInput
 
-CODE_VERSION = 1  # part of the cache's key: raise it when the ids that this file produces change
+CODE_VERSION = 2  # part of the cache's key: raise it when the ids that this file produces change
 FEATURES = datasets.Features(
     {
         "input_ids": datasets.List(datasets.Value("int32")),
@@ -45,6 +45,10 @@ class TokenRows(torch.utils.data.Dataset):
         self.labels = table.data.column("label").to_numpy().astype(np.int64)
         self.tokens = table.data.column("tokens").to_numpy().astype(np.int64)
 
+    def count(self, token: int) -> np.ndarray:
+        """Returns how often a token stands in each row, int64 (N,)."""
+        return np.add.reduceat((self._ids == token).astype(np.int64), self._starts[:-1])
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -60,30 +64,58 @@ class TextCollator:
     """Pads rows to the longest of the batch.
 
     Args:
-        pad_token_id: The id that fills the right end.
-        token_type_ids: Whether the model reads segment ids (all 0 for a single text).
+        pad_token_id: The id that fills the end.
+        token_type_ids: Whether the model reads segment ids, which are 0 for the words of a single text.
+        segments: Segment ids of the special tokens before and after a text, and of padding; 0 for most
+            models, but not for Funnel and XLNet.
+        left: Whether padding stands at the left end.
 
     Returns (when called with rows of `TokenRows`):
         `input_ids`, `attention_mask` (and `token_type_ids`), int64 of shape (B, L), and `labels`,
         int64 of shape (B,).
     """
 
-    def __init__(self, pad_token_id: int, token_type_ids: bool = False):
+    def __init__(
+        self,
+        pad_token_id: int,
+        token_type_ids: bool = False,
+        segments: tuple[list[int], list[int], int] = ([], [], 0),
+        left: bool = False,
+    ):
         self.pad_token_id = pad_token_id
         self.token_type_ids = token_type_ids
+        self.segments = segments
+        self.left = left
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "TextCollator":
+        """Makes the collator that pads as the tokenizer does."""
+        assert isinstance(tokenizer.pad_token_id, int)
+        left = tokenizer.padding_side == "left"
+        if "token_type_ids" not in tokenizer.model_input_names:
+            return cls(tokenizer.pad_token_id, left=left)
+        before, after = special_tokens_around(tokenizer)
+        ids = tokenizer("a")["token_type_ids"]
+        segments = ids[: len(before)], ids[len(ids) - len(after) :], tokenizer.pad_token_type_id
+        return cls(tokenizer.pad_token_id, True, segments, left)
 
     def __call__(self, rows: Sequence[dict]) -> dict[str, torch.Tensor]:
         """Turns rows into a dict of the model's forward arguments."""
         shape = (len(rows), max(len(row["input_ids"]) for row in rows))
         ids = np.full(shape, self.pad_token_id, np.int64)  # (B, L)
         mask = np.zeros(shape, np.int64)
+        before, after, padding = self.segments
+        segments = np.full(shape, padding, np.int64)
         for i, row in enumerate(rows):
             length = len(row["input_ids"])
-            ids[i, :length] = row["input_ids"]
-            mask[i, :length] = 1
+            start = shape[1] - length if self.left else 0
+            end = start + length
+            ids[i, start:end] = row["input_ids"]
+            mask[i, start:end] = 1
+            segments[i, start:end] = [*before, *[0] * (length - len(before) - len(after)), *after]
         batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         if self.token_type_ids:
-            batch["token_type_ids"] = torch.zeros(shape, dtype=torch.int64)
+            batch["token_type_ids"] = torch.from_numpy(segments)
         batch["labels"] = torch.tensor([row["label"] for row in rows])
         return batch
 
@@ -221,6 +253,7 @@ def truncation_report(rows: TokenRows) -> dict[str, float]:
 def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)  # slow tokenizers have none
     text = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    text += repr(tokenizer.split_special_tokens)  # no part of the backend's own description
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from hftune.data.tokenizer import AS_WRITTEN
 from hftune.errors import BadInput
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -64,7 +65,15 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() == 2:
-        raise BadInput(f"--min_frequency {min_frequency}: no word occurs so often in the training texts")
+        word = "no character" if tokenizer_type == "character" else "no word"
+        advice = (
+            "lower it"
+            if tokenizer_type == "character"
+            else ("lower it, or pass --tokenizer_type character for a script without blanks between words")
+        )
+        raise BadInput(
+            f"--min_frequency {min_frequency}: {word} occurs so often in the training texts; {advice}"
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -73,4 +82,5 @@ def train_tokenizer(
         truncation_side=truncation_side,
         model_max_length=max_length,
         model_input_names=["input_ids", "attention_mask"],
+        **AS_WRITTEN,
     )
