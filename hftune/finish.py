@@ -1,7 +1,5 @@
 """After training: the best weights, the test set once, the floor beside it, and the files of the run."""
 
-import csv
-import io
 import logging
 import os
 import shutil
@@ -22,7 +20,8 @@ from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
-from hftune.rundir import explain_write_errors, package_versions, sync_folder, write_text
+from hftune.predictions import write_predictions
+from hftune.rundir import explain_write_errors, package_versions, sync_folder
 from hftune.scoring import named, predict, score, with_intervals
 from hftune.train import Progress
 from hftune.views import mirrored
@@ -64,13 +63,15 @@ def score_result(
     if not accelerator.is_main_process:
         return results, None
     results |= with_intervals("test", logits, data.test.labels, metrics)
-    write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
+    write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels, data.places)
     confusion = sklearn.metrics.confusion_matrix(
         data.test.labels, logits.argmax(-1), labels=range(len(data.labels))
     )
     draw_confusion(confusion, data.labels, run_dir / "confusion.png")
     if data.picture:
-        draw_mistakes(data.picture, logits, data.test.labels, data.labels, run_dir / "mistakes.png")
+        draw_mistakes(
+            data.picture, logits, data.test.labels, data.labels, run_dir / "mistakes.png", places=data.places
+        )
     if settings.floor and data.floor:
         results |= score_floor(data.floor, logits, data.test.labels, metrics)
     return results, confusion
@@ -89,18 +90,6 @@ def score_floor(
         key = f"test_accuracy_over_{name}"
         results |= {key: difference, f"{key}_low": low, f"{key}_high": high}
     return results
-
-
-def write_predictions(path: Path, logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
-    """Writes one line per test row in the data's order: label, prediction, probability of each class."""
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = exponents / exponents.sum(-1, keepdims=True)  # (N, C)
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(["row", "label", "prediction", *names])
-    for row, (label, scores) in enumerate(zip(labels, probabilities, strict=True)):
-        writer.writerow([row, names[label], names[scores.argmax()], *(f"{p:.6f}" for p in scores)])
-    write_text(path, table.getvalue())
 
 
 def describe_model(

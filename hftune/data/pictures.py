@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hftune.data.bundle import Places
 from hftune.data.tables import Table
 from hftune.errors import BadInput, first_line
 from hftune.progress import progress_bar
@@ -263,6 +264,10 @@ class Pictures:
         place = self.table.place(int(self.rows[row]))
         path = self._path(row) if self.table.places is None else None
         return f"{place} ({printable(path)})" if path else place
+
+    def places(self) -> Places:
+        """Returns where the pictures stand in the user's data."""
+        return Places(self.rows, self.place, "image", lambda row: self._path(row) or "")
 
     def _cell(self, row: int) -> tuple[bytes | None, str | None]:
         """Returns the bytes and the path that stand in the column; one of them, both or neither."""
