@@ -21,8 +21,8 @@ class HftuneError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, details: list[str] | None = None):
-        self.message = PASSWORD.sub("", message)
-        self.details = [PASSWORD.sub("", line) for line in details or []]
+        self.message = printable(PASSWORD.sub("", message))
+        self.details = [printable(PASSWORD.sub("", line)) for line in details or []]
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -73,6 +73,15 @@ class StoppedBySignal(HftuneError):
     def __init__(self, signum: int, message: str):
         super().__init__(f"stopped by {signal.Signals(signum).name}: {message}")
         self.exit_code = 128 + signum  # the shell's convention: 130, 143
+
+
+def printable(text: str) -> str:
+    """Returns a name or a text as a screen may show it: one line, escapes for what cannot be seen."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() else ascii(letter)[1:-1]
 
 
 def first_line(error: Exception) -> str:

@@ -17,13 +17,13 @@ from hftune.data.folders import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.folders import read_class_folders
 from hftune.data.image_rows import Pictures
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import BadPicture, check_pictures, decode, printable, room_for_pictures
+from hftune.data.pictures import BadPicture, check_pictures, decode, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 from hftune.image_settings import ImageSettings
 from hftune.text_settings import TextSettings
 from hftune.values import as_number

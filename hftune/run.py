@@ -18,7 +18,15 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 import hftune.finish as finish
-from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
+from hftune.advice import what_to_try
+from hftune.assemble import (
+    assemble,
+    build_plan,
+    evaluation_metrics,
+    load_weights,
+    restore,
+    trains_another,
+)
 from hftune.averaging import WeightAverage
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
@@ -112,7 +120,7 @@ def run_on(
             console.print(f"{run_dir} holds this run, finished; choose another --output_dir to train again")
             stored = read_json(run_dir / "all_results.json")  # JSON has null in the place of nan
             results = {name: float("nan") if value is None else value for name, value in stored.items()}
-            print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+            show_result(console, recipe, settings, results, run_dir)
             publish(run_dir, target, console)
             return results
         with accelerator.main_process_first():
@@ -201,12 +209,30 @@ def train_and_score(
     if accelerator.is_main_process:
         write_json(run_dir / "all_results.json", results)
         metric = settings.metric_for_best_model.removeprefix("eval_")
-        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)
+        apart = trains_another(recipe, settings)
+        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric, apart)
         finish.describe_model(data, settings, recipe.name, results, confusion, run_dir)
         record.finished = True
         record.write(run_dir)
-        print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+        show_result(console, recipe, settings, results, run_dir)
     return results
+
+
+def show_result(
+    console: Console, recipe: Recipe, settings: Settings, results: dict[str, float], run_dir: Path
+) -> None:
+    """Prints what a finished run came to, the same when it ends and whenever it is asked for again."""
+    names = read_json(run_dir / "config.json")["id2label"]
+    print_summary(
+        console,
+        recipe.name,
+        results,
+        run_dir,
+        next_steps(run_dir),
+        labels=[names[str(number)] for number in range(len(names))],
+        pos_label=settings.pos_label,
+        advice=what_to_try(results, read_log(run_dir / "log.jsonl"), settings),
+    )
 
 
 def take_result(

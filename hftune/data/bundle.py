@@ -62,6 +62,14 @@ class Places:
     noun: str
     content: Callable[[int], str]
 
+    def take(self, chosen: np.ndarray) -> Places:
+        """Returns where the chosen rows (int64) stand."""
+
+        def of(told: Callable[[int], str]) -> Callable[[int], str]:
+            return lambda row: told(int(chosen[row]))
+
+        return Places(self.rows[chosen], of(self.place), self.noun, of(self.content))
+
 
 @dataclass(frozen=True)
 class Data:

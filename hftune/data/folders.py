@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hftune.data.pictures import printable
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 

@@ -33,7 +33,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hftune.data.bundle import Places
 from hftune.data.tables import Table
-from hftune.errors import BadInput, first_line
+from hftune.errors import BadInput, first_line, printable
 from hftune.progress import progress_bar
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -393,11 +393,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
-
-
-def printable(path: str) -> str:
-    """Returns a path as messages show it: one line, with escapes for what a terminal cannot show."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in path)
 
 
 def room_for_pictures() -> int:
