@@ -21,7 +21,7 @@ from hftune.errors import BadInput
 from hftune.first_token import keep_first_token
 from hftune.freezing import freeze, gradual_unfreezing, keep_statistics
 from hftune.losses import Loss, build_loss
-from hftune.metrics import greater_is_better
+from hftune.metrics import greater_is_better, only_answer, positive_class
 from hftune.optimizer_state import optimizer_tensors, restore_optimizer
 from hftune.recipe import Recipe
 from hftune.rundir import RunRecord
@@ -175,6 +175,12 @@ def choose_loss(settings: Settings, data: Data) -> Loss:
     return build_loss(settings, data.train.labels, data.labels)
 
 
+def trains_another(recipe: Recipe, settings: Settings) -> bool:
+    """Returns whether the training minimises another loss than the log loss that validation shows."""
+    flags = ("class_weight", "label_smoothing_factor", "mixup", "cutmix")
+    return bool(recipe.loss or any(getattr(settings, flag, None) for flag in flags))
+
+
 def refuse_two_owners(recipe: Recipe, settings: Settings) -> None:
     """Raises `BadInput` if a flag asks for what the recipe's own `loss` or `after_step` would drop."""
     for flag in ("class_weight", "label_smoothing_factor", "mixup", "cutmix"):
@@ -195,6 +201,7 @@ def _evaluation(
     workers: int,
 ) -> Callable[[], dict[str, float]]:
     names = evaluation_metrics(recipe, settings)
+    positive = positive_class(data.labels, settings.pos_label)
 
     def evaluate() -> dict[str, float]:
         counts = score(
@@ -206,7 +213,12 @@ def _evaluation(
             rows_per_batch=settings.per_device_eval_batch_size,
             workers=workers,
             names=names,
+            positive=positive,
         )
+        if (answer := only_answer(counts.confusion)) is not None:
+            log.info(
+                "all %s validation rows are answered %r", f"{len(data.validation):,}", data.labels[answer]
+            )
         return named("eval", counts.compute(names))
 
     return evaluate

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
-from sklearn.metrics import precision_recall_fscore_support
 
 from hftune.card_use import HUB, Task, how_to_use
 from hftune.config import Settings
 from hftune.errors import BadInput
 from hftune.markdown import code, plain, table, text
-from hftune.metrics import LOWER_IS_BETTER
+from hftune.metrics import LOWER_IS_BETTER, per_class, positive_class
 from hftune.offline import SAMPLE, hub_id
 from hftune.report import BESIDE, FLOORS, NAMES, metrics_of, verdict
 from hftune.rundir import read_json, write_text
@@ -75,16 +74,6 @@ class Card:
     date: str | None = None
 
 
-class ClassScores(NamedTuple):
-    """How well one class is recognised; what has an empty denominator is nan."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    rows: int
-
-
 class _Facts(NamedTuple):
     """What the parts of the page share."""
 
@@ -120,22 +109,6 @@ def write_card(run_dir: Path, card: Card) -> None:
         name = re.sub(r"[^\w.-]+", "-", str(facts.dataset))
         content = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
         write_text(run_dir / f".eval_results/{name}.yaml", content)
-
-
-def per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassScores]:
-    """Returns precision, recall and F1 of each class, by scikit-learn, in the order of the classes.
-
-    Args:
-        confusion: Rows per label and prediction, int64 (C, C), not all zero.
-        labels: The C class names.
-    """
-    true, predicted = np.nonzero(confusion)
-    weights, classes = confusion[true, predicted], range(len(labels))
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        true, predicted, labels=classes, sample_weight=weights, zero_division=np.nan
-    )
-    columns = (precision.tolist(), recall.tolist(), f1.tolist(), confusion.sum(1).tolist())
-    return [ClassScores(*row) for row in zip(labels, *columns, strict=True)]
 
 
 def _facts(run_dir: Path, card: Card) -> _Facts:
@@ -245,7 +218,7 @@ def _usage(facts: _Facts) -> str:
 def _scores(facts: _Facts) -> str:
     results, metrics = facts.results, facts.metrics
     titles = {"test_": "test"} | {f"test_{name}_": title for name, title in BESIDE.items()}
-    titles["eval_"] = "validation"
+    titles |= {"eval_": "validation", "eval_majority_": f"{FLOORS['majority']}, validation"}
     head, rows = ["score"], [[_metric_name(metric)] for metric in metrics]
     for prefix, title in titles.items():
         if not any(prefix + metric in results for metric in metrics):
@@ -274,7 +247,8 @@ def _judgement(results: Mapping[str, float]) -> str:
 def _legend(facts: _Facts) -> str:
     """Explains what a score is of, and the columns."""
     labels, results = facts.card.labels, facts.results
-    of = f"of the class **{text(labels[1])}**" if len(labels) == 2 else "means over the classes"
+    positive = labels[positive_class(labels, facts.card.settings.pos_label)]
+    of = f"of the class **{text(positive)}**" if len(labels) == 2 else "means over the classes"
     simple = [title for name, title in FLOORS.items() if f"test_{name}_accuracy" in results]
     said = {
         of: [_metric_name(name) for name in facts.metrics if name in ("precision", "recall", "f1")],

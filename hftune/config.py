@@ -147,6 +147,7 @@ class Settings:
     save_total_limit: int | None = 2  # checkpoints kept; none: all
     load_best_model_at_end: bool = True  # the result is the best evaluated model, not the last one
     metric_for_best_model: str = "accuracy"  # score of the validation rows that decides which is best
+    pos_label: str | None = None  # of two classes, whose precision, recall and F1 are shown (else the last)
     greater_is_better: bool | None = None  # direction of that score; not given: known from its name
     early_stopping_patience: int = 0  # stop after this many evaluations without a better score; 0: never
     floor: bool = True  # score the majority class and a logistic regression beside the model

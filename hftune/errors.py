@@ -23,8 +23,8 @@ class HftuneError(Exception):
     told = False  # whether `launch` has printed it
 
     def __init__(self, message: str, details: list[str] | None = None):
-        self.message = _shown(message)
-        self.details = [_shown(line) for line in details or []]
+        self.message = _cut(message)
+        self.details = [_cut(line) for line in details or []]
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -34,9 +34,9 @@ class HftuneError(Exception):
         return "\n".join([self.message, *bullets])
 
 
-def _shown(line: str) -> str:
-    """Returns a line without passwords; a very long one without its middle: the end says what to do."""
-    line = PASSWORD.sub("", line)
+def _cut(line: str) -> str:
+    """Returns a line to print, without passwords; a very long one without its middle."""
+    line = printable(PASSWORD.sub("", line))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 205]} ... {line[-200:]}"
 
 
@@ -81,6 +81,15 @@ class StoppedBySignal(HftuneError):
     def __init__(self, signum: int, message: str):
         super().__init__(f"stopped by {signal.Signals(signum).name}: {message}")
         self.exit_code = 128 + signum  # the shell's convention: 130, 143
+
+
+def printable(text: str) -> str:
+    """Returns a name or a text as a screen may show it: one line, escapes for what cannot be seen."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() else ascii(letter)[1:-1]
 
 
 def first_line(error: Exception) -> str:

@@ -1,7 +1,5 @@
 """After training: the best weights, the test set once, the floor beside it, and the files of the run."""
 
-import csv
-import io
 import logging
 import os
 import shutil
@@ -22,7 +20,9 @@ from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
-from hftune.rundir import explain_write_errors, package_versions, sync_folder, write_text
+from hftune.metrics import ClassificationCounts, class_results, only_answer, positive_class
+from hftune.predictions import write_predictions
+from hftune.rundir import explain_write_errors, package_versions, sync_folder
 from hftune.scoring import named, predict, score, with_intervals
 from hftune.train import Progress
 from hftune.views import mirrored
@@ -43,8 +43,10 @@ def score_result(
 
     Returns:
         Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
-        interval; the floor's scores as `test_majority_*` and `test_tfidf_*` or `test_thumbnails_*`; with
-        `--test_time_augmentation` also `test_mirrored_*`. And on the main process the test rows by label
+        interval; each class's as `test_class_NAME_*`; the floor's scores as `test_majority_*` and
+        `test_tfidf_*` or `test_thumbnails_*`, without a test set `eval_majority_*`; with
+        `--test_time_augmentation` also `test_mirrored_*`; `validation_only_answer` and `test_only_answer`
+        where all rows got one class. And on the main process the test rows by label
         and prediction, int64 (C, C); None without a test set.
     """
     options: dict[str, Any] = {
@@ -52,55 +54,69 @@ def score_result(
         "rows_per_batch": settings.per_device_eval_batch_size,
         "workers": workers,
     }
-    counts = score(model, data.validation, data.collate, accelerator, names=metrics, **options)
-    results = named("eval", counts.compute(metrics))
+    positive = positive_class(data.labels, settings.pos_label)
+    counts = score(
+        model, data.validation, data.collate, accelerator, names=metrics, positive=positive, **options
+    )
+    results = named("eval", counts.compute(metrics)) | note_only_answer("validation", counts.confusion)
     if data.test is None:
-        return results, None
+        return results | (score_majority(data, metrics, positive) if settings.floor else {}), None
     logits = predict(model, data.test, data.collate, accelerator, **options)
     if getattr(settings, "test_time_augmentation", False):
         both = mirrored(accelerator.unwrap_model(model))
         answers = predict(both, data.test, data.collate, accelerator, **options)
-        results |= with_intervals("test_mirrored", answers, data.test.labels, metrics)
+        results |= with_intervals("test_mirrored", answers, data.test.labels, metrics, positive)
     if not accelerator.is_main_process:
         return results, None
-    results |= with_intervals("test", logits, data.test.labels, metrics)
-    write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels)
+    results |= with_intervals("test", logits, data.test.labels, metrics, positive)
+    write_predictions(run_dir / "test_predictions.csv", logits, data.test.labels, data.labels, data.places)
     confusion = sklearn.metrics.confusion_matrix(
         data.test.labels, logits.argmax(-1), labels=range(len(data.labels))
     )
+    results |= class_results("test", confusion, data.labels) | note_only_answer("test", confusion)
     draw_confusion(confusion, data.labels, run_dir / "confusion.png")
     if data.picture:
-        draw_mistakes(data.picture, logits, data.test.labels, data.labels, run_dir / "mistakes.png")
+        draw_mistakes(
+            data.picture, logits, data.test.labels, data.labels, run_dir / "mistakes.png", places=data.places
+        )
     if settings.floor and data.floor:
-        results |= score_floor(data.floor, logits, data.test.labels, metrics)
+        results |= score_floor(data.floor, logits, data.test.labels, metrics, positive)
     return results, confusion
 
 
+def note_only_answer(split: str, confusion: np.ndarray) -> dict[str, float]:
+    """Returns `SPLIT_only_answer`, the number of the class that all rows were answered with, if it is one."""
+    answer = only_answer(confusion)
+    return {} if answer is None else {f"{split}_only_answer": float(answer)}
+
+
+def score_majority(data: Data, metrics: list[str], positive: int) -> dict[str, float]:
+    """Scores the commonest class of train on the validation rows: what there is where nothing is tested."""
+    from hftune.floor import majority_log_probabilities
+
+    labels, rows = data.train.labels, data.validation
+    counts = ClassificationCounts(len(data.labels), metrics, positive)
+    counts.update(majority_log_probabilities(labels, len(data.labels), len(rows)), rows.labels)
+    return named("eval_majority", counts.compute(metrics))
+
+
 def score_floor(
-    floor: Callable[[], dict[str, np.ndarray]], logits: np.ndarray, labels: np.ndarray, metrics: list[str]
+    floor: Callable[[], dict[str, np.ndarray]],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    metrics: list[str],
+    positive: int,
 ) -> dict[str, float]:
     """Scores the simple models on the same rows, and the difference in accuracy, row by row."""
     results: dict[str, float] = {}
     for name, log_probabilities in floor().items():
-        results |= with_intervals(f"test_{name}", log_probabilities, labels, metrics)
+        results |= with_intervals(f"test_{name}", log_probabilities, labels, metrics, positive)
         difference, low, high = paired_difference(
             logits.argmax(-1) == labels, log_probabilities.argmax(-1) == labels
         )
         key = f"test_accuracy_over_{name}"
         results |= {key: difference, f"{key}_low": low, f"{key}_high": high}
     return results
-
-
-def write_predictions(path: Path, logits: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
-    """Writes one line per test row in the data's order: label, prediction, probability of each class."""
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = exponents / exponents.sum(-1, keepdims=True)  # (N, C)
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(["row", "label", "prediction", *names])
-    for row, (label, scores) in enumerate(zip(labels, probabilities, strict=True)):
-        writer.writerow([row, names[label], names[scores.argmax()], *(f"{p:.6f}" for p in scores)])
-    write_text(path, table.getvalue())
 
 
 def describe_model(

@@ -58,12 +58,23 @@ def floor_log_probabilities(
         Log-probabilities, (n, C) float64 each, finite: every class is given one further training row's
         worth of probability.
     """
-    frequencies = np.bincount(labels, minlength=num_labels) / len(labels)
     rows = len(next(iter(predicted.values())))
-    probabilities = {"majority": np.tile(frequencies, (rows, 1)), **predicted}
-    return {
-        name: np.log((len(labels) * p + 1) / (len(labels) + num_labels)) for name, p in probabilities.items()
+    smoothed = {
+        name: np.log((len(labels) * p + 1) / (len(labels) + num_labels)) for name, p in predicted.items()
     }
+    return {"majority": majority_log_probabilities(labels, num_labels, rows), **smoothed}
+
+
+def majority_log_probabilities(labels: np.ndarray, num_labels: int, rows: int) -> np.ndarray:
+    """Returns what always giving the classes' frequencies in training comes to, (rows, C) float64.
+
+    Args:
+        labels: Of the training rows, int64 (N,).
+        num_labels: Number of classes C.
+        rows: How many rows are to be answered.
+    """
+    frequencies = np.bincount(labels, minlength=num_labels) / len(labels)
+    return np.tile(np.log((len(labels) * frequencies + 1) / (len(labels) + num_labels)), (rows, 1))
 
 
 def written_without_spaces(texts: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hftune.data.bundle import Places
 from hftune.rundir import write_bytes
 
 WITH_NUMBERS = 20  # classes: with more, numbers in the cells of a confusion matrix are too small to read
@@ -149,6 +150,7 @@ def draw_mistakes(
     names: Sequence[str],
     path: Path,
     most: int = 24,
+    places: Places | None = None,
 ) -> None:
     """Draws the wrong answers of which the model was most sure: hard pictures and wrong labels.
 
@@ -159,6 +161,7 @@ def draw_mistakes(
         names: The C class names.
         path: The PNG.
         most: Pictures to show at most.
+        places: Where the rows stand in the user's data, written under each; None: their numbers alone.
     """
     odds = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
     probabilities = odds / odds.sum(axis=1, keepdims=True)  # (N, C)
@@ -172,15 +175,17 @@ def draw_mistakes(
     )
     if len(chosen) < len(wrong):
         title += f": the {len(chosen)} of which the model was most sure"
-    figure, panels = _tiles(len(chosen), 6, title, lines_of_text=3)
+    figure, panels = _tiles(len(chosen), 6, title, lines_of_text=3 + (places is not None))
     for panel, row in zip(panels, chosen, strict=True):
         _show(panel, picture(row))
         _write_above(
             panel,
-            (f"row {row:,}", GREY),
+            (f"row {row if places is None else places.rows[row]:,}", GREY),
             (f"is: {shown[labels[row]]}", GREEN),
             (f"said: {shown[answers[row]]} {sure[row]:.0%}", RED),
         )
+        if places is not None:
+            panel.set_xlabel(_end_of(drawable(places.place(row))), color=GREY, labelpad=2, **_text(8))
     _save(figure, path)
 
 
@@ -333,6 +338,11 @@ def drawable(text: str) -> str:
 def _class_names(names: Sequence[str]) -> list[str]:
     """Returns the names, with those that no installed font can write as `class N`, N their number."""
     return [name if drawable(name) == name else f"class {number}" for number, name in enumerate(names)]
+
+
+def _end_of(place: str, most: int = 36) -> str:
+    """Cuts a long place at its start: what tells it from others is its file and line."""
+    return place if len(place) <= most else f"…{place[1 - most :]}"
 
 
 def _shortened(name: str, most: int = 24) -> str:

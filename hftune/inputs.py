@@ -23,13 +23,13 @@ from hftune.data.image_rows import Pictures
 from hftune.data.label_values import canonical_label, difference, listed, shown
 from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import check_pictures, printable, room_for_pictures
+from hftune.data.pictures import check_pictures, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 from hftune.image_settings import ImageSettings
 from hftune.text_settings import TextSettings
 

@@ -75,7 +75,9 @@ def ranking(auc: float, negatives: int, positives: int) -> Interval:
     return low, high
 
 
-def confusion_scores(hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+def confusion_scores(
+    hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray, positive: int = 1
+) -> dict[str, np.ndarray]:
     """Computes the scores that depend on three margins of a confusion matrix, for many matrices at once.
 
     The definitions are scikit-learn's, `zero_division=0`: averages run over the classes that occur in
@@ -85,10 +87,11 @@ def confusion_scores(hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray
         hits: Diagonals, (R, C).
         actual: Row sums: rows per label, (R, C).
         predicted: Column sums: rows per prediction, (R, C).
+        positive: Of two classes, the one that `precision`, `recall` and `f1` are of.
 
     Returns:
-        `precision`, `recall`, `f1` (of class 1 for C = 2, else averaged over classes), `f1_macro` and
-        `mcc`, each (R,) float64.
+        `precision`, `recall`, `f1` (of class `positive` for C = 2, else averaged over classes), `f1_macro`
+        and `mcc`, each (R,) float64.
     """
     hits, actual, predicted = (part.astype(np.float64) for part in (hits, actual, predicted))
     occurs = actual + predicted > 0
@@ -98,7 +101,8 @@ def confusion_scores(hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray
         "f1": _ratio(2 * hits, actual + predicted),
     }
     macro = {name: _ratio((values * occurs).sum(1), occurs.sum(1)) for name, values in per_class.items()}
-    chosen = {name: values[:, 1] for name, values in per_class.items()} if hits.shape[1] == 2 else macro
+    two = hits.shape[1] == 2
+    chosen = {name: values[:, positive] for name, values in per_class.items()} if two else macro
     n = actual.sum(1)
     covariance = n * hits.sum(1) - (actual * predicted).sum(1)
     spread = (n**2 - (actual**2).sum(1)) * (n**2 - (predicted**2).sum(1))
@@ -109,7 +113,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)
 
 
-def confusion(counts: np.ndarray) -> dict[str, Interval]:
+def confusion(counts: np.ndarray, positive: int = 1) -> dict[str, Interval]:
     """Returns percentile bootstrap intervals (Efron 1979) of the scores in `confusion_scores`.
 
     A multinomial draw of the cells is what resampling the rows would give. A matrix without errors
@@ -117,6 +121,7 @@ def confusion(counts: np.ndarray) -> dict[str, Interval]:
 
     Args:
         counts: Confusion matrix, (C, C) int64, rows are labels.
+        positive: See `confusion_scores`.
     """
     actual, predicted = np.nonzero(counts)
     n = int(counts.sum())
@@ -133,7 +138,7 @@ def confusion(counts: np.ndarray) -> dict[str, Interval]:
             _sum_by(actual, draws, len(counts)),
             _sum_by(predicted, draws, len(counts)),
         )
-        parts.append(confusion_scores(*margins))
+        parts.append(confusion_scores(*margins, positive))
     return {name: _percentiles(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 

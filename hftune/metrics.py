@@ -7,13 +7,15 @@ the rows give the same bits. scikit-learn computes the scores from the compresse
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
     matthews_corrcoef,
+    precision_recall_fscore_support,
     precision_score,
     recall_score,
 )
@@ -32,6 +34,7 @@ NLL_LIMIT = 100.0  # nats; a row's loss is cut off here
 FRACTION_BITS = 44  # of a fixed-point number: 6e-14
 LOW_BITS = 24  # two int64 hold a sum of 1e8 squared losses of 1e4 without overflow
 RANKED_SCORES_PER_CLASS = 2**10  # at least, however many classes there are
+CLASSES_WITH_RESULTS = 100  # of more, the scores of each would make all_results.json unreadable
 
 
 def known_metrics() -> tuple[str, ...]:
@@ -68,7 +71,8 @@ class ClassificationCounts:
     A score that is not defined (any score of no rows; `roc_auc` when a class is absent from the labels)
     is nan; a precision, recall, F1 or MCC with an empty denominator is 0, as in scikit-learn.
 
-    - `precision`, `recall`, `f1`: of class 1 for two labels, else averaged over the classes that occur.
+    - `precision`, `recall`, `f1`: of class `positive` for two labels, else averaged over the classes that
+      occur.
     - `roc_auc`: of the difference of the two logits, which unlike a softmax does not saturate into ties;
       for more labels the mean over classes of each against the rest. See `RankingSketch`.
     - `log_loss`: mean negative log likelihood in nats, a row's loss cut off at 100.
@@ -78,17 +82,19 @@ class ClassificationCounts:
         num_labels: Number of classes C, at least 2.
         names: The metrics that will be asked for. A ranking is kept only if `roc_auc` is among them: at
             most 2**17 distinct scores in all, 3 MB (from 128 classes on 2**10 each).
+        positive: Of two classes, the one that precision, recall and F1 are of.
 
     Raises:
         BadInput: A name is unknown.
     """
 
-    def __init__(self, num_labels: int, names: Iterable[str] = METRICS):
+    def __init__(self, num_labels: int, names: Iterable[str] = METRICS, positive: int = 1):
         if num_labels < 2:
             raise ValueError(f"a classifier has at least 2 labels, not {num_labels}")
         names = tuple(names)
         check_metrics(names)
         self.num_labels = num_labels
+        self.positive = positive
         self.confusion: np.ndarray = np.zeros((num_labels, num_labels), np.int64)  # label, prediction
         self.nll: np.ndarray = np.zeros((2, 2), np.int64)  # loss and its square, in fixed point
         self.bins: np.ndarray = np.zeros((BINS, 2), np.int64)  # rows per bin of confidence, wrong and right
@@ -199,7 +205,7 @@ class ClassificationCounts:
         if "accuracy" in names:
             found["accuracy"] = intervals.wilson(int(self.confusion.trace()), n)
         if not {"precision", "recall", "f1", "f1_macro", "mcc"}.isdisjoint(names):
-            found |= intervals.confusion(self.confusion)
+            found |= intervals.confusion(self.confusion, self.positive)
         if "roc_auc" in names:
             low, high = np.mean([ranking.interval() for ranking in self.rankings], axis=0)
             found["roc_auc"] = (float(low), float(high))
@@ -225,15 +231,94 @@ class ClassificationCounts:
             return float(_real(self.nll)[0] / self.confusion.sum())
         if name == "ece":
             return float(intervals.calibration_error(self.bins, _real(self.confidence)))
-        return score_confusion(self.confusion, name)
+        return score_confusion(self.confusion, name, self.positive)
 
 
-def score_confusion(confusion: np.ndarray, name: str) -> float:
+def positive_class(labels: Sequence[str], pos_label: str | None) -> int:
+    """Returns the number of the class that precision, recall and F1 of two classes are of.
+
+    Args:
+        labels: The class names.
+        pos_label: The one that `--pos_label` names; None: the last.
+
+    Raises:
+        BadInput: There is no such class, or there are more than two.
+    """
+    if pos_label is None:
+        return 1
+    if pos_label not in labels:
+        known = ", ".join(labels[:5]) + (f", ... ({len(labels)} in all)" if len(labels) > 5 else "")
+        raise BadInput(f"--pos_label {pos_label}: no such class; the classes are {known}")
+    if len(labels) > 2:
+        raise BadInput(
+            f"--pos_label {pos_label}: scores of {len(labels)} classes are means over all; leave it out"
+        )
+    return labels.index(pos_label)
+
+
+class ClassScores(NamedTuple):
+    """How well one class is recognised; what has an empty denominator is nan."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+def per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassScores]:
+    """Returns precision, recall and F1 of each class, by scikit-learn, in the order of the classes.
+
+    Args:
+        confusion: Rows per label and prediction, int64 (C, C), not all zero.
+        labels: The C class names.
+    """
+    true, predicted = np.nonzero(confusion)
+    weights, classes = confusion[true, predicted], range(len(labels))
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        true, predicted, labels=classes, sample_weight=weights, zero_division=np.nan
+    )
+    columns = (precision.tolist(), recall.tolist(), f1.tolist(), confusion.sum(1).tolist())
+    return [ClassScores(*row) for row in zip(labels, *columns, strict=True)]
+
+
+def class_results(prefix: str, confusion: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
+    """Returns each class's scores as `all_results.json` has them; nothing of more than 100 classes.
+
+    The score's name stands behind the class's, so that no class, whatever it is called, makes the key
+    of another class or of an interval.
+
+    Args:
+        prefix: The split's name in `all_results.json`, such as "test".
+        confusion: Rows per label and prediction, int64 (C, C).
+        labels: The C class names.
+
+    Returns:
+        `PREFIX_class_NAME_precision`, `_recall`, `_f1` and `_support`, the rows that have the class.
+    """
+    if len(labels) > CLASSES_WITH_RESULTS or not confusion.any():
+        return {}
+    results: dict[str, float] = {}
+    for scores in per_class(confusion, labels):
+        key = f"{prefix}_class_{scores.label}"
+        results |= {f"{key}_precision": scores.precision, f"{key}_recall": scores.recall}
+        results |= {f"{key}_f1": scores.f1, f"{key}_support": scores.rows}
+    return results
+
+
+def only_answer(confusion: np.ndarray) -> int | None:
+    """Returns the class that all rows (at least two) were answered with, None where there are several."""
+    answered = np.flatnonzero(confusion.sum(0))
+    return int(answered[0]) if len(answered) == 1 and confusion.sum() > 1 else None
+
+
+def score_confusion(confusion: np.ndarray, name: str, positive: int = 1) -> float:
     """Lets scikit-learn compute a score of a confusion matrix.
 
     Args:
         confusion: Rows per label and prediction, (C, C) int64, not all zero.
         name: `accuracy`, `precision`, `recall`, `f1`, `f1_macro` or `mcc`.
+        positive: Of two classes, the one that precision, recall and F1 are of.
 
     Returns:
         What scikit-learn gives for the rows themselves, with `zero_division=0`.
@@ -246,8 +331,9 @@ def score_confusion(confusion: np.ndarray, name: str) -> float:
         if len(np.union1d(labels, predictions)) == 1:
             return 0.0  # scikit-learn's value too, which comes with a warning
         return float(matthews_corrcoef(**rows))
-    average = "binary" if len(confusion) == 2 and name != "f1_macro" else "macro"
-    return float(AVERAGED[name](**rows, average=average, zero_division=0))
+    if len(confusion) == 2 and name != "f1_macro":
+        return float(AVERAGED[name](**rows, pos_label=positive, zero_division=0))
+    return float(AVERAGED[name](**rows, average="macro", zero_division=0))
 
 
 def _log_sum_exp(logits: np.ndarray) -> np.ndarray:

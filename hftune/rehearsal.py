@@ -27,6 +27,7 @@ from hftune.assemble import (
     marks,
     refuse_two_owners,
     total_steps,
+    trains_another,
 )
 from hftune.checkpoint import load_checkpoint
 from hftune.config import Settings
@@ -273,7 +274,8 @@ def excerpt(data: Data, rows_per_batch: int) -> Data:
     test = Excerpt(data.test, some_batches(data.test.lengths, rows_per_batch))
     picture = data.picture
     shown = None if picture is None else lambda row: picture(int(test.ids[row]))
-    return dataclasses.replace(data, validation=validation, test=test, picture=shown)
+    places = data.places and data.places.take(test.ids)
+    return dataclasses.replace(data, validation=validation, test=test, picture=shown, places=places)
 
 
 def make_steps(training: Training, plan: BatchPlan, console: Console) -> tuple[Progress, list[float], float]:
@@ -320,7 +322,8 @@ def finish_off(
         saved, data, training.accelerator, settings.replace(floor=False), metrics, folder, training.workers
     )
     metric = settings.metric_for_best_model.removeprefix("eval_")
-    draw_curve(read_log(folder / "log.jsonl"), folder / "curve.png", metric)
+    apart = trains_another(recipe, settings)
+    draw_curve(read_log(folder / "log.jsonl"), folder / "curve.png", metric, apart)
     finish.describe_model(data, settings, recipe.name, results | scores, confusion, folder)
 
 

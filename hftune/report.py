@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hftune.metrics import LOWER_IS_BETTER
+from hftune.errors import printable
+from hftune.metrics import LOWER_IS_BETTER, positive_class
 from hftune.rundir import write_bytes
 
 FLOORS = {
@@ -32,12 +33,21 @@ NAMES = {
     "roc_auc": "ROC AUC",
     "ece": "ECE",
 }
-BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"
-COLOURS = [BLUE, "#2e8b57", "#8a4fbf", "#d9730d", "#0f9fb5", "#c2255c", "#7a6a00", "#444444"]
+OF_ONE_CLASS = ("precision", "recall", "f1")  # where there are two
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"  # training, validation, and what stands beside
+COLOURS = ["#2e8b57", "#8a4fbf", "#c2255c", "#0f9fb5", "#7a6a00", "#e377c2", "#444444", "#5b3a1d"]
 
 
 def print_summary(
-    console: Console, name: str, results: Mapping[str, float], run_dir: Path, next_steps: Sequence[str]
+    console: Console,
+    name: str,
+    results: Mapping[str, float],
+    run_dir: Path,
+    next_steps: Sequence[str],
+    *,
+    labels: Sequence[str] = (),
+    pos_label: str | None = None,
+    advice: str = "",
 ) -> None:
     """Prints how a finished run ended.
 
@@ -47,28 +57,47 @@ def print_summary(
         results: The content of `all_results.json`.
         run_dir: Where model and results lie.
         next_steps: What a person may do now, one line each.
+        labels: The class names in the order of the class numbers.
+        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+        advice: What to try next where the model is no better than a simple one, "" for nothing.
     """
     console.print()
     if metrics_of(results):
-        console.print(summary_table(name, results), soft_wrap=False)  # cells wrap on a narrow terminal
-    lines = [verdict(results), _effort(results), f"saved in {run_dir}", *(f"  {step}" for step in next_steps)]
+        table = summary_table(name, results, labels, pos_label)
+        console.print(table, soft_wrap=False)  # cells wrap on a narrow terminal
+    lines = [
+        *answered_alike(results, labels),
+        verdict(results),
+        advice,
+        _effort(results),
+        f"saved in {run_dir}",
+        *(f"  {step}" for step in next_steps),
+    ]
     for line in filter(None, lines):
-        console.print(line, markup=False, emoji=False)
+        console.print(printable(line), markup=False, emoji=False)
 
 
-def summary_table(name: str, results: Mapping[str, float]) -> Table:
+def summary_table(
+    name: str, results: Mapping[str, float], labels: Sequence[str] = (), pos_label: str | None = None
+) -> Table:
     """Lays out the scores, one metric a row; a column without any score is left out.
 
     Args:
         name: The table's title.
         results: Flat scores: `eval_METRIC`, `test_METRIC` with `_low` and `_high`, its 95 % interval, and the
             scores beside them, such as `test_tfidf_METRIC` and `test_majority_METRIC`.
+        labels: The class names in the order of the class numbers.
+        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
     """
     columns = {"validation": "eval_", "test [95 % interval]": "test_"}
     # One word a line, so that 80 characters hold all columns and no interval is broken.
     columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{beside}_" for beside, title in BESIDE.items()}
+    if "eval_majority_accuracy" in results:  # nothing was tested
+        columns["majority\nclass"] = "eval_majority_"
     metrics = metrics_of(results)
-    table = Table(title=name, title_justify="left", title_style="bold", header_style="bold")
+    if len(labels) > 2 and "f1" in metrics:
+        metrics = [metric for metric in metrics if metric != "f1_macro"]  # the same number
+    table = Table(title=Text(printable(name)), title_justify="left", title_style="bold", header_style="bold")
     table.add_column("metric", no_wrap=True)
     shown = {
         title: prefix for title, prefix in columns.items() if any(prefix + m in results for m in metrics)
@@ -80,18 +109,34 @@ def summary_table(name: str, results: Mapping[str, float]) -> Table:
     for metric in metrics:
         cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
         table.add_row(_title(metric), *map(Text, cells))
+    of_one_class = [_title(metric) for metric in metrics if metric in OF_ONE_CLASS]
+    if len(labels) == 2 and of_one_class:
+        positive = printable(labels[positive_class(labels, pos_label)])
+        table.caption = Text(f"{', '.join(of_one_class)} of '{positive}' (another: --pos_label)")
+        table.caption_justify = "left"
     return table
 
 
 def metrics_of(results: Mapping[str, float]) -> list[str]:
     """Returns the metrics that a run's results hold for its model, the loss last."""
     names = [key.removeprefix("eval_") for key in results if key.startswith("eval_")]
-    for key in results:
-        metric = key.removeprefix("test_")
-        beside = "_over_" in metric or metric.startswith(tuple(f"{name}_" for name in BESIDE))
-        if key.startswith("test_") and f"{key}_low" in results and not beside:
-            names.append(metric)
+    tested = (key for key in results if key.startswith("test_") and f"{key}_low" in results)
+    names += [key.removeprefix("test_") for key in tested]
+    beside = tuple(f"{name}_" for name in BESIDE)
+    names = [name for name in names if "_over_" not in name and not name.startswith(beside)]
     return sorted(dict.fromkeys(names), key=lambda name: name == "loss")
+
+
+def answered_alike(results: Mapping[str, float], labels: Sequence[str]) -> list[str]:
+    """Says of each split whose rows all got the same answer that this is so."""
+    lines = []
+    for split in ("validation", "test"):
+        answer = int(results.get(f"{split}_only_answer", -1))
+        if 0 <= answer < len(labels):
+            rows = results.get(f"{split}_samples")
+            count = f"{rows:,.0f} " if rows else ""
+            lines.append(f"all {count}{split} rows are answered {labels[answer]!r}")
+    return lines
 
 
 def verdict(results: Mapping[str, float]) -> str:
@@ -130,7 +175,10 @@ def _score(results: Mapping[str, float], key: str, interval: bool) -> str:
 
 
 def draw_curve(
-    log_lines: Sequence[Mapping[str, Any]], path: Path, metric_for_best_model: str = "accuracy"
+    log_lines: Sequence[Mapping[str, Any]],
+    path: Path,
+    metric_for_best_model: str = "accuracy",
+    loss_apart: bool = False,
 ) -> None:
     """Draws losses, learning rate and validation scores over the steps: a PNG of 1200 x 500 pixels.
 
@@ -138,6 +186,8 @@ def draw_curve(
         log_lines: Records of `log.jsonl`: `step` with `loss` and `learning_rate`, or with `eval_*`.
         path: The picture.
         metric_for_best_model: The score that says which step is best; where it was not logged, the loss.
+        loss_apart: Whether the training minimised another loss than the validation's log loss, so that
+            each has a panel of its own.
     """
     logged = dict.fromkeys(key for line in log_lines for key in line if key.startswith("eval_"))
     # Errors lie near 0, scores near 1: one axis shows only one kind well.
@@ -145,18 +195,23 @@ def draw_curve(
     best = f"eval_{metric_for_best_model}"
     best = best if best in logged else "eval_loss"
     figure = Figure(figsize=(12, 5), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
-    grid = figure.add_gridspec(2, 2 if metrics else 1, height_ratios=[4, 1])
-    losses = figure.add_subplot(grid[0, 0], title="Loss", ylabel="loss")
-    rate = figure.add_subplot(grid[1, 0], sharex=losses, xlabel="optimizer step", ylabel="learning\nrate")
+    grid = figure.add_gridspec(3, 2 if metrics else 1, height_ratios=[2, 2, 1])
+    if loss_apart:
+        losses = figure.add_subplot(grid[0, 0], title="Training loss (another than validation's)")
+        validation = figure.add_subplot(grid[1, 0], sharex=losses, title="Validation log loss")
+        validation.tick_params(labelbottom=False)
+    else:
+        losses = validation = figure.add_subplot(grid[:2, 0], title="Loss", ylabel="loss")
+    rate = figure.add_subplot(grid[2, 0], sharex=losses, xlabel="optimizer step", ylabel="learning\nrate")
     _draw_line(losses, log_lines, "loss", "training", BLUE)
-    _draw_line(losses, log_lines, "eval_loss", "validation", ORANGE, marker="o")
+    _draw_line(validation, log_lines, "eval_loss", "validation", ORANGE, marker="o")
     _draw_line(rate, log_lines, "learning_rate", "", GREY)
     rate.ticklabel_format(axis="y", scilimits=(0, 0))
     rate.set_ylim(bottom=0)
     losses.tick_params(labelbottom=False)
     if best == "eval_loss":
-        _mark_best(losses, log_lines, best)
-    panels = [losses, rate]
+        _mark_best(validation, log_lines, best)
+    panels = list(dict.fromkeys([losses, validation, rate]))
     if metrics:
         scores = figure.add_subplot(grid[:, 1], sharex=losses, title="Validation scores", ylabel="score")
         scores.set_xlabel("optimizer step")

@@ -17,8 +17,16 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 import hftune.finish as finish
+from hftune.advice import what_to_try
 from hftune.alone import standing_alone
-from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
+from hftune.assemble import (
+    assemble,
+    build_plan,
+    evaluation_metrics,
+    load_weights,
+    restore,
+    trains_another,
+)
 from hftune.averaging import WeightAverage
 from hftune.card_use import use_line
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
@@ -132,7 +140,7 @@ def run_on(
         if record and starts_again(run_dir, record, settings, parts, data):
             record = None
         if record and record.finished:
-            results = show_finished(recipe, run_dir, console)
+            results = show_finished(recipe, settings, run_dir, console)
             publish(run_dir, target, console)
             return results
         seed_torch("init", settings.seed)
@@ -178,12 +186,12 @@ def starts_again(
     return settings.overwrite_output_dir and (record.finished or not begun_so)
 
 
-def show_finished(recipe: Recipe, run_dir: Path, console: Console) -> dict[str, float]:
+def show_finished(recipe: Recipe, settings: Settings, run_dir: Path, console: Console) -> dict[str, float]:
     """Prints and returns the results of a run that is finished."""
     console.print(f"{run_dir} holds this run, finished; to train again, {OTHERWISE}")
     stored = read_json(run_dir / "all_results.json")  # JSON has null in the place of nan
     results = {name: float("nan") if value is None else value for name, value in stored.items()}
-    print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+    show_result(console, recipe, settings, results, run_dir)
     return results
 
 
@@ -260,13 +268,31 @@ def train_and_score(
     if accelerator.is_main_process:
         write_json(run_dir / "all_results.json", results)
         metric = settings.metric_for_best_model.removeprefix("eval_")
-        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric)
+        apart = trains_another(recipe, settings)
+        draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric, apart)
         finish.describe_model(data, settings, recipe.name, results, confusion, run_dir)
         note_files(run_dir, record)
         record.finished = True
         record.write(run_dir)
-        print_summary(console, recipe.name, results, run_dir, next_steps(run_dir))
+        show_result(console, recipe, settings, results, run_dir)
     return results
+
+
+def show_result(
+    console: Console, recipe: Recipe, settings: Settings, results: dict[str, float], run_dir: Path
+) -> None:
+    """Prints what a finished run came to, the same when it ends and whenever it is asked for again."""
+    names = read_json(run_dir / "config.json")["id2label"]
+    print_summary(
+        console,
+        recipe.name,
+        results,
+        run_dir,
+        next_steps(run_dir),
+        labels=[names[str(number)] for number in range(len(names))],
+        pos_label=settings.pos_label,
+        advice=what_to_try(results, read_log(run_dir / "log.jsonl"), settings),
+    )
 
 
 def take_result(

@@ -59,6 +59,7 @@ def score(
     rows_per_batch: int,
     workers: int = 0,
     names: Iterable[str] = METRICS,
+    positive: int = 1,
 ) -> ClassificationCounts:
     """Counts a model's hits and misses on a labelled set.
 
@@ -74,14 +75,15 @@ def score(
         rows_per_batch: Rows in a batch.
         workers: Processes that load data.
         names: The scores that will be asked for; a ranking is only kept where one needs it.
+        positive: Of two classes, the one that precision, recall and F1 are of.
     """
     names = tuple(names)
-    counts = ClassificationCounts(num_labels, names)
+    counts = ClassificationCounts(num_labels, names, positive)
     for _, logits, labels in _answers(model, rows, collate, accelerator, rows_per_batch, workers):
         counts.update(logits, labels)
     if accelerator.num_processes == 1:
         return counts
-    total = ClassificationCounts(num_labels, names)
+    total = ClassificationCounts(num_labels, names, positive)
     for state in gather_object([counts.state()]):
         total.merge_state(state)
     return total
@@ -129,7 +131,7 @@ def named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
 
 
 def with_intervals(
-    prefix: str, logits: np.ndarray, labels: np.ndarray, names: Iterable[str]
+    prefix: str, logits: np.ndarray, labels: np.ndarray, names: Iterable[str], positive: int = 1
 ) -> dict[str, float]:
     """Scores answers, each score also with `_low` and `_high`, its 95 % interval.
 
@@ -138,9 +140,10 @@ def with_intervals(
         logits: float (N, C); log-probabilities do as well.
         labels: Class numbers, int64 (N,).
         names: Scores of `hftune.metrics`.
+        positive: Of two classes, the one that precision, recall and F1 are of.
     """
     names = tuple(names)
-    counts = ClassificationCounts(logits.shape[1], names)
+    counts = ClassificationCounts(logits.shape[1], names, positive)
     counts.update(logits, labels)
     results = named(prefix, counts.compute(names))
     for name, (low, high) in counts.intervals(names).items():

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hftune.errors import printable
 from hftune.process import close_output
 
 HEARTBEAT = 30  # seconds between two lines where no bar can be drawn (a file, a pipe)
@@ -65,7 +66,8 @@ class ConsoleHandler(logging.Handler):
         """Prints a record; from a warning on it says what it is."""
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         # Without emoji=False the place "x.csv:100: " is printed with a picture.
-        self.console.print(prefix + record.getMessage(), markup=False, emoji=False)
+        for line in (prefix + record.getMessage()).split("\n"):
+            self.console.print(printable(line), markup=False, emoji=False)
 
 
 class RunLog:

@@ -19,11 +19,12 @@ from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from hftune.card import Card, per_class, write_card
+from hftune.card import Card, write_card
 from hftune.card_use import readdress_card
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
+from hftune.metrics import per_class
 from hftune.models.bag import BagConfig, BagForSequenceClassification
 from hftune.text_settings import TextSettings
 

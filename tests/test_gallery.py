@@ -10,6 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hftune import gallery
+from hftune.data.bundle import Places
 from hftune.gallery import draw_confusion, draw_mistakes, draw_overlays, draw_views
 
 
@@ -133,6 +134,17 @@ def test_the_surest_mistakes_come_first(drawn, tmp_path):
     assert [text.get_text() for text in panels[0].texts] == ["said: dog 98%", "is: cat", "row 2"]
     assert [text.get_text() for text in panels[1].texts] == ["said: cat 88%", "is: dog", "row 1"]
     assert "3 of 5 wrong: the 2 of which the model was most sure" in words(drawn[0])
+
+
+def test_a_mistake_is_named_by_its_row_and_place_in_the_data(drawn, tmp_path):
+    names = [f"photos/a very long folder of many photos/{number}.png" for number in range(3)]
+    places = Places(np.array([4, 7, 9]), names.__getitem__, "image", names.__getitem__)
+    logits = np.array([[9, 0], [2, 0], [0, 4]], np.float32)
+    draw_mistakes(plain, logits, np.array([0, 1, 1]), ["cat", "dog"], tmp_path / "a.png", places=places)
+    (panel,) = drawn[0].axes
+    assert panel.texts[-1].get_text() == "row 7"
+    assert panel.get_xlabel() == "…ry long folder of many photos/1.png"
+    assert not overlaps(drawn[0], visible_texts(drawn[0]))
 
 
 def test_equally_sure_mistakes_keep_the_order_of_rows(tmp_path):

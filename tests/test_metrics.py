@@ -13,8 +13,11 @@ from hftune.metrics import (
     METRICS,
     ClassificationCounts,
     check_metrics,
+    class_results,
     greater_is_better,
     known_metrics,
+    only_answer,
+    positive_class,
     score_confusion,
 )
 
@@ -312,3 +315,42 @@ def test_paired_difference_holds_the_difference_and_mirrors():
     same = intervals.paired_difference(a[:10], a[:10])
     assert same[0] == 0
     assert same[1] < 0 < same[2]
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+def test_the_class_that_binary_scores_are_of_can_be_chosen(name):
+    random = np.random.default_rng(3)
+    logits, labels = random.normal(size=(60, 2)), random.integers(0, 2, 60)
+    scorer = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}[name]
+    for positive in (0, 1):
+        counts = ClassificationCounts(2, [name], positive)
+        counts.update(logits, labels)
+        expected = scorer(labels, logits.argmax(1), pos_label=positive)
+        assert counts.compute([name])[name] == expected
+        low, high = counts.intervals([name])[name]
+        assert low < expected < high
+
+
+def test_a_positive_class_that_is_none_is_refused_with_the_classes():
+    assert positive_class(["ham", "spam"], None) == 1
+    assert positive_class(["ham", "spam"], "ham") == 0
+    with pytest.raises(BadInput, match="--pos_label Ham: no such class; the classes are ham, spam"):
+        positive_class(["ham", "spam"], "Ham")
+    with pytest.raises(BadInput, match="scores of 3 classes are means over all"):
+        positive_class(["a", "b", "c"], "a")
+
+
+def test_every_class_has_its_scores_by_name():
+    found = class_results("test", np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), ["a b", "c", "d"])
+    assert found["test_class_a b_precision"] == 1
+    assert found["test_class_a b_recall"] == 0.75
+    assert found["test_class_c_f1"] == pytest.approx(0.8)
+    assert [found[f"test_class_{name}_support"] for name in ("a b", "c", "d")] == [4, 2, 0]
+    assert math.isnan(found["test_class_d_recall"])
+    assert class_results("test", np.eye(101, dtype=int), [str(n) for n in range(101)]) == {}
+
+
+def test_one_answer_for_all_rows_is_noticed():
+    assert only_answer(np.array([[0, 3], [0, 2]])) == 1
+    assert only_answer(np.array([[1, 3], [0, 2]])) is None
+    assert only_answer(np.array([[0, 1], [0, 0]])) is None  # one row has no other way

@@ -7,7 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 from rich.console import Console
 
-from hftune.report import draw_curve, metrics_of, print_summary, summary_table, verdict
+from hftune.metrics import class_results
+from hftune.report import (
+    answered_alike,
+    draw_curve,
+    metrics_of,
+    print_summary,
+    summary_table,
+    verdict,
+)
 
 
 def interval(key: str, value: float) -> dict[str, float]:
@@ -119,6 +127,53 @@ def test_no_verdict_without_a_floor():
     assert verdict({"test_accuracy": 0.9}) == ""
 
 
+def test_the_table_names_the_class_that_f1_is_of():
+    page = render(summary_table("mail", RESULTS, ["ham", "spam\x1b[31m"]))
+    assert page.splitlines()[-1].strip() == "F1 of 'spam\\x1b[31m' (another: --pos_label)"
+    assert "F1 of 'ham'" in render(summary_table("mail", RESULTS, ["ham", "spam"], "ham"))
+    assert " of '" not in render(summary_table("mail", RESULTS, ["a", "b", "c"]))
+
+
+def test_the_means_of_three_classes_are_one_row():
+    both = {**RESULTS, "eval_f1_macro": 0.905, **interval("test_f1_macro", 0.904)}
+    rows = render(summary_table("x", both, ["a", "b", "c"]))
+    assert "F1" in rows
+    assert "macro" not in rows
+    assert "F1, macro" in render(summary_table("x", both, ["a", "b"]))
+
+
+def test_the_majority_class_stands_beside_validation_where_nothing_was_tested():
+    validation = {
+        "eval_accuracy": 0.9,
+        "eval_majority_accuracy": 0.6,
+        "eval_majority_loss": 0.7,
+        "eval_loss": 1,
+    }
+    assert metrics_of(validation) == ["accuracy", "loss"]
+    table = render(summary_table("imdb", validation, ["a", "b"]))
+    assert [cells(row) for row in table.splitlines()[-3:-1]] == [
+        ["accuracy", "0.900", "0.600"],
+        ["log loss", "1.000", "0.700"],
+    ]
+
+
+def test_scores_of_classes_are_no_metrics_whatever_the_classes_are_called():
+    names = ("a", "a_low", "f1", "a_f1", "majority", "")
+    confusion = np.diag([3, 2, 1, 4, 2, 2])
+    found = class_results("test", confusion, names)
+    assert len(found) == 4 * len(names)
+    assert metrics_of({**RESULTS, **found}) == metrics_of(RESULTS)
+
+
+def test_one_answer_for_all_rows_is_said():
+    results = {"validation_only_answer": 1.0, "validation_samples": 1200, "test_only_answer": 0.0}
+    assert answered_alike(results, ["no", "yes"]) == [
+        "all 1,200 validation rows are answered 'yes'",
+        "all test rows are answered 'no'",
+    ]
+    assert answered_alike(RESULTS, ["no", "yes"]) == []
+
+
 def test_the_summary_ends_with_what_to_do_next(tmp_path):
     console = Console(file=io.StringIO(), width=80, soft_wrap=True, highlight=False)
     step = (
@@ -195,6 +250,26 @@ def test_a_score_that_is_not_defined_is_never_the_best(tmp_path, labels):
     lines = [{"step": 1, "eval_accuracy": float("nan")}, {"step": 2, "eval_accuracy": 0.5}]
     draw_curve(lines, tmp_path / "curve.png")
     assert labels[-1] == "best: accuracy 0.500 at step 2"
+
+
+def test_another_loss_in_training_has_a_panel_of_its_own(tmp_path, monkeypatch):
+    panels = []
+    original = Axes.plot
+
+    def plot(self, *points, **options):
+        panels.append((options.get("label"), self.get_title(), options["color"]))
+        return original(self, *points, **options)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    draw_curve(training_log(), tmp_path / "curve.png", loss_apart=True)
+    titles = {label: title for label, title, _ in panels}
+    assert titles["training"] == "Training loss (another than validation's)"
+    assert titles["validation"] == "Validation log loss"
+    panels.clear()
+    draw_curve(training_log(), tmp_path / "curve.png")
+    assert {title for label, title, _ in panels if label in ("training", "validation")} == {"Loss"}
+    colours = [colour for _, _, colour in panels if colour != "black"]
+    assert len(set(colours)) == len(colours), "one colour means two things"
 
 
 def test_more_log_changes_the_picture(tmp_path):

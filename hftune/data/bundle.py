@@ -47,6 +47,31 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the rows of a set stand in the user's data.
+
+    Args:
+        rows: Row of the user's table that each was, from 0, whatever was sampled or left out, int64 (N,).
+        place: Says where a row of the set stands: file and line, path, or split and number.
+        noun: What a row holds: "text" or "image".
+        content: Returns a row's text or the path of its image, "" where it has none.
+    """
+
+    rows: np.ndarray
+    place: Callable[[int], str]
+    noun: str
+    content: Callable[[int], str]
+
+    def take(self, chosen: np.ndarray) -> Places:
+        """Returns where the chosen rows (int64) stand."""
+
+        def of(told: Callable[[int], str]) -> Callable[[int], str]:
+            return lambda row: told(int(chosen[row]))
+
+        return Places(self.rows[chosen], of(self.place), self.noun, of(self.content))
+
+
+@dataclass(frozen=True)
 class Data:
     """Everything between a data set and the loop.
 
@@ -66,6 +91,7 @@ class Data:
         floor: Trains simple models on the train split; returns the log-probabilities that each
             gives to the test rows, float of shape (N, C). None where there is no test set.
         picture: Shows a test row, uint8 of shape (H, W, 3). None where rows are no pictures.
+        places: Where the test rows stand in the user's data; None where it is not known.
     """
 
     train: Rows
@@ -80,3 +106,4 @@ class Data:
     facts: dict[str, float] = field(default_factory=dict)
     floor: Callable[[], dict[str, np.ndarray]] | None = None
     picture: Callable[[int], np.ndarray] | None = None
+    places: Places | None = None

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from hftune.data.decode import NOT_READ, SUFFIXES
-from hftune.data.pictures import printable
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 
 _OF_SYSTEMS = {  # what systems and programs leave behind, besides names that begin with a dot
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "__pycache__"),

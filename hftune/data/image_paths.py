@@ -18,10 +18,9 @@ import pyarrow as pa
 
 from hftune.data.decode import SUFFIXES
 from hftune.data.folders import check_folder, is_hidden
-from hftune.data.pictures import printable
 from hftune.data.split_names import split_of_name
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 
 _LONGEST = 1000  # letters of a path; beyond that it is something else
 _MOST = 200_000  # files below a folder that are looked at

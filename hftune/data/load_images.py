@@ -57,6 +57,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         facts={**{f"{name}_samples": size for name, size in sizes.items()}, **odd},
         floor=_floor(found) if "test" in rows else None,
         picture=pictures["test"].__getitem__ if "test" in rows else None,
+        places=pictures["test"].places() if "test" in rows else None,
     )
 
 

@@ -61,6 +61,7 @@ def load_text(settings: TextSettings) -> Data:
         facts={f"{name}_samples": size for name, size in sizes.items()}
         | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
         floor=_floor(splits.train, splits.test, len(splits.labels)) if splits.test is not None else None,
+        places=splits.test_places,
     )
 
 

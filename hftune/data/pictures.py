@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hftune.data.bundle import Places
 from hftune.data.decode import NOT_READ, BadPicture, decode, inspect, read_file
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 from hftune.progress import progress_bar
 
 _BLOCK = 32  # pictures that a thread takes at a time: changing threads costs as much as a small picture
@@ -112,6 +113,10 @@ class Pictures:
         place = self.table.place(int(self.rows[row]))
         path = self._path(row) if self.table.places is None else None
         return f"{place} ({printable(path)})" if path else place
+
+    def places(self) -> Places:
+        """Returns where the pictures stand in the user's data."""
+        return Places(self.rows, self.place, "image", lambda row: self._path(row) or "")
 
     def _cell(self, row: int) -> tuple[bytes | None, str | None]:
         """Returns the bytes and the path that stand in the column; one of them, both or neither."""
@@ -304,11 +309,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
-
-
-def printable(path: str) -> str:
-    """Returns a path as messages show it: one line, with escapes for what a terminal cannot show."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in path)
 
 
 def room_for_pictures() -> int:

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hftune.data.folders import check_folder, list_files, list_folders, sort_files
-from hftune.data.pictures import printable
 from hftune.data.split_names import UNCLEAR, find_splits
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 
 _LISTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # beside images, as `datasets` has them
 _SHARDS = (".parquet", ".arrow", ".tar")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import datasets
 import pyarrow as pa
 
+from hftune.data.bundle import Places
 from hftune.data.checks import Part
 from hftune.data.columns import TEXT, check_texts, choose_columns
 from hftune.data.sample import load_sample
@@ -28,6 +29,7 @@ class TextSplits:
         fingerprint: SHA-256 (hex) of all texts, labels and class names; the same however they were stored.
         commit: Of the Hub data set, "" for anything else.
         warnings: Lines to show to the user.
+        test_places: Where the test rows stand in the user's data, or None without them.
     """
 
     train: datasets.Dataset
@@ -38,6 +40,7 @@ class TextSplits:
     fingerprint: str
     commit: str
     warnings: list[str]
+    test_places: Places | None = None
 
 
 def load_splits(settings: TextSettings) -> TextSplits:
@@ -72,7 +75,12 @@ def load_splits(settings: TextSettings) -> TextSplits:
         splits.fingerprint,
         splits.commit,
         splits.warnings,
+        _places(splits.parts["test"]) if "test" in splits.parts else None,
     )
+
+
+def _places(part: Part) -> Places:
+    return Places(part.rows, part.place, "text", lambda row: part.content[row].as_py())
 
 
 def _dataset(part: Part, fingerprint: str) -> datasets.Dataset:
