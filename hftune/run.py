@@ -18,13 +18,22 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 import hftune.finish as finish
-from hftune.assemble import assemble, build_plan, evaluation_metrics, load_weights, restore
+from hftune.assemble import (
+    assemble,
+    build_plan,
+    check_choice,
+    evaluation_metrics,
+    load_weights,
+    prepare_model,
+    restore,
+)
 from hftune.averaging import WeightAverage
 from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
 from hftune.config import Settings
 from hftune.data.bundle import Data
 from hftune.ending import leave_at_once
 from hftune.errors import BadInput
+from hftune.freezing import rows_needed
 from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
 from hftune.peers import Heartbeat
@@ -162,7 +171,10 @@ def train_and_score(
     elif record.data_fingerprints["data"] != data.fingerprint:
         raise BadInput(f"{run_dir} holds a run on other data; choose another --output_dir")
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
-    plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
+    check_choice(settings, data)
+    prepare_model(model, settings, accelerator)
+    least = rows_needed(model, data)
+    plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step, least)
     padding = plan.padding_share()
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
     log.info("batches: %d steps per epoch%s", len(plan.epoch(0)), padded)
