@@ -19,10 +19,11 @@ from hftune.data.batch import BatchPlan, worker_count
 from hftune.data.bundle import Data
 from hftune.errors import BadInput
 from hftune.first_token import keep_first_token
-from hftune.freezing import freeze, gradual_unfreezing, keep_statistics
+from hftune.freezing import check_unfreezing, freeze, gradual_unfreezing, keep_statistics
 from hftune.losses import Loss, build_loss
 from hftune.metrics import greater_is_better, only_answer, positive_class
 from hftune.optimizer_state import optimizer_tensors, restore_optimizer
+from hftune.precision import suit
 from hftune.recipe import Recipe
 from hftune.rundir import RunRecord
 from hftune.scoring import named, score
@@ -35,12 +36,57 @@ log = logging.getLogger(__name__)
 AfterStep = Callable[[int, torch.nn.Module], None]
 
 
-def build_plan(settings: Settings, data: Data, processes: int, micro_batches_per_step: int) -> BatchPlan:
-    """Decides the order of the training rows.
+def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accelerator) -> None:
+    """Makes weights float32, and freezes what the settings say.
 
     Raises:
-        BadInput: If the number of processes does not divide the micro-batches of a step, as can
-            happen when a run is resumed on another number of processes.
+        BadInput: If the settings do not suit the model.
+    """
+    suit(model, accelerator.mixed_precision, accelerator.device)
+    keep_statistics(model, everywhere=getattr(settings, "freeze_batch_norm", False))
+    if settings.freeze:
+        log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)
+    if settings.gradual_unfreezing:
+        check_unfreezing(model)
+
+
+def check_choice(settings: Settings, data: Data) -> None:
+    """Looks whether the validation rows have the classes that `--metric_for_best_model` needs.
+
+    Raises:
+        BadInput: If without one of them it is no number.
+    """
+    metric = settings.metric_for_best_model.removeprefix("eval_")
+    present = set(data.validation.labels.tolist())
+    absent = [name for number, name in enumerate(data.labels) if number not in present]
+    if settings.eval_strategy == "no" or not absent:
+        return
+    said = ", ".join(absent[:5]) + (f", ... ({len(absent)})" if len(absent) > 5 else "")
+    problem = f"--metric_for_best_model {metric}: no validation row has the label {said}"
+    if metric == "roc_auc":
+        raise BadInput(f"{problem}, so it is not defined; choose another, such as loss, or other rows")
+    never_positive = len(data.labels) == 2 and absent == [data.labels[1]]
+    if (metric == "mcc" and len(present) == 1) or (
+        metric in ("precision", "recall", "f1") and never_positive
+    ):
+        log.warning("%s, so it is always 0, and the loss alone chooses the best model", problem)
+
+
+def build_plan(
+    settings: Settings, data: Data, processes: int, micro_batches_per_step: int, least_rows: int = 1
+) -> BatchPlan:
+    """Decides the order of the training rows.
+
+    Args:
+        settings: Size and kind of the batches.
+        data: Has the training rows.
+        processes: How many share a step.
+        micro_batches_per_step: Over all of them.
+        least_rows: What `rows_needed` says of the model.
+
+    Raises:
+        BadInput: If a batch cannot have as many rows as the model needs, or the number of processes does not
+            divide the micro-batches of a step, as can happen when a run is resumed on another number.
     """
     if micro_batches_per_step % processes:
         raise BadInput(
@@ -56,6 +102,7 @@ def build_plan(settings: Settings, data: Data, processes: int, micro_batches_per
         processes=processes,
         group_by_length=strategy == "group_by_length",
         seed=settings.seed,
+        least_rows=least_rows,
     )
 
 
@@ -100,11 +147,11 @@ def assemble(
     first_step: int,
     stop: Stop,
 ) -> tuple[Training, WeightAverage | None]:
-    """Builds optimizer, schedule, loss, the functions that evaluate and save, and `--model_ema`'s mean."""
+    """Builds optimizer, schedule, loss, the functions that evaluate and save, and `--model_ema`'s mean.
+
+    The model has been through `prepare_model`.
+    """
     total = total_steps(settings, plan)
-    keep_statistics(model, everywhere=getattr(settings, "freeze_batch_norm", False))
-    if settings.freeze:
-        log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)
     groups = optim.parameter_groups(model, settings)
     log.info("learns: %s", optim.describe_groups(groups))
     metric = settings.metric_for_best_model.removeprefix("eval_")

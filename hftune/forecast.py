@@ -30,7 +30,7 @@ class RehearsalPlan(BatchPlan):
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Returns the micro-batches of all its steps; every epoch is the same."""
-        longest = cycle(self._cut(np.argsort(-self.lengths, kind="stable")))
+        longest = cycle(self.joined(self._cut(np.argsort(-self.lengths, kind="stable"))))
         first = list(islice(longest, LONGEST * self.micro_batches_per_step))
         return first + self.usual()
 

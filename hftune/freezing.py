@@ -8,6 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
+from hftune.data.bundle import Data, Visit
 from hftune.errors import BadInput
 from hftune.layers import depth, layers_of
 
@@ -75,6 +76,21 @@ def gradual_unfreezing(
     return after_step
 
 
+def check_unfreezing(model: PreTrainedModel) -> None:
+    """Refuses `--gradual_unfreezing` where nothing would train at first; call it after `freeze`.
+
+    Raises:
+        BadInput: If the model has no head apart from a backbone, or its head is frozen.
+    """
+    layers = layers_of(model)
+    head = [parameter for name, parameter in model.named_parameters() if layers[name] is None]
+    if not head or len(head) == len(layers):
+        kind = type(model).__name__
+        raise BadInput(f"--gradual_unfreezing: {kind} has no backbone apart from its head; leave it out")
+    if not any(parameter.requires_grad for parameter in head):
+        raise BadInput("--gradual_unfreezing: the head trains first, but --freeze keeps all of it as it is")
+
+
 def keep_statistics(model: torch.nn.Module, *, everywhere: bool) -> None:
     """Makes BatchNorm layers normalise by the means and variances that they have, while training too.
 
@@ -92,3 +108,36 @@ def _train(norm: _BatchNorm, always: bool, mode: bool = True) -> _BatchNorm:
     frozen = always or (norm.affine and not norm.weight.requires_grad)
     norm.training = mode and not frozen
     return norm
+
+
+def rows_needed(model: PreTrainedModel, data: Data) -> int:
+    """Returns how many rows a batch has at least in training: 2 where BatchNorm sees one value of a row.
+
+    Such is a layer behind a pooling, or one whose picture has shrunk to one place; its variance over one
+    row is none. One training row passes through the model to see it, in eval mode, which changes nothing.
+
+    Args:
+        model: On the CPU, after `keep_statistics` and `freeze`.
+        data: Gives the row.
+    """
+    model.train()
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    model.eval()
+    values: list[int] = []
+    hooks = [
+        norm.register_forward_pre_hook(
+            lambda _, inputs: values.append(inputs[0].numel() // inputs[0].shape[1])
+        )
+        for norm in norms
+    ]
+    try:
+        if norms:
+            batch = data.collate([data.train[Visit.of(0, 0)]])
+            with torch.no_grad():
+                model(**{name: value for name, value in batch.items() if name != "labels"})
+    except TypeError:  # a recipe with a loss of its own may have batches that only that one reads
+        return 1
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 2 if 1 in values else 1

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel, get_scheduler
 
 from hftune.config import Settings
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 from hftune.layers import depth, layers_of
 from hftune.values import parse_overrides
 
@@ -45,7 +45,8 @@ def build_optimizer(groups: list[dict], settings: Settings) -> torch.optim.Optim
     """Builds the optimizer that `--optim` names.
 
     Raises:
-        BadInput: If the name, or an argument in `--optim_args`, is unknown.
+        BadInput: If the name, or an argument in `--optim_args`, is unknown, or the optimizer does not work
+            here.
     """
     arguments = parse_overrides(settings.optim_args or "", "optim_args")
     name = settings.optim
@@ -59,8 +60,10 @@ def build_optimizer(groups: list[dict], settings: Settings) -> torch.optim.Optim
         if name == "sgd":
             return torch.optim.SGD(groups, lr=settings.learning_rate, **{"momentum": 0.9, **arguments})
         return torch.optim.Adagrad(groups, lr=settings.learning_rate, **arguments)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise BadInput(f"--optim {name} --optim_args {settings.optim_args}: {error}") from None
+    # What a constructor makes of arguments that do not suit it, of no GPU, or of a package that is missing.
+    except (TypeError, ValueError, IndexError, RuntimeError, AssertionError, ImportError) as error:
+        given = f" --optim_args {settings.optim_args}" if settings.optim_args else ""
+        raise BadInput(f"--optim {name}{given}: {first_line(error)}") from None
 
 
 def _timm_optimizer(
@@ -75,7 +78,12 @@ def _timm_optimizer(
             f"--optim timm_{name}: timm has no such optimizer; it has",
             [str(known) for known in list_optimizers()],
         )
-    return create_optimizer_v2(groups, opt=name, lr=settings.learning_rate, **arguments)
+    optimizer = create_optimizer_v2(groups, opt=name, lr=settings.learning_rate, **arguments)
+    if getattr(optimizer, "is_second_order", False):
+        raise BadInput(
+            f"--optim timm_{name} needs second derivatives, which are not computed; choose another"
+        )
+    return optimizer
 
 
 def build_schedule(

@@ -27,14 +27,20 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> tup
     parts = {}
     for part, value in optimizer.state_dict().items():
         parts[part] = _take_apart(value, "" if part == "state" else part, tensors)
-    shapes = [list(parameter.shape) for parameter in _parameters(optimizer)]
-    if len(names) != len(shapes):
-        raise ValueError(f"{len(names)} names for {len(shapes)} parameters")
+    parameters = _parameters(optimizer)
+    if len(names) != len(parameters):
+        raise ValueError(f"{len(names)} names for {len(parameters)} parameters")
+    usual = {at: _usual_place(at, tensor, parameters) for at, tensor in tensors.items()}
     return tensors, {
         "optimizer": type(optimizer).__name__,
         "group_sizes": [len(group["params"]) for group in optimizer.param_groups],
         "names": names,
-        "shapes": shapes,
+        "shapes": [list(parameter.shape) for parameter in parameters],
+        "strides": {
+            at: list(tensor.stride())
+            for at, tensor in tensors.items()
+            if tensor.stride() != usual[at].stride()
+        },
         "parts": parts,
     }
 
@@ -47,7 +53,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors, state:
     """
     if lines := _differences(optimizer, state):
         raise BadInput("the checkpoint's optimizer state does not fit this run; repeat its settings", lines)
-    parts = {part: _put_together(value, tensors) for part, value in state["parts"].items()}
+    parameters, strides = _parameters(optimizer), state.get("strides", {})  # none in older checkpoints
+    laid_out = {}
+    for at, tensor in tensors.items():
+        place = _usual_place(at, tensor, parameters)
+        if at in strides:
+            place = torch.empty_strided(tensor.shape, strides[at], dtype=tensor.dtype)
+        laid_out[at] = place.copy_(tensor)
+    parts = {part: _put_together(value, laid_out) for part, value in state["parts"].items()}
     optimizer.load_state_dict(parts)
     # torch casts floating-point state to the parameter's dtype; undo that where it was another.
     for index, entry in optimizer.state_dict()["state"].items():
@@ -58,6 +71,18 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors, state:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _usual_place(at: str, tensor: torch.Tensor, parameters: list[torch.Tensor]) -> torch.Tensor:
+    """Returns an empty tensor on the CPU, with the memory layout that a tensor of the state usually has.
+
+    That is its parameter's layout where it has the parameter's shape: fused kernels walk through parameter
+    and moments in the order of memory, and sums over them are taken in that order. Else it is row-major.
+    """
+    index = at.partition(".")[0]
+    if index.isdecimal() and parameters[int(index)].shape == tensor.shape:
+        return torch.empty_like(parameters[int(index)], dtype=tensor.dtype, device="cpu")
+    return torch.empty(tensor.shape, dtype=tensor.dtype)
 
 
 def _differences(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str]:
@@ -106,7 +131,7 @@ def _put_together(value: Any, tensors: Tensors) -> Any:
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return tensors[content].clone()  # optimizers write into their state
+        return tensors[content]
     if kind == "dtype":
         return getattr(torch, content)
     if kind == "dict":

@@ -1,5 +1,6 @@
 """Which number format the matrix products use, and why."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import torch
 
 from hftune.config import Settings
 from hftune.errors import BadInput
+
+log = logging.getLogger(__name__)
 
 
 def choose_precision(settings: Settings, device: torch.device) -> tuple[str, str]:
@@ -40,6 +43,23 @@ def choose_precision(settings: Settings, device: torch.device) -> tuple[str, str
     if launched not in ("no", "bf16", "fp16"):
         reason += f", and {launched} of accelerate's configuration is not among bf16, fp16 and no"
     return choice, reason
+
+
+def suit(model: torch.nn.Module, precision: str, device: torch.device) -> None:
+    """Makes weights float32, whatever `build_model` returned, and says so.
+
+    Raises:
+        BadInput: If the device has a layer of the model not in this precision.
+    """
+    others = {p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype != torch.float32}
+    if others:
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in others))
+        log.info("weights: build_model returned %s; they are made float32", names)
+        model.float()
+    recurrent = any(isinstance(layer, torch.nn.RNNBase) for layer in model.modules())
+    on_cpu = precision == "bf16" and device.type == "cpu"
+    if recurrent and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise BadInput("--bf16: this CPU computes no recurrent layers in bfloat16; pass --bf16 false")
 
 
 def _fp16(reason: str, device: torch.device) -> tuple[str, str]:

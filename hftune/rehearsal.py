@@ -8,6 +8,7 @@ import dataclasses
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,11 @@ import hftune.finish as finish
 from hftune.assemble import (
     assemble,
     build_plan,
+    check_choice,
     evaluation_metrics,
     load_weights,
     marks,
+    prepare_model,
     refuse_two_owners,
     total_steps,
     trains_another,
@@ -36,7 +39,7 @@ from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data, Rows
 from hftune.device import join_group
 from hftune.elsewhere import load_elsewhere
-from hftune.errors import BadInput, StoppedBySignal
+from hftune.errors import BadInput, StoppedBySignal, first_line
 from hftune.forecast import (
     LONGEST,
     USUAL,
@@ -51,6 +54,7 @@ from hftune.forecast import (
     step_seconds,
 )
 from hftune.foreign import refuse_foreign_files
+from hftune.freezing import rows_needed
 from hftune.hub_files import files_of
 from hftune.launcher import explain
 from hftune.metrics import check_metrics
@@ -73,6 +77,7 @@ from hftune.track import Bar, read_log
 from hftune.train import Progress, Training, fit
 
 STAGES = ("settings", "data", "model", "training", "result", "loading", "disk", "time", "memory")
+OF_THE_MODEL = ("training", "result", "loading")  # stages in which the model runs
 
 
 class Check(NamedTuple):
@@ -154,14 +159,24 @@ def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console
 
 
 def attempt(name: str, part: Callable[[], str]) -> Check:
-    """Tries a part; what hftune can explain becomes a check that is not ready, a bug stays a bug."""
+    """Tries a part; what hftune can explain, or what the model raises, becomes a check that is not ready.
+
+    A bug in the recipe's own functions stays a bug, with its traceback.
+    """
     try:
         return Check(name, True, part())
     except Exception as error:
         explained = explain(error)
-        if explained is None or isinstance(explained, StoppedBySignal):
+        if isinstance(explained, StoppedBySignal) or (explained is None and name not in OF_THE_MODEL):
             raise
-        return Check(name, False, str(explained))
+        return Check(name, False, str(explained or of_model(error)))
+
+
+def of_model(error: Exception) -> str:
+    """Says what was raised while the model ran, and where."""
+    *_, place = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"the model fails: {type(error).__name__}: {first_line(error)} ({where})"
 
 
 def inspect(recipe: Recipe, run_dir: Path, settings: Settings) -> str:
@@ -221,7 +236,10 @@ def play(
     model = recipe.build_model(settings, data)
     check_embeddings(model, data.processor, settings.model_name_or_path or type(model).__name__)
     yield f"{type(model).__name__}, {model.num_parameters():,} parameters"
-    plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps)
+    check_choice(settings, data)
+    prepare_model(model, settings, accelerator)
+    least = rows_needed(model, data)
+    plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps, least)
     few = excerpt(data, settings.per_device_eval_batch_size)
     training, average = assemble(
         recipe,

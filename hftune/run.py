@@ -22,8 +22,10 @@ from hftune.alone import standing_alone
 from hftune.assemble import (
     assemble,
     build_plan,
+    check_choice,
     evaluation_metrics,
     load_weights,
+    prepare_model,
     restore,
     trains_another,
 )
@@ -37,6 +39,7 @@ from hftune.device import computes_on_cpu, join_group
 from hftune.ending import leave_at_once
 from hftune.errors import BadInput
 from hftune.foreign import claim, note_files, refuse_foreign_files, remove_run
+from hftune.freezing import rows_needed
 from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
 from hftune.peers import Heartbeat
@@ -226,7 +229,10 @@ def train_and_score(
 ) -> dict[str, float]:
     """Trains from the newest whole checkpoint on, then scores and saves the best model."""
     checkpoint = find_checkpoint(settings, run_dir, accelerator)
-    plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step)
+    check_choice(settings, data)
+    prepare_model(model, settings, accelerator)
+    least = rows_needed(model, data)
+    plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step, least)
     padding = plan.padding_share()
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
     log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)

@@ -22,7 +22,7 @@ from hftune.data.batch import BatchPlan, MicroBatch, Step, batch_loader
 from hftune.data.bundle import Rows
 from hftune.data.waiting import watch_waiting
 from hftune.diagnosis import non_finite
-from hftune.errors import StoppedBySignal
+from hftune.errors import BadInput, StoppedBySignal
 from hftune.losses import Loss
 from hftune.seed import seed_torch
 from hftune.signals import Stop
@@ -39,23 +39,35 @@ class Progress:
     loss_steps: int = 0
     total_loss: float = 0.0  # over all steps
     best_score: float | None = None
+    best_loss: float | None = None  # of validation, at that evaluation
     best_step: int | None = None
     evaluations_without_gain: int = 0
     finished: bool = False
     seconds: float = 0.0  # spent in training, over all starts
     skipped: int = 0  # steps whose gradients overflowed fp16, so that they changed no weight
 
-    def judge(self, score: float, greater_is_better: bool, patience: int) -> bool:
-        """Notes an evaluation; returns whether it is the best so far."""
-        better = self.best_score is None or (
-            score > self.best_score if greater_is_better else score < self.best_score
-        )
+    def judge(self, score: float, loss: float, greater_is_better: bool, patience: int) -> bool:
+        """Notes an evaluation; returns whether it is the best so far.
+
+        Of equal scores the one with the lower validation loss is the better one, but early stopping waits
+        for a better score.
+        """
+        gain = self.best_score is None or beats(score, self.best_score, greater_is_better)
+        worse = self.best_score is not None and beats(self.best_score, score, greater_is_better)
+        # Checkpoints of an earlier hftune do not know the loss of the best: it stays the best.
+        better = gain or (not worse and self.best_loss is not None and loss < self.best_loss)
         if better:
-            self.best_score, self.best_step, self.evaluations_without_gain = score, self.step, 0
-        else:
-            self.evaluations_without_gain += 1
-            self.finished = 0 < patience <= self.evaluations_without_gain
+            self.best_score, self.best_loss, self.best_step = score, loss, self.step
+        self.evaluations_without_gain = 0 if gain else self.evaluations_without_gain + 1
+        self.finished = 0 < patience <= self.evaluations_without_gain
         return better
+
+
+def beats(score: float, other: float, greater_is_better: bool) -> bool:
+    """Returns whether a score is better than another; what is no number is worse than every number."""
+    if math.isnan(score) or math.isnan(other):
+        return math.isnan(other) and not math.isnan(score)
+    return score > other if greater_is_better else score < other
 
 
 @dataclass
@@ -105,6 +117,7 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
     """Trains from `progress.step` to the end, evaluating and saving on the way.
 
     Raises:
+        BadInput: Before the first step, if the loss depends on nothing that trains.
         NonFiniteError: In the step whose loss or gradient is not finite, before it changes a weight.
         StoppedBySignal: After the step in which SIGINT or SIGTERM arrived, with a checkpoint written.
     """
@@ -159,6 +172,8 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
         final = micro is shares[-1]
         with contextlib.nullcontext() if final else accelerator.no_sync(model):
             loss = training.loss(model, batch)
+            if not loss.requires_grad:
+                raise BadInput("nothing trains that the loss depends on; freeze less, see --freeze")
             # Times the processes: DistributedDataParallel averages over them.
             accelerator.backward(loss * (micro.share * accelerator.num_processes))
         total += loss.detach() * micro.share
@@ -212,7 +227,8 @@ def evaluate(training: Training, progress: Progress, step: Step, bar: Bar) -> bo
     score = scores[training.metric_for_best_model]
     if isinstance(training.schedule, ReduceLROnPlateau | GreedyLR):
         training.schedule.step(score)
-    improved = progress.judge(score, training.greater_is_better, training.early_stopping_patience)
+    upwards, patience = training.greater_is_better, training.early_stopping_patience
+    improved = progress.judge(score, scores["eval_loss"], upwards, patience)
     epoch = round(step.epochs_done, 4)
     training.log.write({"step": progress.step, "epoch": epoch, **scores})
     shown = "  ".join(f"{name.removeprefix('eval_')} {value:.4f}" for name, value in scores.items())

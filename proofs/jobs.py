@@ -66,12 +66,9 @@ class Job:
 
 def make_jobs(folder: Path) -> dict[str, Job]:
     """Writes data and a tiny encoder to a folder; returns one job of each kind, by name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    words = file_flags(write_reviews(folder))
-    texts = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
+    texts, pictures = make_data(folder)
     texts |= SMALL | {"max_length": 48}
-    pictures = {f"{split}_dir": folder / split for split in PICTURES} | SMALL | {"augmentation": "strong"}
-    write_pictures(folder, PICTURES)
+    pictures |= SMALL | {"augmentation": "strong"}
     encoder = tiny_checkpoint("bert", folder / "encoder")
     vit = {"model_type": "vit_tiny_patch16_224", "image_size": 32}
     jobs = [
@@ -94,6 +91,15 @@ def make_jobs(folder: Path) -> dict[str, Job]:
         ),
     ]
     return {job.name: job for job in jobs}
+
+
+def make_data(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Writes texts and pictures to a folder; returns the flags that name their files, for each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = file_flags(write_reviews(folder))
+    texts = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
+    write_pictures(folder, PICTURES)
+    return texts, {f"{split}_dir": folder / split for split in PICTURES}
 
 
 class Group:

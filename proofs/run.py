@@ -2,9 +2,11 @@
 
     python -m proofs.run                        # everything: an hour on two cores
     python -m proofs.run --only kills --kills 5
+    python -m proofs.run --only draws --draws 1000 --jobs 2
+    python -m proofs.run --only draws --draws 1 --first 137
 
-Proofs: kills, saves, worlds, steps, disk, damage, signals, ranks, together, network. Each can be repeated
-alone; the page is made of the newest findings of all.
+Proofs: kills, saves, worlds, steps, draws, disk, damage, signals, ranks, together, network. Each can be
+repeated alone; the page is made of the newest findings of all.
 """
 
 import argparse
@@ -30,9 +32,11 @@ if __name__ == "__main__":  # each process that is tried imports this file too, 
 
 from proofs.damage import all_noticed, real_checkpoint_damaged, small_checkpoints  # noqa: E402
 from proofs.disk import CODES, failing_saves, files_that_may_not_grow  # noqa: E402
+from proofs.draws import Data  # noqa: E402
 from proofs.jobs import ROOT, STEPS, Job, make_jobs  # noqa: E402
 from proofs.kills import killed_at_random, killed_while_saving, resumed_from_every_step  # noqa: E402
 from proofs.network import without_network  # noqa: E402
+from proofs.resumed import drawn_runs  # noqa: E402
 from proofs.stopping import (  # noqa: E402
     LAUNCHERS,
     TARGETS,
@@ -44,6 +48,7 @@ from proofs.table import Row, commit, keep, write_page  # noqa: E402
 from proofs.together import started_together  # noqa: E402
 
 KILLS = 50
+DRAWS = 200
 RECIPES = ("encoder", "textcnn", "pictures")
 PAGE = ROOT / "docs" / "proofs.md"
 FOUND = ROOT / "runs" / "proofs"
@@ -56,10 +61,12 @@ class Trials:
         jobs: What can be run, by name.
         folder: Room for runs.
         kills: How many kills each recipe gets on each number of processes.
+        draws: Numbers of the settings that are drawn.
+        at_once: How many of those run at a time.
     """
 
-    def __init__(self, jobs: dict[str, Job], folder: Path, kills: int):
-        self.jobs, self.folder, self.kills = jobs, folder, kills
+    def __init__(self, jobs: dict[str, Job], folder: Path, kills: int, draws: range, at_once: int):
+        self.jobs, self.folder, self.kills, self.draws, self.at_once = jobs, folder, kills, draws, at_once
         self.draw = random.Random(0)
 
     def all_kills(self) -> Iterator[Row]:
@@ -88,6 +95,10 @@ class Trials:
             for accumulation in (1, 3):
                 for workers in (0, 2):
                     yield resumed_from_every_step(self.jobs[name], self.folder, accumulation, workers)
+
+    def drawn(self) -> Iterator[Row]:
+        """Settings drawn at random."""
+        yield from drawn_runs(Data(self.folder / "drawn"), self.folder, self.draws, self.at_once)
 
     def disk(self) -> Iterator[Row]:
         """Disks that fail or are full."""
@@ -129,17 +140,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", help="one proof instead of all")
     parser.add_argument("--kills", type=int, default=KILLS, help=f"kills of each kind (default {KILLS})")
+    parser.add_argument("--draws", type=int, default=DRAWS, help=f"drawn settings (default {DRAWS})")
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw (default 0)")
+    parser.add_argument("--jobs", type=int, default=1, help="draws at a time (default 1)")
     asked = parser.parse_args()
     # A shell starts what runs in its background deaf to Ctrl-C, and all that this starts would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     at = commit()  # files may be edited while it tries
     jobs = make_jobs(Path(SCRATCH, "data"))
-    trials = Trials(jobs, Path(SCRATCH), asked.kills)
+    draws = range(asked.first, asked.first + asked.draws)
+    trials = Trials(jobs, Path(SCRATCH), asked.kills, draws, asked.jobs)
     proofs: dict[str, Callable[[], Iterator[Row]]] = {
         "kills": trials.all_kills,
         "saves": trials.saves,
         "worlds": trials.worlds,
         "steps": trials.steps,
+        "draws": trials.drawn,
         "disk": trials.disk,
         "damage": trials.damage,
         "signals": trials.signals,

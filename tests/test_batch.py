@@ -28,16 +28,17 @@ def make_plan(lengths, **changes) -> BatchPlan:
 
 
 @st.composite
-def plans(draw):
+def plans(draw, least_rows=1):
     processes = draw(st.integers(1, 3))
     return make_plan(
-        draw(st.lists(st.integers(1, 40), min_size=1, max_size=120)),
-        rows_per_batch=draw(st.integers(1, 9)),
+        draw(st.lists(st.integers(1, 40), min_size=least_rows, max_size=120)),
+        rows_per_batch=draw(st.integers(least_rows, 9)),
         tokens_per_batch=draw(st.none() | st.integers(8, 200)),
         micro_batches_per_step=processes * draw(st.integers(1, 4)),
         processes=processes,
         group_by_length=draw(st.booleans()),
         seed=draw(st.integers(0, 5)),
+        least_rows=least_rows,
     )
 
 
@@ -48,6 +49,29 @@ def rows_of(step) -> list[list[int]]:
 def reviews(n: int) -> np.ndarray:
     """Lengths spread like those of film reviews."""
     return np.random.default_rng(0).lognormal(5, 0.6, n).clip(8, 512).astype(np.int64)
+
+
+@given(plans(least_rows=2), st.integers(0, 2))
+def test_no_batch_has_fewer_rows_than_the_model_needs(plan, epoch):
+    """Those that keep the processes in step neither."""
+    rows = [len(micro.rows) for step in plan.epoch(epoch) for micro in step]
+    assert min(rows) >= 2
+
+
+def test_a_last_single_row_joins_the_batch_before_it():
+    usual, joined = (
+        make_plan([1] * 17, rows_per_batch=8, group_by_length=False, least_rows=n) for n in (1, 2)
+    )
+    assert [len(rows) for rows in usual.batches(0)] == [8, 8, 1]
+    assert [len(rows) for rows in joined.batches(0)] == [8, 9]
+    assert np.concatenate(usual.batches(0)).tolist() == np.concatenate(joined.batches(0)).tolist()
+
+
+def test_batches_that_cannot_have_enough_rows_are_refused():
+    with pytest.raises(BadInput, match="--per_device_train_batch_size 1: the model's BatchNorm needs 2 rows"):
+        make_plan([1] * 4, rows_per_batch=1, least_rows=2)
+    with pytest.raises(BadInput, match="1 training rows: the model's BatchNorm needs 2"):
+        make_plan([1], least_rows=2)
 
 
 @given(plans(), st.integers(0, 3))

@@ -1,12 +1,13 @@
 """What is frozen stays, thaws when its time comes, and BatchNorm keeps its statistics."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hftune.errors import BadInput
-from hftune.freezing import freeze, gradual_unfreezing, keep_statistics
+from hftune.freezing import check_unfreezing, freeze, gradual_unfreezing, keep_statistics, rows_needed
 from hftune.layers import layers_of
 from tests.tiny import FAMILIES
 
@@ -131,3 +132,66 @@ def test_a_copy_keeps_its_own_statistics():
     assert not twin[1].training
     twin[1].train()
     assert network[0].training
+
+
+@pytest.mark.parametrize("kind", ["textcnn", "bert", "frozen"])
+def test_unfreezing_needs_a_head_that_trains_first(models, kind):
+    if kind == "textcnn":
+        with pytest.raises(BadInput, match="TextCNNForSequenceClassification has no backbone apart from"):
+            check_unfreezing(models["textcnn"])
+        return
+    freeze(models["bert"], "encoder|classifier.bias" if kind == "bert" else "classifier")
+    if kind == "bert":
+        check_unfreezing(models["bert"])
+        return
+    with pytest.raises(BadInput, match="the head trains first, but --freeze keeps all of it"):
+        check_unfreezing(models["bert"])
+
+
+class Pooling(torch.nn.Module):
+    """Normalises pictures, and what is pooled of them."""
+
+    def __init__(self, places: int):
+        super().__init__()
+        self.stem = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+        self.pool = torch.nn.AdaptiveAvgPool2d(places)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.seen = []
+
+    def forward(self, pixel_values):
+        self.seen.append(len(pixel_values))
+        return self.norm(self.pool(self.stem(pixel_values))).mean((2, 3))
+
+
+def one_row(batch_of=dict) -> SimpleNamespace:
+    rows = {0: {"pixel_values": torch.rand(3, 6, 6), "labels": 1}}
+
+    def collate(rows):
+        return batch_of(pixel_values=torch.stack([row["pixel_values"] for row in rows]), labels=None)
+
+    return SimpleNamespace(train=rows, collate=collate)
+
+
+@pytest.mark.parametrize(
+    ("places", "frozen", "needed", "tried"),
+    [(1, None, 2, [1]), (2, None, 1, [1]), (1, "everywhere", 1, []), (1, "weights", 1, [1])],
+)
+def test_rows_that_batch_norm_needs(places, frozen, needed, tried):
+    network = Pooling(places)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    if frozen == "weights":
+        network.norm.requires_grad_(False)
+    keep_statistics(network, everywhere=frozen == "everywhere")
+    assert rows_needed(network, one_row()) == needed
+    assert network.seen == tried  # no model is tried that has nothing to be found out
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    network.train()
+    if needed == 2:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            network(torch.rand(1, 3, 6, 6))
+    else:
+        network(torch.rand(1, 3, 6, 6))
+
+
+def test_a_batch_that_only_its_loss_reads_says_nothing():
+    assert rows_needed(Pooling(1), one_row(lambda **_: {"pair": torch.ones(1)})) == 1

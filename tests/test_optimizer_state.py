@@ -18,6 +18,7 @@ class Net(torch.nn.Module):
         self.embed = torch.nn.Embedding(11, 8)
         self.dense = torch.nn.Linear(8, 6)
         self.norm = torch.nn.LayerNorm(6)
+        self.conv = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
         self.unused = torch.nn.Parameter(torch.ones(3))  # never gets a gradient, so never a state
 
 
@@ -41,7 +42,8 @@ def train(net, optimizer, steps):
         for index, (name, parameter) in enumerate(net.named_parameters()):
             if name != "unused":
                 generator = torch.Generator().manual_seed(1000 * step + index)
-                parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+                gradient = torch.randn(parameter.shape, generator=generator)
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 / (step + 1)
         optimizer.step()
@@ -75,7 +77,7 @@ OPTIMIZERS = {
     "adafactor": lambda p: torch.optim.Adafactor(p),
     "wide": WideMomentum,
 }
-TIMM = ["lamb", "adopt", "nadamw", "lion", "kron", "adafactorbv", "lookahead_adamw", "lookahead_sgd"]
+TIMM = ["lamb", "adopt", "nadamw", "lion", "kron", "adafactor", "adafactorbv", "muon", "lookahead_adamw"]
 for _name in TIMM:
     OPTIMIZERS[_name] = lambda p, name=_name: timm.optim.create_optimizer_v2(p, opt=name, lr=1e-3)
 
@@ -109,6 +111,38 @@ def test_an_optimizer_goes_on_bit_for_bit(tmp_path, kind, dtype):
     assert tensor_digest(saved.tensors["optimizer"]) == before
 
 
+def layouts(optimizer) -> dict[str, tuple]:
+    return {at: value.stride() for at, value in optimizer_tensors(optimizer, names(Net()))[0].items()}
+
+
+def test_moments_come_back_in_the_memory_layout_that_they_had(tmp_path):
+    """Fused kernels pair weights and moments in the order of memory, so another layout mixes them up."""
+    net = Net()
+    optimizer = torch.optim.AdamW(groups(net), fused=True)
+    train(net, optimizer, range(2))
+    optimizer.state[net.dense.weight]["exp_avg"] = torch.ones(8, 6).T  # not as its parameter
+    optimizer.state[net.dense.weight]["factor"] = torch.ones(3, 5).T  # nor of its shape
+    tensors, state = optimizer_tensors(optimizer, names(net))
+    path = save_checkpoint(tmp_path, 2, {"optimizer": tensors}, state)
+    saved = load_checkpoint(path)
+    other = torch.optim.AdamW(groups(Net()), fused=True)
+    restore_optimizer(other, saved.tensors["optimizer"], saved.state)
+    assert layouts(other) == layouts(optimizer)
+    assert layouts(other)["1.exp_avg"] == (1, 6)
+    assert layouts(other)["2.exp_avg"] == net.conv.weight.stride() != (27, 9, 3, 1)
+
+
+def test_a_checkpoint_that_knows_no_layouts_takes_its_parameters(tmp_path):
+    net = Net()
+    optimizer = torch.optim.AdamW(groups(net), fused=True)
+    train(net, optimizer, range(2))
+    tensors, state = optimizer_tensors(optimizer, names(net))
+    del state["strides"]
+    other = torch.optim.AdamW(groups(Net()), fused=True)
+    restore_optimizer(other, {at: value.contiguous() for at, value in tensors.items()}, state)
+    assert layouts(other) == layouts(optimizer)
+
+
 def test_tensors_are_addressed_by_parameter_and_key():
     net = Net()
     optimizer = torch.optim.AdamW(groups(net))
@@ -116,7 +150,7 @@ def test_tensors_are_addressed_by_parameter_and_key():
     train(net, optimizer, range(1))
     tensors, _ = optimizer_tensors(optimizer, names(net))
     assert set(tensors) == {
-        f"{i}.{key}" for i in (0, 1, 3, 4, 5) for key in ("step", "exp_avg", "exp_avg_sq")
+        f"{i}.{key}" for i in (0, 1, 2, 4, 5, 6, 7) for key in ("step", "exp_avg", "exp_avg_sq")
     }
     assert tensors["1.exp_avg"].shape == net.dense.weight.shape
 
@@ -130,8 +164,8 @@ def test_a_state_that_does_not_fit_is_refused_with_what_differs():
     cases = [
         (torch.optim.SGD(groups(net)), "optimizer: AdamW there, SGD here"),
         (torch.optim.AdamW(groups(wider)), "shape of dense.weight: [6, 8] there, [9, 8] here"),
-        (torch.optim.AdamW(groups(longer)), "parameters: 6 there, 7 here"),
-        (torch.optim.AdamW(net.parameters()), "parameters in each group: [2, 4] there, [6] here"),
+        (torch.optim.AdamW(groups(longer)), "parameters: 8 there, 9 here"),
+        (torch.optim.AdamW(net.parameters()), "parameters in each group: [3, 5] there, [8] here"),
     ]
     for optimizer, line in cases:
         with pytest.raises(BadInput) as caught:
@@ -145,5 +179,5 @@ def test_an_optimizer_that_keeps_something_else_is_refused():
     optimizer.param_groups[1]["rule"] = print
     with pytest.raises(BadInput, match=r"builtin_function_or_method in param_groups\.1\.rule"):
         optimizer_tensors(optimizer, names(net))
-    with pytest.raises(ValueError, match="1 names for 6 parameters"):
+    with pytest.raises(ValueError, match="1 names for 8 parameters"):
         optimizer_tensors(torch.optim.SGD(groups(net)), ["only"])

@@ -380,6 +380,18 @@ def test_a_bug_in_a_recipe_is_a_bug(tmp_path, monkeypatch, capfd):
     assert sorted(path.name for path in tmp_path.iterdir()) in (["mine.py"], ["__pycache__", "mine.py"])
 
 
+def test_what_a_model_raises_is_a_row_of_the_table(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "from hftune.recipes import shapes\n\n\n"
+        "def loss(model, batch):\n    raise ArithmeticError('no such\\nnumber')\n\n\n"
+        'recipe = shapes.recipe.replace(name="mine", loss=loss)\n'
+    )
+    code, states, said = validate(monkeypatch, capfd, "mine.py", *SHAPES[1:])
+    assert (code, refused(states)) == (2, ["training"])
+    assert "the model fails: ArithmeticError: no such (mine.py, line 5)" in " ".join(said.split())
+
+
 @pytest.mark.parametrize("damage", ["weights", "code"])
 def test_a_model_that_others_could_not_load_is_found_out(damage, texts, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

@@ -69,6 +69,11 @@ class BatchPlan:
         processes: How many share a step.
         group_by_length: Whether a batch takes rows of similar length.
         seed: The run's seed.
+        least_rows: Rows that a batch has at least: 2 for BatchNorm that sees one value of a row. A smaller
+            one is joined to the one before it.
+
+    Raises:
+        BadInput: If a batch cannot have `least_rows`.
     """
 
     lengths: np.ndarray
@@ -78,12 +83,20 @@ class BatchPlan:
     processes: int
     group_by_length: bool
     seed: int
+    least_rows: int = 1
+
+    def __post_init__(self) -> None:
+        needs = f"the model's BatchNorm needs {self.least_rows} rows in a batch"
+        if not self.tokens_per_batch and self.rows_per_batch < self.least_rows:
+            raise BadInput(f"--per_device_train_batch_size {self.rows_per_batch}: {needs}; pass that or more")
+        if len(self.lengths) < self.least_rows:
+            raise BadInput(f"{len(self.lengths)} training rows: {needs}")
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Cuts an epoch's random order into micro-batches of row ids; every row stands in one."""
         order = permutation(len(self.lengths), "order", self.seed, epoch)
         if not self.group_by_length:
-            return self._cut(order)
+            return self.joined(self._cut(order))
         rows = self.rows_per_batch
         if self.tokens_per_batch:
             rows = max(1, int(self.tokens_per_batch / self.lengths.mean()))
@@ -91,7 +104,18 @@ class BatchPlan:
         for start in range(0, len(order), CHUNK * rows):
             chunk = order[start : start + CHUNK * rows]
             batches += self._cut(chunk[np.argsort(-self.lengths[chunk], kind="stable")])
+        batches = self.joined(batches)
         return [batches[i] for i in permutation(len(batches), "batches", self.seed, epoch)]
+
+    def joined(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the batches with none of fewer than `least_rows`."""
+        kept: list[np.ndarray] = []
+        for rows in batches:
+            if kept and min(len(rows), len(kept[-1])) < self.least_rows:
+                kept[-1] = np.concatenate([kept[-1], rows])
+            else:
+                kept.append(rows)
+        return kept
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         if not self.tokens_per_batch:
@@ -115,7 +139,7 @@ class BatchPlan:
             rows = sum(map(len, window))
             step = [MicroBatch(ids, len(ids) / rows, i) for i, ids in enumerate(window)]
             while len(step) % self.processes:
-                step.append(MicroBatch(window[0][:1], 0.0, len(step)))
+                step.append(MicroBatch(window[0][: self.least_rows], 0.0, len(step)))
             steps.append(step)
         return steps
 
