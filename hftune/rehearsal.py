@@ -60,6 +60,7 @@ from hftune.run import (
     push_target,
     refuse_other_settings,
     speak_through,
+    with_seed_of,
 )
 from hftune.rundir import RunRecord, nearest_existing
 from hftune.seed import seed_torch
@@ -174,7 +175,7 @@ def inspect(run_dir: Path, settings: Settings) -> str:
     record = RunRecord.read(run_dir)
     if record is None:
         return f"{run_dir}, free"
-    refuse_other_settings(run_dir, record, settings)
+    refuse_other_settings(run_dir, record, with_seed_of(record, settings))
     if record.finished:
         return f"{run_dir} holds this run, finished: the command would train nothing"
     return f"{run_dir} holds this run, which goes on from its newest checkpoint"

@@ -38,6 +38,7 @@ from hftune.rundir import (
     hash_model,
     package_versions,
     read_json,
+    with_data_seed,
     write_json,
 )
 from hftune.seed import seed_torch
@@ -106,6 +107,7 @@ def run_on(
     with RunDir.open(run_dir, recipe.name) if accelerator.is_main_process else contextlib.nullcontext():
         record = RunRecord.read(run_dir)
         if record:
+            settings = with_seed_of(record, settings)
             refuse_other_settings(run_dir, record, settings)
         target = push_target(recipe, settings) if accelerator.is_main_process else None
         if record and record.finished:
@@ -282,10 +284,20 @@ def speak_through(console: Console) -> None:
         datasets.disable_progress_bars()
 
 
+def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
+    """Returns the settings with which a run from before `data_seed`, whose `seed` drew its rows, goes on."""
+    if "data_seed" in record.settings or settings.data_seed != type(settings)().data_seed:
+        return settings
+    return settings.replace(data_seed=with_data_seed(record.settings)["data_seed"])
+
+
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
     """Raises `BadInput` if a folder holds a run with other settings."""
     differences = compare_settings(
-        record.settings, dataclasses.asdict(settings), FREE, dataclasses.asdict(type(settings)())
+        with_data_seed(record.settings),
+        dataclasses.asdict(settings),
+        FREE,
+        dataclasses.asdict(type(settings)()),
     )
     if differences:
         raise BadInput(

@@ -33,10 +33,15 @@ def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **chang
         kept = np.array(rows[name], dtype=np.int64)
         return Checked(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
 
-    settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "seed": 3}
+    settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "data_seed": 3}
     source = Source({one.name: one for one in tables}, "here", files=True)
     return make_splits(
-        source, SimpleNamespace(**(settings | changes)), label="label", check=check, noun="row"
+        source,
+        SimpleNamespace(**(settings | changes)),
+        content="content",
+        label="label",
+        check=check,
+        noun="row",
     )
 
 
@@ -82,7 +87,7 @@ def test_validation_is_cut_off_train_in_the_proportions_of_the_classes():
     content = whose(found)
     assert sorted(content["train"] + content["validation"]) == sorted(TRAIN.columns["content"].to_pylist())
     assert whose(split([TRAIN, TEST])) == content
-    assert whose(split([TRAIN, TEST], seed=4)) != content
+    assert whose(split([TRAIN, TEST], data_seed=4)) != content
     assert found.origin == "here, validation: 20 % of train, stratified, seed 3"
     assert found.labels == NAMES
 
@@ -109,7 +114,7 @@ def test_the_fingerprint_is_of_rows_labels_and_names():
         "as it is": split([TRAIN, TEST]),
         "a row less": split([TRAIN, TEST], {"train": list(range(59))}),
         "a test row less": split([TRAIN, TEST], {"test": list(range(8))}),
-        "another seed": split([TRAIN, TEST], seed=4),
+        "another seed": split([TRAIN, TEST], data_seed=4),
         "no test": split([TRAIN]),
         "other names": split(
             [

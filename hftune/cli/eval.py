@@ -35,7 +35,7 @@ from hftune.cli.words import output_file, read_words
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 from hftune.progress import progress_bar
-from hftune.rundir import RunRecord, read_json, write_json
+from hftune.rundir import RunRecord, read_json, with_data_seed, write_json
 from hftune.text_settings import TextSettings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ OF_A_RUN = (  # the settings on which a run's test scores depend
     *("dataset_name", "dataset_config_name", "dataset_revision"),
     *("train_file", "validation_file", "test_file", "train_dir", "validation_dir", "test_dir"),
     *(*COLUMNS, "skip_bad_images", "max_eval_samples", "per_device_eval_batch_size"),
-    *("seed", "bf16", "fp16"),
+    *("split_column_name", "data_seed", "bf16", "fp16"),
 )
 NAMES_OF_SPLITS = {"validation": "eval"}  # in all_results.json
 
@@ -121,7 +121,7 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
             f"{name} is no run directory, so it has no test rows of its own; pass --dataset_name, "
             "--test_file or --test_dir"
         )
-    return record.settings if record and not given else {}
+    return with_data_seed(record.settings) if record and not given else {}
 
 
 def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:

@@ -11,7 +11,7 @@ from hftune.data.columns import Content, choose_columns
 from hftune.data.folders import read_class_folders, split_folders
 from hftune.data.pictures import Pictures, check_pictures, room_for_pictures
 from hftune.data.shapes import load_shapes
-from hftune.data.source import Source, find_source
+from hftune.data.source import Source, find_source, naming_columns
 from hftune.data.splits import Checked, Splits, make_splits
 from hftune.data.tables import Table
 from hftune.errors import BadInput
@@ -45,9 +45,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
 
     def check(split: str, table: Table) -> Checked:
         nonlocal room
-        if column not in table.columns:
-            raise BadInput(f"{table.name} has no column {column!r}, but train has")
-        file = getattr(settings, f"{split}_file")
+        file = getattr(settings, f"{split}_file") or settings.train_file  # whose split column made it
         checked = check_pictures(
             table,
             column,
@@ -59,7 +57,9 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
         found[split] = checked.pictures
         return Checked(checked.digests, checked.rows, checked.warnings)
 
-    splits = make_splits(source, settings, label=label, check=check, noun="picture")
+    if not os.path.isdir(source.train.name):  # class folders have no columns
+        source = naming_columns(source, PICTURE, column, label)
+    splits = make_splits(source, settings, content=column, label=label, check=check, noun="picture")
     splits.warnings[:0] = warnings
     return PictureSplits(splits, _of_parts(splits, found))
 
