@@ -56,8 +56,8 @@ def test_files_become_splits_with_numbered_labels(tmp_path):
     assert found.train.features == {"text": Value("string"), "label": Value("int64")}
     assert len(found.validation) == 4
     assert found.warnings == [
-        "4 validation rows for 2 classes: too few to choose the best model by; raise --train_val_split or "
-        "pass more rows"
+        "only 4 validation rows to choose the best model by; raise --train_val_split, or pass more "
+        "validation rows"
     ]
     assert found.origin == (
         f"{tmp_path}/a.csv, test: {tmp_path}/c.csv, text column 'text', label column 'label', "

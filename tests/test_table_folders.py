@@ -24,9 +24,15 @@ def fill(folder: Path, *names: str) -> str:
         ("Training.csv Testing.csv", {"train": ["Training.csv"], "test": ["Testing.csv"]}),
         ("train_set.tsv evaluation.tsv", {"train": ["train_set.tsv"], "test": ["evaluation.tsv"]}),
         ("imdb_train.csv imdb_test.csv", {"train": ["imdb_train.csv"], "test": ["imdb_test.csv"]}),
-        ("train.csv eval.csv holdout.csv", {"train": ["train.csv"], "validation": ["eval.csv"], "test": ["holdout.csv"]}),
-        ("train-00000-of-00002.csv train-00001-of-00002.csv", {"train": ["train-00000-of-00002.csv", "train-00001-of-00002.csv"]}),
-        ("Train/a.csv Train/b_test.csv val/a.csv", {"train": ["Train/a.csv", "Train/b_test.csv"], "validation": ["val/a.csv"]}),
+        (
+            "train.csv eval.csv holdout.csv",
+            {"train": ["train.csv"], "validation": ["eval.csv"], "test": ["holdout.csv"]},
+        ),
+        ("train-0-of-2.csv train-1-of-2.csv", {"train": ["train-0-of-2.csv", "train-1-of-2.csv"]}),
+        (
+            "Train/a.csv Train/b_test.csv val/a.csv",
+            {"train": ["Train/a.csv", "Train/b_test.csv"], "validation": ["val/a.csv"]},
+        ),
         ("data/train.csv data/test.csv", {"train": ["data/train.csv"], "test": ["data/test.csv"]}),
         ("reviews.csv", {"train": ["reviews.csv"]}),
         ("my_train_rows.csv", {"train": ["my_train_rows.csv"]}),

@@ -14,7 +14,7 @@ data's may stand in another order than the model's, but must not be others.
 --test_dir FOLDER       a folder with one folder of pictures per class instead
 --split NAME            which split; else test, or validation where there is no labelled test split
 --text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
---max_eval_samples N    score on at most N rows, the ones that the run would draw (of other data: seed 42)
+--max_eval_samples N    score on at most N rows, the ones that the run would draw (other data: data_seed 42)
 --per_device_eval_batch_size N   rows in a batch
 --skip_bad_images       leave out pictures that cannot be read, and say how many
 --output FILE.json      write the scores there too, in one flat object

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from hftune.config import Settings
 from hftune.data.checks import Part, find_duplicates
 from hftune.data.columns import with_names_of
-from hftune.data.label_values import listed
 from hftune.data.labels import is_unlabelled, number_labels
 from hftune.data.source import SPLIT_NAMES, Source
 from hftune.data.tables import Table
@@ -21,7 +20,7 @@ from hftune.errors import BadInput
 from hftune.seed import permutation
 
 SMALL = 10  # rows of validation: fewer tell two models apart by chance alone
-SPARES_ONE = 5  # rows of a class, of which one is validated on whatever --train_val_split says
+SPARES_ONE = 4  # rows of a class, of which one is validated on whatever --train_val_split says
 
 
 class Checked(NamedTuple):
@@ -103,7 +102,7 @@ def make_splits(
         raise BadInput(
             f"--max_train_samples {settings.max_train_samples}: rows of one class are left; raise it"
         )
-    warnings += _lost_classes(parts, whole, labels) + _small_validation(parts["validation"], len(labels))
+    warnings += _lost_classes(parts, whole, labels)
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
     warnings += find_duplicates(parts, noun)
@@ -111,27 +110,22 @@ def make_splits(
 
 
 def _lost_classes(parts: Mapping[str, Part], whole: Part, labels: tuple[str, ...]) -> list[str]:
-    """Returns warnings about classes of the train rows, `whole`, that a split has no row of."""
+    """Returns warnings about classes of the train rows, `whole`, of which a split has no row or too few."""
+    more = "raise --train_val_split, or pass more validation rows"
     meaning = {
         "train": "they cannot be learned; raise --max_train_samples",
-        "validation": "how well they are learned does not count in choosing the best model",
+        "validation": f"the best model is chosen without them; {more}",
         "test": "the test scores say nothing of them",
     }
     known, warnings = np.unique(whole.label), []
     for split, part in parts.items():
-        lost = [labels[label] for label in np.setdiff1d(known, part.label)]
-        if lost:
-            count = f"{len(lost):,} of {len(known):,} classes"
-            warnings.append(f"{count} have no {split} row ({listed(lost)}): {meaning[split]}")
+        rows, lost = len(part.label), np.setdiff1d(known, part.label)
+        if len(lost):
+            count = f"{len(lost):,} of {len(known):,} classes have no {split} row"
+            warnings.append(f"{count} (first: {labels[lost[0]]}; {split} rows: {rows:,}): {meaning[split]}")
+        elif split == "validation" and rows < SMALL:
+            warnings.append(f"only {rows:,} validation rows to choose the best model by; {more}")
     return warnings
-
-
-def _small_validation(part: Part, classes: int) -> list[str]:
-    rows = len(part.label)
-    if rows >= max(SMALL, classes):
-        return []
-    count = f"{rows:,} validation row{'s' if rows != 1 else ''} for {classes:,} classes"
-    return [f"{count}: too few to choose the best model by; raise --train_val_split or pass more rows"]
 
 
 def _clean(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from hftune.data.label_values import listed
-from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split
+from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split, split_of_name
 from hftune.data.tables import SUFFIXES, Table, read_table
 from hftune.errors import BadInput
 
@@ -132,12 +132,7 @@ def _sort(name: str, names: dict[str, str]) -> tuple[dict[str, list[str]], list[
     splits = {split: [path for path in plain if plain[path] in words] for split, words in found.items()}
     rest = [path for path in plain if not any(path in paths for paths in splits.values())]
     unclear = splits.pop(UNCLEAR, []) + [path for path in rest if mentions_split(plain[path])]
-    if (
-        len(plain) == 1
-        and unclear
-        and unclear == rest
-        and "train" in re.split(r"[\W\d_]+", plain[rest[0]].casefold())
-    ):
+    if len(plain) == 1 and unclear == rest and _is_train_alone(*plain.values()):
         return {"train": rest}, []
     if unclear:
         raise BadInput(
@@ -151,6 +146,11 @@ def _sort(name: str, names: dict[str, str]) -> tuple[dict[str, list[str]], list[
     if not splits:
         return {"train": rest}, []
     return {split: splits[split] for split in SPLITS if split in splits}, rest
+
+
+def _is_train_alone(name: str) -> bool:
+    """Tells whether the only split that a name's words mean is train, as in "reviews train small"."""
+    return {split_of_name(word) for word in name.split()} - {None} == {"train"}
 
 
 def _without_common_words(names: Mapping[str, str]) -> dict[str, str]:
