@@ -98,6 +98,7 @@ class Settings:
     validation_file: str | None = None  # rows that choose the best model (else split off the training rows)
     test_file: str | None = None  # rows that are scored once, at the end
     label_column_name: str | None = None  # column of the labels (else found by its usual names)
+    split_column_name: str | None = None  # column that names each row's split (else found by its usual names)
     train_val_split: float = 0.1  # share of training rows to validate on if the data has no validation rows
     max_train_samples: int | None = None  # train on this many rows, drawn at random
     max_eval_samples: int | None = None  # validate and test on at most this many rows each
@@ -157,7 +158,8 @@ class Settings:
     # start again where output_dir holds a run: what that run left, and nothing else, is removed first
     overwrite_output_dir: bool = False
     resume_from_checkpoint: str | None = None  # go on from this checkpoint or run directory
-    seed: int = 42  # address of all randomness: equal seeds, equal runs
+    seed: int = 42  # address of all randomness of training: equal seeds, equal runs
+    data_seed: int = 42  # draws the validation split and the rows of max_train_samples and max_eval_samples
     logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps
     report_to: str = "none"  # trackers, comma separated
 

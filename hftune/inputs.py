@@ -197,7 +197,7 @@ def read_labelled(
         content, told = check_texts(table, column, keep_blank=not source.files)
     limit = settings.max_eval_samples
     if limit is not None and limit < len(numbers):
-        rows = choose_stratified(numbers, limit, 0, "sample", chosen, settings.seed)
+        rows = choose_stratified(numbers, limit, 0, "sample", chosen, settings.data_seed)
         content, numbers = content.take(rows), numbers[rows]
     if kind is TEXT:
         content = content.to_pylist()
@@ -394,7 +394,8 @@ def _find_source(
         return Source({"test": table}, test_dir, files=True), warnings
     if isinstance(settings, ImageSettings):
         return find_pictures(settings)
-    return find_source(settings, load_sample), []
+    source = find_source(settings, load_sample)
+    return source, []
 
 
 def _pick(

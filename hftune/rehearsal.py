@@ -68,6 +68,7 @@ from hftune.run import (
     push_target,
     refuse_other_settings,
     speak_through,
+    with_seed_of,
 )
 from hftune.rundir import RunRecord, nearest_existing
 from hftune.same_run import identify_parts, refuse_other_parts
@@ -197,7 +198,7 @@ def inspect(recipe: Recipe, run_dir: Path, settings: Settings) -> str:
         return f"{run_dir}, free"
     if settings.overwrite_output_dir:
         return f"{run_dir} holds a run, which is removed when this one begins"
-    refuse_other_settings(run_dir, record, settings)
+    refuse_other_settings(run_dir, record, with_seed_of(record, settings))
     refuse_other_parts(run_dir, record, identify_parts(recipe))
     if record.finished:
         return f"{run_dir} holds this run, finished: the command would train nothing"

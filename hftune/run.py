@@ -53,6 +53,7 @@ from hftune.rundir import (
     hash_model,
     package_versions,
     read_json,
+    with_data_seed,
     write_json,
 )
 from hftune.same_run import (
@@ -134,6 +135,7 @@ def run_on(
         record = RunRecord.read(run_dir)
         parts = identify_parts(recipe)
         if record and not settings.overwrite_output_dir:  # before the data are read
+            settings = with_seed_of(record, settings)
             refuse_other_settings(run_dir, record, settings)
             refuse_other_parts(run_dir, record, parts)
         target = push_target(recipe, settings) if accelerator.is_main_process else None
@@ -376,10 +378,20 @@ def speak_through(console: Console) -> None:
         datasets.disable_progress_bars()
 
 
+def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
+    """Returns the settings with which a run from before `data_seed`, whose `seed` drew its rows, goes on."""
+    if "data_seed" in record.settings or settings.data_seed != type(settings)().data_seed:
+        return settings
+    return settings.replace(data_seed=with_data_seed(record.settings)["data_seed"])
+
+
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
     """Raises `BadInput` if a folder holds a run with other settings."""
     differences = compare_settings(
-        record.settings, dataclasses.asdict(settings), FREE, dataclasses.asdict(type(settings)())
+        with_data_seed(record.settings),
+        dataclasses.asdict(settings),
+        FREE,
+        dataclasses.asdict(type(settings)()),
     )
     if differences:
         raise BadInput(

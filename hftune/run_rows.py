@@ -21,7 +21,7 @@ from hftune.text_settings import TextSettings
 DATA = (  # settings that say where the rows are
     *("dataset_name", "dataset_config_name", "dataset_revision"),
     *("train_file", "validation_file", "test_file", "train_dir", "validation_dir", "test_dir"),
-    *("label_column_name", "text_column_name", "image_column_name", "image_dir"),
+    *("split_column_name", "label_column_name", "text_column_name", "image_column_name", "image_dir"),
 )
 
 

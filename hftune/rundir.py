@@ -360,6 +360,11 @@ def package_versions() -> dict[str, str]:
     return {"python": python_version(), **{package: version(package) for package in packages}}
 
 
+def with_data_seed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns a run's settings with `data_seed`, which in runs from before it was `seed`."""
+    return {"data_seed": settings["seed"], **settings} if "seed" in settings else settings
+
+
 def compare_settings(
     old: dict[str, Any], new: dict[str, Any], free: set[str], defaults: dict[str, Any]
 ) -> list[str]:

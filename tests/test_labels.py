@@ -108,6 +108,8 @@ def test_half_stars_are_classes_alike_in_every_format(column):
         ([-1, 0, 1], "label -1 (1 row, first: train.csv line 2) is taken as a class"),
         (["a|b", "a", "b"], "label 'a|b' (1 row, first: train.csv line 2) looks like several labels joined"),
         (["a", "b", "B & A "], "label 'B & A ' (1 row, first: train.csv line 4) looks like several labels"),
+        (["b|mixed", "a", "b"], "label 'b|mixed' (1 row, first: train.csv line 2) looks like several labels"),
+        (["b a", "a", "b"], "label 'b a' (1 row, first: train.csv line 2) looks like several labels joined"),
         (["b, c", "a, b", "a, c"], "label 'b, c' (1 row, first: train.csv line 2) looks like several labels"),
     ],
 )
@@ -134,6 +136,11 @@ def test_ordinary_classes_are_not_doubted(train):
 def test_in_a_library_s_set_minus_one_has_no_label():
     with pytest.raises(BadInput, match=r"train.csv line 4: label -1 marks rows without a label; rem"):
         number_labels({"train": table({"label": [0, 1, -1]})}, "label", own=False)
+
+
+def test_other_splits_may_code_accents_otherwise():
+    names, labels, _ = number(["caf\u00e9", "bad"], ["bad", "cafe\u0301"])
+    assert (names, labels["test"].tolist()) == (("bad", "caf\u00e9"), [0, 1])
 
 
 def test_labels_as_words_for_a_model_that_knows_its_classes():

@@ -22,6 +22,7 @@ from hftune.rundir import (
     hash_model,
     package_versions,
     read_json,
+    with_data_seed,
     write_exit,
     write_json,
 )
@@ -381,3 +382,8 @@ def test_settings_that_differ_are_named_with_both_values():
         "gone: 1 there, not set here",
     ]
     assert compare_settings(old, old, set(), {}) == []
+
+
+def test_the_seed_of_an_older_run_drew_its_rows_too():
+    assert with_data_seed({"seed": 7})["data_seed"] == 7
+    assert with_data_seed({"seed": 7, "data_seed": 42})["data_seed"] == 42

@@ -33,10 +33,15 @@ def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **chang
         kept = np.array(rows[name], dtype=np.int64)
         return Checked(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
 
-    settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "seed": 3}
+    settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "data_seed": 3}
     source = Source({one.name: one for one in tables}, "here", files=True)
     return make_splits(
-        source, SimpleNamespace(**(settings | changes)), label="label", check=check, noun="row"
+        source,
+        SimpleNamespace(**(settings | changes)),
+        content="content",
+        label="label",
+        check=check,
+        noun="row",
     )
 
 
@@ -82,7 +87,7 @@ def test_validation_is_cut_off_train_in_the_proportions_of_the_classes():
     content = whose(found)
     assert sorted(content["train"] + content["validation"]) == sorted(TRAIN.columns["content"].to_pylist())
     assert whose(split([TRAIN, TEST])) == content
-    assert whose(split([TRAIN, TEST], seed=4)) != content
+    assert whose(split([TRAIN, TEST], data_seed=4)) != content
     assert found.origin == "here, validation: 20 % of train, stratified, seed 3"
     assert found.labels == NAMES
 
@@ -109,7 +114,7 @@ def test_the_fingerprint_is_of_rows_labels_and_names():
         "as it is": split([TRAIN, TEST]),
         "a row less": split([TRAIN, TEST], {"train": list(range(59))}),
         "a test row less": split([TRAIN, TEST], {"test": list(range(8))}),
-        "another seed": split([TRAIN, TEST], seed=4),
+        "another seed": split([TRAIN, TEST], data_seed=4),
         "no test": split([TRAIN]),
         "other names": split(
             [
@@ -139,3 +144,26 @@ def test_a_sample_of_one_class_is_refused():
     with pytest.raises(BadInput, match=r"^--max_train_samples 1: rows of one class are left; raise it"):
         split([TRAIN], max_train_samples=1)
     assert np.bincount(split([TRAIN], max_train_samples=3).parts["train"].label).tolist() == [1, 1, 1]
+
+
+def test_a_class_with_rows_to_spare_is_validated_on_whatever_the_share():
+    labels = ["red"] * 50 + ["blue"] * 4 + ["green"] * 4
+    validation = split([table("train", labels)], train_val_split=0.02).parts["validation"]
+    assert np.bincount(validation.label).tolist() == [1, 1, 1]
+
+
+def test_lost_classes_and_a_small_validation_are_counted():
+    train = table("train", [f"class {row % 30:02}" for row in range(60)])
+    found = split([train, table("test", ["class 03"])], train_val_split=0.1, max_train_samples=20)
+    told = [line for line in found.warnings if "classes" in line]
+    assert "10 of 30 classes have no train row (first: class " in told[0]
+    assert "; train rows: 20): they cannot be learned; raise --max_train_samples" in told[0]
+    assert "24 of 30 classes have no validation row (first: class " in told[1]
+    assert "; validation rows: 6): the best model is chosen without them; raise --train_val_" in told[1]
+    assert told[2:] == [
+        "29 of 30 classes have no test row (first: class 00; test rows: 1): the test scores say nothing of them"
+    ]
+    small = split([table("train", ["a", "b"] * 8)])
+    assert "only 3 validation rows to choose the best model by; raise --train_val_split, or pass" in "".join(
+        small.warnings
+    )

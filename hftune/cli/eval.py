@@ -15,7 +15,7 @@ data's may stand in another order than the model's, but must not be others.
 --split NAME            which split; else test, or validation where there is no labelled test split
 --text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
 --image_dir FOLDER      what the paths in a list start from, else the list's own folder
---max_eval_samples N    score on at most N rows, the ones that the run would draw (of other data: seed 42)
+--max_eval_samples N    score on at most N rows, the ones that the run would draw (other data: data_seed 42)
 --per_device_eval_batch_size N   rows in a batch
 --skip_bad_images       leave out pictures that cannot be read, and say how many
 --output FILE.json      write the scores there too, in one flat object
@@ -36,7 +36,7 @@ from hftune.cli.words import output_file, read_words
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 from hftune.progress import progress_bar
-from hftune.rundir import RunRecord, read_json, write_json
+from hftune.rundir import RunRecord, read_json, with_data_seed, write_json
 from hftune.text_settings import TextSettings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ OF_A_RUN = (  # the settings on which a run's test scores depend
     *("dataset_name", "dataset_config_name", "dataset_revision"),
     *("train_file", "validation_file", "test_file", "train_dir", "validation_dir", "test_dir"),
     *(*COLUMNS, "skip_bad_images", "max_eval_samples", "per_device_eval_batch_size"),
-    *("seed", "bf16", "fp16"),
+    *("split_column_name", "data_seed", "bf16", "fp16"),
 )
 NAMES_OF_SPLITS = {"validation": "eval"}  # in all_results.json
 
@@ -122,7 +122,7 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
             f"{name} is no run directory, so it has no test rows of its own; pass --dataset_name, "
             "--test_file or --test_dir"
         )
-    return record.settings if record and not given else {}
+    return with_data_seed(record.settings) if record and not given else {}
 
 
 def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hftune.data.label_values import listed
 from hftune.data.tables import Table
 from hftune.data.wide_tables import refuse_one_hot
 from hftune.errors import BadInput
@@ -87,8 +89,45 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
     return content, label
 
 
+def with_names_of(table: Table, columns: Iterable[str]) -> Table:
+    """Returns a table whose columns have the names of train's, where they differ by case or blanks alone.
+
+    Args:
+        table: Rows of a split.
+        columns: The names of train's columns that are read.
+    """
+    renamed = {}
+    for wanted in columns:
+        alike = [c for c in table.columns if c.strip().casefold() == wanted.strip().casefold()]
+        if wanted not in table.columns and len(alike) == 1:
+            renamed[alike[0]] = wanted
+    if not renamed:
+        return table
+    return replace(
+        table,
+        columns={renamed.get(c, c): values for c, values in table.columns.items()},
+        class_names={renamed.get(c, c): names for c, names in table.class_names.items()},
+    )
+
+
+def unread_texts(table: Table, text: str, label: str) -> list[str]:
+    """Returns a warning that names the other columns of free text, which are not read."""
+    varied = []
+    for column, values in table.columns.items():
+        if column not in (text, label) and _is_free_text(values):
+            head = values[:100] if isinstance(values, list) else values.slice(0, 100).to_pylist()
+            if 5 * len(set(head)) > len(head):  # names of classes may be of several words, but they recur
+                varied.append(column)
+    if not varied:
+        return []
+    return [
+        f"{table.name}: only column {text!r} is read as text; left out: {listed(varied)} (to read several, "
+        "join them into one column)"
+    ]
+
+
 def _columns(table: Table) -> str:
-    return "columns: " + ", ".join(column or "(no name)" for column in table.columns)
+    return "columns: " + listed([column or "(no name)" for column in table.columns])
 
 
 def _label_candidates(table: Table, text: str | None) -> list[str]:
@@ -127,9 +166,10 @@ def _one(table: Table, candidates: list[str], kind: str) -> str:
         return candidates[0]
     flag = f"--{kind}_column_name"
     if candidates:
-        several = ", ".join(candidates)
+        several = listed(candidates)
         raise BadInput(f"{table.name}: each of {several} could be the {kind} column; say which with {flag}")
-    header = "" if table.lines is None else "; is the header line missing?"
+    is_json = table.name.lower().endswith((".json", ".jsonl"))
+    header = "" if table.lines is None or is_json else "; is the header line missing?"
     raise BadInput(
         f"{table.name} has no column that is plainly the {kind} ({_columns(table)}); name it with "
         f"{flag}{header}"

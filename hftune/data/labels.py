@@ -1,6 +1,7 @@
 """From the labels of a table's rows to class numbers, the same in all splits."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from hftune.errors import BadInput
 
 UNLABELLED = -1  # what the Hub's sets write where the label is not public
 
-_SIGNS = re.compile(r"\s*[|;,/&+]\s*|\s+")  # what people write between several labels of a row
+_SIGNS = re.compile(r"\s*[|;,/&+]\s*")  # what people write between several labels of a row
 
 _Entry = tuple[Any, Table, int]  # a label as it was written, and the table and row where it appears first
 
@@ -95,6 +96,7 @@ def number_labels(
         gone = np.array([value is None for value in labels_of.values], bool)[labels_of.codes]
         missing = pa.chunked_array([pa.array(gone, pa.bool_())])
         refuse_rows(labels_of.table, missing, f"the label (column {column!r}) is missing")
+    _spell_as_in_train(found)
     brought = tables["train"].class_names.get(column)
     values = _as_named(found, brought) if brought else _as_one_kind(found)
     if not own:
@@ -109,6 +111,21 @@ def number_labels(
         numbers = np.array([number[value] for value in values[split]], dtype=np.int64)
         labels[split] = numbers[labels_of.codes]
     return tuple(map(label_name, names)), labels, warnings
+
+
+def _spell_as_in_train(found: Mapping[str, _Labels]) -> None:
+    """Gives labels of other splits the coding of accents (NFC, NFD) that they have in train."""
+    names = {_composed(value): value for value in found["train"].values if isinstance(value, str)}
+    for split, labels in found.items():
+        if split != "train":
+            labels.values[:] = [
+                names.get(_composed(value), value) if isinstance(value, str) else value
+                for value in labels.values
+            ]
+
+
+def _composed(label: str) -> str:
+    return unicodedata.normalize("NFC", label)
 
 
 def label_words(table: Table, column: str) -> list[str]:
@@ -350,14 +367,21 @@ def _doubts(train: _Labels, values: list[Any]) -> list[str]:
 
 
 def _joined(words: Mapping[str, str]) -> list[str]:
-    """Returns the labels that are other labels joined by a sign, or whose parts are joined otherwise too.
+    """Returns the labels that look like others joined.
+
+    By a sign, one part at least must be a label or be joined otherwise too; by blanks, all parts must be
+    labels, as words of ordinary names recur.
 
     Args:
         words: What `canonical_label` makes of each label, by label.
     """
-    parts = {word: [part for part in _SIGNS.split(plain) if part] for word, plain in words.items()}
-    known = set(words.values())
-    for sign in "|;,/&+":  # without blanks: words of ordinary names recur
-        joined = [part for word in words if sign in word for part in {*parts[word]}]
-        known |= {part for part, count in Counter(joined).items() if count > 1}
-    return [word for word, of in parts.items() if len(of) > 1 and known.issuperset(of)]
+    labels, found = set(words.values()), []
+    parts = {word: [part for part in _SIGNS.split(plain) if part.strip()] for word, plain in words.items()}
+    often = Counter(part for own in parts.values() if len(own) > 1 for part in {*own})
+    for word, own in parts.items():
+        known = [part in labels for part in own]
+        if (len(own) > 1 and (any(known) or all(often[part] > 1 for part in own))) or (
+            len(own) == 1 and len(blank := own[0].split()) > 1 and labels.issuperset(blank)
+        ):
+            found.append(word)
+    return found

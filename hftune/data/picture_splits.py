@@ -1,5 +1,6 @@
 """From a user's folders, lists or Hub id to clean splits of pictures."""
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -15,7 +16,7 @@ from hftune.data.folders import read_class_folders
 from hftune.data.image_paths import locate_images, start_of_paths
 from hftune.data.pictures import Pictures, check_pictures, room_for_pictures
 from hftune.data.shapes import load_shapes
-from hftune.data.source import Source, find_source
+from hftune.data.source import Source, find_source, naming_columns
 from hftune.data.split_folders import check_class_folders, image_splits
 from hftune.data.splits import Checked, Splits, make_splits
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -62,8 +63,6 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
 
     def check(split: str, table: Table) -> Checked:
         nonlocal room
-        if column not in table.columns:
-            raise BadInput(f"{table.name} has no column {column!r}, but train has")
         skip_bad = settings.skip_bad_images
         folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
         table, folder, told = locate_images(table, column, folder, split=split, skip_bad=skip_bad)
@@ -81,7 +80,9 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
         facts.update(checked.facts)
         return Checked(checked.digests, checked.rows, [*told, *checked.warnings], checked.looks)
 
-    splits = make_splits(source, settings, label=label, check=check, noun="picture")
+    if not os.path.isdir(source.train.name):  # class folders have no columns
+        source = naming_columns(source, PICTURE, column, label)
+    splits = make_splits(source, settings, content=column, label=label, check=check, noun="picture")
     splits.warnings[:0] = warnings
     return PictureSplits(splits, _of_parts(splits, found), dict(facts))
 

@@ -1,10 +1,11 @@
 """From a user's files, folder or Hub id to tables of rows, one for each split."""
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +13,9 @@ import datasets
 from huggingface_hub.utils import httpx
 
 from hftune.config import Settings
+from hftune.data.columns import Content
+from hftune.data.row_marks import follow_marks
+from hftune.data.table_folders import Files, find_files, read_files
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput
@@ -33,6 +37,8 @@ class Source:
         files: Whether the user's own text files were read, which can be edited.
         validation: What to call its validation split.
         commit: Of the Hub data set, 40 hexadecimal digits; "" for anything else.
+        columns: Which of its columns are read, for people.
+        warnings: Lines to show to the user.
     """
 
     tables: dict[str, Table]
@@ -40,6 +46,8 @@ class Source:
     files: bool = False
     validation: str = "its own split"
     commit: str = ""
+    columns: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def train(self) -> Table:
@@ -50,16 +58,37 @@ class Source:
 
 
 def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDict]) -> Source:
-    """Decides between files, sample, folder and Hub, and reads.
+    """Decides between files, sample, folder and Hub, reads, and follows columns that name splits.
 
     Args:
         settings: What is read of them: `dataset_name` (Hub id, local folder or "sample"),
-            `dataset_config_name` and `dataset_revision`, or `train_file`, `validation_file` and `test_file`.
+            `dataset_config_name` and `dataset_revision`, or `train_file`, `validation_file` and `test_file`;
+            `split_column_name` (None: found by its usual names) and the columns that are something else.
         load_sample: Makes the built-in data of the recipe's kind.
 
     Raises:
         BadInput: The data cannot be had; the message names the file or the Hub id.
     """
+    source = _read_source(settings, load_sample)
+    others = ("label_column_name", "text_column_name", "image_column_name")
+    used = [getattr(settings, name, None) for name in others]
+    marked = follow_marks(source.tables, settings.split_column_name, used)
+    source = replace(source, tables=marked.tables, warnings=(*source.warnings, *marked.warnings))
+    if marked.column is None:
+        return source
+    return replace(
+        source,
+        origin=f"{source.origin}, splits by column {marked.column!r}",
+        validation=source.validation if "validation" not in marked.tables else f"column {marked.column!r}",
+    )
+
+
+def naming_columns(source: Source, kind: Content, content: str, label: str) -> Source:
+    """Returns a source that says which of its columns are read."""
+    return replace(source, columns=f", {kind.noun} column {content!r}, label column {label!r}")
+
+
+def _read_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDict]) -> Source:
     name, revision, config = settings.dataset_name, settings.dataset_revision, settings.dataset_config_name
     files = {split: getattr(settings, f"{split}_file") for split in SPLIT_NAMES}
     files = {split: file for split, file in files.items() if file is not None}
@@ -85,8 +114,10 @@ def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDi
         if revision:
             raise BadInput(f"--dataset_revision {revision} is for Hub ids, but {name} is a folder")
         _refuse_folders_of_texts(name, folder)
-        plain = {} if config else _plain_files(name, folder)
-        return _from_files(plain) if plain else _from_library(name, os.path.abspath(folder), config, None)
+        found = find_files(name) if folder.is_dir() and not config else None
+        return (
+            _from_folder(name, found) if found else _from_library(name, os.path.abspath(folder), config, None)
+        )
     if "/" not in name:
         raise BadInput(f"--dataset_name {name}: no such folder, and a data set's id is OWNER/NAME on the Hub")
     return _from_library(name, name, config, revision)
@@ -94,43 +125,25 @@ def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDi
 
 def _from_files(files: Mapping[str, str]) -> Source:
     tables = {split: read_table(file) for split, file in files.items()}
-    train = tables["train"]
-    for table in tables.values():
-        missing = [column for column in train.columns if column not in table.columns]
-        extra = [column for column in table.columns if column not in train.columns]
-        if missing or extra:
-            raise BadInput(
-                f"{table.name} has not the columns of {train.name}:"
-                + (f" {', '.join(missing)} missing" if missing else "")
-                + (" and" if missing and extra else "")
-                + (f" {', '.join(extra)} too many" if extra else "")
-            )
     origin = files["train"] + (f", test: {files['test']}" if "test" in files else "")
     return Source(tables, origin, files=True, validation=files.get("validation", ""))
 
 
-def _plain_files(name: str, folder: Path) -> dict[str, str]:
-    """Returns the files of a folder that holds one text file a split and nothing to configure, else nothing.
-
-    `datasets` would read them with pandas, which takes "NA" for a missing cell and shifts the
-    columns of a row with too many fields.
-    """
-    endings = (".csv", ".tsv", ".jsonl")
-    data = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in (*endings, ".json", ".parquet", ".txt", ".md")
-    ]
-    stems = {path.stem: path for path in data}
-    if len(stems) < len(data) or any(path.suffix.lower() not in endings for path in data):
-        return {}
-    files = {
-        split: [stems.pop(alias) for alias in aliases if alias in stems]
-        for split, aliases in SPLIT_NAMES.items()
+def _from_folder(name: str, files: Files) -> Source:
+    """Reads a folder's tables; `datasets` takes "NA" for a missing cell and words in any name for splits."""
+    written = [path for paths in files.splits.values() for path in paths]
+    names = {
+        split: paths[0] + (f" and {len(paths) - 1} more" if paths[1:] else "")
+        for split, paths in files.splits.items()
     }
-    if stems or not files["train"] or any(len(paths) > 1 for paths in files.values()):
-        return {}
-    return {split: os.path.join(name, paths[0].name) for split, paths in files.items() if paths}
+    origin = names.get("train", name) + (f", test: {names['test']}" if "test" in names else "")
+    return Source(
+        read_files(files),
+        origin,
+        files=not any(path.lower().endswith(".parquet") for path in written),
+        validation=names.get("validation", ""),
+        warnings=tuple(files.warnings),
+    )
 
 
 def _refuse_folders_of_texts(name: str, folder: Path) -> None:
@@ -159,7 +172,8 @@ def _refuse_folders_of_texts(name: str, folder: Path) -> None:
 
 def _from_library(name: str, path: str, config: str | None, revision: str | None) -> Source:
     try:
-        found = datasets.load_dataset(path, config, revision=revision)
+        cache = _cache_of(path) if os.path.isdir(path) else None
+        found = datasets.load_dataset(path, config, revision=revision, cache_dir=cache)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError, httpx.HTTPError) as error:
         _explain(error, name, config, revision)
     commit = _commit(found)
@@ -171,6 +185,16 @@ def _from_library(name: str, path: str, config: str | None, revision: str | None
     details = [word for word in (config, f"revision {commit[:12]}" if commit else None) if word]
     origin = name + (f" ({', '.join(details)})" if details else "")
     return Source(_tables_of(found, name), origin, commit=commit)
+
+
+def _cache_of(folder: str) -> str:
+    """Returns a cache folder for what a folder holds; the library's own key is the time of its files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder)} {content}".encode(errors="surrogateescape"))
+    return os.path.join(datasets.config.HF_DATASETS_CACHE, f"folder-{digest.hexdigest()[:32]}")
 
 
 def _commit(found: datasets.DatasetDict) -> str:

@@ -12,11 +12,15 @@ import pyarrow.compute as pc
 
 from hftune.config import Settings
 from hftune.data.checks import Part, find_duplicates
+from hftune.data.columns import with_names_of
 from hftune.data.labels import is_unlabelled, number_labels
 from hftune.data.source import SPLIT_NAMES, Source
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 from hftune.seed import permutation
+
+SMALL = 10  # rows of validation: fewer tell two models apart by chance alone
+SPARES_ONE = 4  # rows of a class, of which one is validated on whatever --train_val_split says
 
 
 class Checked(NamedTuple):
@@ -60,19 +64,21 @@ def make_splits(
     source: Source,
     settings: Settings,
     *,
+    content: str,
     label: str,
     check: Callable[[str, Table], Checked],
     noun: str,
 ) -> Splits:
     """Checks the rows of a source, numbers the classes, and cuts validation rows off where there are none.
 
-    Every random choice is a function of the seed and of the rows alone.
+    Every random choice is a function of the data seed and of the rows alone.
 
     Args:
         source: The tables.
         settings: What is read of them: `train_val_split` (share of train that becomes validation where
             there is none), `max_train_samples`, `max_eval_samples` (for validation and test each;
-            None: all), `seed`.
+            None: all), `data_seed`.
+        content: The column of what rows hold.
         label: The label column.
         check: Checks the content of one split's table.
         noun: What a row holds: "text" or "picture".
@@ -80,13 +86,15 @@ def make_splits(
     Raises:
         BadInput: The data cannot be used; the message names file and row.
     """
-    parts, labels, warnings = _clean(source, label, check)
-    seed = settings.seed
+    parts, labels, warnings = _clean(source, settings, (content, label), check)
+    warnings[:0] = source.warnings
+    seed = settings.data_seed
     how = source.validation
     if "validation" not in parts:
         parts = _cut_validation(parts, settings.train_val_split, seed)
         how = f"{100 * settings.train_val_split:g} % of train, stratified, seed {seed}"
-    origin = f"{source.origin}, validation: {how}"
+    origin = f"{source.origin}{source.columns}, validation: {how}"
+    whole = parts["train"]
     for split, part in parts.items():
         limit = settings.max_train_samples if split == "train" else settings.max_eval_samples
         if limit is not None and limit < len(part.label):
@@ -96,6 +104,7 @@ def make_splits(
         raise BadInput(
             f"--max_train_samples {settings.max_train_samples}: rows of one class are left; raise it"
         )
+    warnings += _lost_classes(parts, whole, labels)
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
     seen = {
@@ -106,24 +115,47 @@ def make_splits(
     return Splits(parts, labels, origin, _fingerprint(parts, labels), source.commit, warnings)
 
 
+def _lost_classes(parts: Mapping[str, Part], whole: Part, labels: tuple[str, ...]) -> list[str]:
+    """Returns warnings about classes of the train rows, `whole`, of which a split has no row or too few."""
+    more = "raise --train_val_split, or pass more validation rows"
+    meaning = {
+        "train": "they cannot be learned; raise --max_train_samples",
+        "validation": f"the best model is chosen without them; {more}",
+        "test": "the test scores say nothing of them",
+    }
+    known, warnings = np.unique(whole.label), []
+    for split, part in parts.items():
+        rows, lost = len(part.label), np.setdiff1d(known, part.label)
+        if len(lost):
+            count = f"{len(lost):,} of {len(known):,} classes have no {split} row"
+            warnings.append(f"{count} (first: {labels[lost[0]]}; {split} rows: {rows:,}): {meaning[split]}")
+        elif split == "validation" and rows < SMALL:
+            warnings.append(f"only {rows:,} validation rows to choose the best model by; {more}")
+    return warnings
+
+
 def _clean(
-    source: Source, label: str, check: Callable[[str, Table], Checked]
+    source: Source, settings: Settings, columns: tuple[str, str], check: Callable[[str, Table], Checked]
 ) -> tuple[dict[str, Part], tuple[str, ...], list[str]]:
-    """Returns checked rows by split, the class names and warnings."""
+    """Returns checked rows by split, the class names and warnings; `columns` are of content and label."""
+    content, label = columns
     warnings = []
     tables: dict[str, Table] = {}
     unused = dict(source.tables)
     for split, aliases in SPLIT_NAMES.items():
         own = next((alias for alias in aliases if alias in unused), None)
-        table = unused.pop(own) if own else None
+        table = with_names_of(unused.pop(own), columns) if own else None
         if table is None:
             continue
-        if label not in table.columns:
-            raise BadInput(f"{table.name} has no column {label!r}, but train has")
-        if split != "train" and not source.files and is_unlabelled(table, label):
-            warnings.append(f"{table.name} has no labels (all are -1) and is left out")
-        else:
+        if content not in table.columns:
+            raise BadInput(f"{table.name} has no column {content!r}, but train has")
+        if split == "train" or not (missing := _without_labels(table, label)):
             tables[split] = table
+            continue
+        advice = "for rows without: hftune predict RUN FILE"
+        if getattr(settings, f"{split}_file", None):
+            raise BadInput(f"{table.name} {missing}: a {split} split needs labels; {advice}")
+        warnings.append(f"{table.name} {missing} and is left out; {advice}")
     left = [
         split for split, table in unused.items() if label in table.columns and not is_unlabelled(table, label)
     ]
@@ -144,9 +176,19 @@ def _clean(
     return parts, names, warnings + found
 
 
+def _without_labels(table: Table, label: str) -> str:
+    """Says that a table has no labels, "" where it has some."""
+    if label not in table.columns:
+        return f"has no column {label!r}"
+    if not is_unlabelled(table, label):
+        return ""
+    return "has no labels (all are -1 or missing)"
+
+
 def _cut_validation(parts: dict[str, Part], share: float, seed: int) -> dict[str, Part]:
     train = parts["train"]
-    count = max(1, round(share * len(train.label)))
+    enough = int(np.count_nonzero(np.bincount(train.label) >= SPARES_ONE))
+    count = max(1, round(share * len(train.label)), enough)
     chosen = choose_stratified(train.label, count, 1, "split", seed)
     if not len(chosen):
         raise BadInput(

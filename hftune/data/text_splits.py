@@ -7,12 +7,11 @@ import pyarrow as pa
 
 from hftune.data.bundle import Places
 from hftune.data.checks import Part
-from hftune.data.columns import TEXT, check_texts, choose_columns
+from hftune.data.columns import TEXT, check_texts, choose_columns, unread_texts
 from hftune.data.sample import load_sample
-from hftune.data.source import find_source
+from hftune.data.source import find_source, naming_columns
 from hftune.data.splits import Checked, make_splits
 from hftune.data.tables import Table
-from hftune.errors import BadInput
 from hftune.text_settings import TextSettings
 
 
@@ -57,12 +56,11 @@ def load_splits(settings: TextSettings) -> TextSplits:
     text, label = choose_columns(source.train, TEXT, settings.text_column_name, settings.label_column_name)
 
     def check(split: str, table: Table) -> Checked:
-        if text not in table.columns:
-            raise BadInput(f"{table.name} has no column {text!r}, but train has")
         texts, warnings = check_texts(table, text, keep_blank=not source.files)
         return Checked(texts, None, warnings)
 
-    splits = make_splits(source, settings, label=label, check=check, noun="text")
+    source = naming_columns(source, TEXT, text, label)
+    splits = make_splits(source, settings, content=text, label=label, check=check, noun="text")
     sets = {
         split: _dataset(part, f"{splits.fingerprint[:32]}-{split}") for split, part in splits.parts.items()
     }
@@ -74,7 +72,7 @@ def load_splits(settings: TextSettings) -> TextSplits:
         splits.origin,
         splits.fingerprint,
         splits.commit,
-        splits.warnings,
+        [*unread_texts(source.train, text, label), *splits.warnings],
         _places(splits.parts["test"]) if "test" in splits.parts else None,
     )
 
