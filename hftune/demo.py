@@ -21,7 +21,7 @@ from PIL import Image
 from hftune.answers import answer, picture_rows, text_rows
 from hftune.data.decode import BadPicture, decode
 from hftune.errors import BadInput
-from hftune.gradcam import heatmap
+from hftune.gradcam import as_seen, heatmap
 from hftune.influence import Influence, find_words, influence
 from hftune.saved import Saved
 
@@ -178,6 +178,8 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
     with gr.Row():
         with gr.Column():
             picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=400)
+            # Gradio's own turns 16 bits into white, and ends in a traceback where Pillow cannot read a file.
+            setattr(picture, "preprocess", _path_of)  # noqa: B010
             button = gr.Button("Classify", variant="primary")
         with gr.Column():
             shown: list[Any] = [gr.Label(label="Classes", num_top_classes=8)]
@@ -186,7 +188,7 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
             else:
                 shown.append(
                     gr.Image(
-                        label="Where the model looked (Grad-CAM)",
+                        label="Where the model looked (Grad-CAM), on the part of the image that it sees",
                         interactive=False,
                         height=320,
                         buttons=["fullscreen"],
@@ -199,6 +201,11 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
             Image.fromarray(example).save(files[-1][0])
         gr.Examples(files, inputs=[picture], cache_examples=False)
     button.click(classify, [picture], shown, concurrency_limit=1)
+
+
+def _path_of(payload: Any) -> str | None:
+    """Returns the path of a file that was uploaded, untouched."""
+    return payload.path if payload else None
 
 
 def _scores(saved: Saved, logits: np.ndarray) -> dict[str, float]:
@@ -242,17 +249,11 @@ def overlay(saved: Saved, picture: np.ndarray, label: int) -> np.ndarray:
     heat = heatmap(saved.model, pixels, label)[..., None]
     colours = 255 * colormaps["turbo"](heat[..., 0])[..., :3]
     opacity = 0.6 * np.sqrt(heat)  # where it is cold, the picture stays as it is
-    return ((1 - opacity) * _as_seen(saved, pixels) + opacity * colours).round().astype(np.uint8)
+    seen = as_seen(saved.processor, pixels)
+    return ((1 - opacity) * seen + opacity * colours).round().astype(np.uint8)
 
 
 def _pixels(saved: Saved, picture: np.ndarray) -> torch.Tensor:
     """Returns what the model is given of a picture, float32 (1, 3, S, S)."""
     inputs = saved.processor(images=Image.fromarray(picture), return_tensors="pt")
     return inputs["pixel_values"].to(saved.model.device)
-
-
-def _as_seen(saved: Saved, pixels: torch.Tensor) -> np.ndarray:
-    """Turns pixels back into colours, float (S, S, 3) from 0 to 255, whatever the processor made of them."""
-    ends = [_pixels(saved, np.full((64, 64, 3), level, np.uint8)).mean((0, 2, 3)) for level in (0, 255)]
-    black, white = (end[:, None, None] for end in ends)
-    return (255 * (pixels[0] - black) / (white - black)).clamp(0, 255).permute(1, 2, 0).cpu().numpy()

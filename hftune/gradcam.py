@@ -4,8 +4,11 @@ Selvaraju et al. 2017, arXiv:1610.02391; captum computes equation 1 and 2. Shape
 of a picture of H x W pixels.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from PIL import Image
 
 from hftune.errors import BadInput
 
@@ -36,6 +39,26 @@ def heatmap(model: torch.nn.Module, pixel_values: torch.Tensor, class_number: in
     size = (pixel_values.shape[-2], pixel_values.shape[-1])
     heat = LayerAttribution.interpolate(heat.detach().float(), size, "bilinear")[0, 0]
     return (heat / heat.max().clamp(min=torch.finfo(heat.dtype).tiny)).cpu().numpy()
+
+
+def as_seen(processor: Any, pixels: torch.Tensor) -> np.ndarray:
+    """Turns a model's input back into colours: the part of an image that the model sees.
+
+    Args:
+        processor: The image processor that made it; what it makes of black and of white is the scale.
+        pixels: float (1, 3, H, W).
+
+    Returns:
+        float (H, W, 3) from 0 to 255.
+    """
+    black, white = (
+        processor(images=Image.new("RGB", (64, 64), (level,) * 3), return_tensors="pt")["pixel_values"]
+        .mean((0, 2, 3))[:, None, None]
+        .cpu()
+        for level in (0, 255)
+    )
+    colours = 255 * (pixels[0].float().cpu() - black) / (white - black)
+    return colours.clamp(0, 255).permute(1, 2, 0).numpy()
 
 
 def last_map(model: torch.nn.Module, pixel_values: torch.Tensor) -> torch.nn.Module:

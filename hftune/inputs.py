@@ -16,9 +16,9 @@ from hftune.data.checks import TEXT, Content, check_texts, choose_columns, is_un
 from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import read_class_folders
-from hftune.data.image_rows import Pictures
+from hftune.data.image_rows import Pictures as AnyPictures
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import check_pictures, printable, room_for_pictures
+from hftune.data.pictures import Pictures, check_pictures, printable, quiet, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
@@ -42,7 +42,7 @@ class NamedPictures(NamedTuple):
     """
 
     names: list[str]
-    pictures: Pictures
+    pictures: AnyPictures
     warnings: list[str]
 
 
@@ -57,7 +57,7 @@ class Labelled(NamedTuple):
         warnings: Lines to show to the user.
     """
 
-    content: Sequence[str] | Pictures
+    content: Sequence[str] | AnyPictures
     labels: np.ndarray
     split: str
     origin: str
@@ -67,7 +67,7 @@ class Labelled(NamedTuple):
 class _Joined:
     """Pictures of several sources, one after the other."""
 
-    def __init__(self, parts: Sequence[Pictures]):
+    def __init__(self, parts: Sequence[AnyPictures]):
         self.parts = parts
         self.ends = np.cumsum([len(part) for part in parts])
 
@@ -138,6 +138,46 @@ def read_pictures(
     ]
     warnings = [line for checked in found for line in checked.warnings]
     return NamedPictures(names, _Joined([checked.pictures for checked in found]), warnings)
+
+
+def first_pictures(
+    words: Iterable[str], most: int, *, skip_bad: bool, background: str | None
+) -> tuple[NamedPictures, int]:
+    """Reads the first few of some pictures; nothing behind them is decoded.
+
+    Args:
+        words: See `read_pictures`.
+        most: How many at most.
+        skip_bad: Leave out pictures that cannot be read, with a warning.
+        background: The model's, see `hftune.saved.Saved`.
+
+    Returns:
+        The pictures, and how many there are in all.
+
+    Raises:
+        BadInput: One of these cannot be read, or there is none; names file and row.
+    """
+    names: list[str] = []
+    found: list[np.ndarray] = []
+    bad: list[str] = []
+    count = 0
+    with quiet():
+        for table, column, folder in _picture_tables(list(words), None):
+            rows = np.arange(len(table.columns[column]))
+            pictures = Pictures(table, column, rows, folder)
+            count += len(rows)
+            for row in rows.tolist():
+                if len(found) == most:
+                    break
+                try:
+                    found.append(decode(pictures.read(row), background))
+                    names.append(_picture_name(table, column, row))
+                except BadPicture as reason:
+                    bad.append(f"{pictures.place(row)} {reason}")
+    if bad and not (skip_bad and found):
+        raise BadInput(f"{bad[0]}; --skip_bad_images leaves such pictures out", bad[1:])
+    told = [f"{len(bad):,} cannot be read and are left out (the first: {bad[0]})"] if bad else []
+    return NamedPictures(names, found, told), count
 
 
 def read_labelled(
@@ -339,7 +379,8 @@ def _table_of_files(files: list[str]) -> list[tuple[Table, str, str | None]]:
         return []
     if len(files) == 1:  # what is wrong with it is all that there is to say
         try:
-            decode(files[0])
+            with quiet():
+                decode(files[0])
         except BadPicture as reason:
             raise BadInput(f"{printable(files[0])} {reason}") from None
     places = [printable(file) for file in files]

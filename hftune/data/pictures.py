@@ -214,7 +214,7 @@ def check_pictures(
 
     results: list[_Examined] = []
     bar = progress_bar(f"checking {table.name}", count)
-    with _quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = (range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
         for block in pool.map(lambda rows: [examine(row) for row in rows], blocks):
             results += block
@@ -299,7 +299,7 @@ def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[di
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences Pillow's warnings, of damaged metadata for example: what matters here is an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
