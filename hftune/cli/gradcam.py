@@ -44,7 +44,7 @@ def run(words: list[str]) -> None:
     saved = open_model(name, options)
     import torch
 
-    from hftune.gallery import draw_overlays
+    from hftune.gallery import class_names, draw_overlays, drawable_or
     from hftune.gradcam import as_seen, heatmap
     from hftune.inputs import first_pictures
 
@@ -55,6 +55,7 @@ def run(words: list[str]) -> None:
     for line in found.warnings:
         print(f"warning: {line}", file=sys.stderr)
     model = saved.model
+    labels = class_names(saved.labels)
     drawn, heats, titles = [], [], []
     for row, path in enumerate(found.names):
         picture = found.pictures[row]
@@ -64,7 +65,8 @@ def run(words: list[str]) -> None:
         label = int(probabilities.argmax())
         drawn.append(as_seen(saved.processor, pixels).round().astype(np.uint8))
         heats.append(heatmap(model, pixels, label))
-        titles.append(f"{Path(path).name}: {saved.labels[label]} {100 * float(probabilities[label]):.0f}%")
+        name = drawable_or(Path(path).name, f"image {row + 1}")
+        titles.append(f"{name}: {labels[label]} {100 * float(probabilities[label]):.0f}%")
     draw_overlays(drawn, heats, titles, target)
     rest = f" (the first {MOST} of {count:,} pictures)" if count > MOST else ""
     print(f"look at {target}{rest}")

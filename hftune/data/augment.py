@@ -41,7 +41,7 @@ def policy(name: str, image_size: int, small: bool) -> albumentations.Compose:
             "randaugment" is Cubuk et al. 2020, two different operations of thirteen at about a third of
             their range, after the crop and flip of "standard".
         image_size: S, the side of the result in pixels.
-        small: Whether the pictures are about as small as the square (no side above 1.25 S).
+        small: Whether the pictures are about as small as the square, see `hftune.data.load_images.is_small`.
 
     Raises:
         BadInput: There is no such preset, or albumentations is not installed.
@@ -51,6 +51,18 @@ def policy(name: str, image_size: int, small: bool) -> albumentations.Compose:
     A = _albumentations()
     steps = (_small_steps if small else _photo_steps)(A, name, image_size)
     return A.Compose(steps)
+
+
+def describe(name: str, small: bool) -> str:
+    """Says which part of a picture a preset shows."""
+    if name == "none" or (small and name == "light"):
+        return "the square in the middle"
+    if small:
+        return "small images: padded by their mirror image and shifted"
+    return {
+        "light": "random crops of the resized image",
+        "strong": "random crops of 20 to 100 % of the image",
+    }.get(name, "random crops of 35 to 100 % of the image")
 
 
 class Augmenter:

@@ -292,9 +292,8 @@ def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[di
         counts.append(len(rows))
         if rows:
             first = pictures.place(rows[0])
-            told.append(
-                f"{pictures.table.name}: {len(rows):,} of {len(good):,} have {meaning} (the first: {first})"
-            )
+            count = f"{len(rows):,} of {len(good):,} images"
+            told.append(f"{pictures.table.name}: {count} have {meaning} (the first: {first})")
     return {name: count for name, count in zip(FACTS, counts, strict=False) if count}, told
 
 
@@ -313,9 +312,15 @@ def printable(path: str) -> str:
 
 def room_for_pictures() -> int:
     """Returns how many bytes decoded pictures may take: a quarter of the memory that is free now."""
+    free = free_memory()
+    return 1 << 30 if free is None else free // 4
+
+
+def free_memory() -> int | None:
+    """Returns the bytes of memory that are free now; None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:  # not Linux
-        return 1 << 30
+        return None
     free = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    return free[0] * 1024 // 4 if free else 1 << 30
+    return free[0] * 1024 if free else None
