@@ -177,6 +177,8 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
     with gr.Row():
         with gr.Column():
             picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=400)
+            # Gradio's own turns 16 bits into white, and ends in a traceback where Pillow cannot read a file.
+            setattr(picture, "preprocess", _path_of)  # noqa: B010
             button = gr.Button("Classify", variant="primary")
         with gr.Column():
             shown: list[Any] = [gr.Label(label="Classes", num_top_classes=8)]
@@ -185,7 +187,7 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
             else:
                 shown.append(
                     gr.Image(
-                        label="Where the model looked (Grad-CAM)",
+                        label="Where the model looked (Grad-CAM), on the part of the image that it sees",
                         interactive=False,
                         height=320,
                         buttons=["fullscreen"],
@@ -198,6 +200,11 @@ def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) ->
             Image.fromarray(example).save(files[-1][0])
         gr.Examples(files, inputs=[picture], cache_examples=False)
     button.click(classify, [picture], shown, concurrency_limit=1)
+
+
+def _path_of(payload: Any) -> str | None:
+    """Returns the path of a file that was uploaded, untouched."""
+    return payload.path if payload else None
 
 
 def _scores(saved: Saved, logits: np.ndarray) -> dict[str, float]:

@@ -67,7 +67,7 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str], path: Path) -> Non
     image = matrix.imshow(shares, cmap="Blues", norm=PowerNorm(1 if with_numbers else 0.5, 0, 1))
     right, rows = int(np.trace(counts)), int(totals.sum())
     matrix.set_title(f"{right:,} of {rows:,} right ({right / max(rows, 1):.1%})", pad=12, **TITLE)
-    names = _class_names(labels)
+    names = class_names(labels)
     _name_cells(matrix, names, totals, size=11 if with_numbers else min(cell * 72 * 0.75, 11))
     bar = figure.colorbar(image, cax=_place(figure, side + 0.2, 0, 0.18, side), format="{x:.0%}")
     bar.set_label("share of the label's rows", fontsize=10)
@@ -169,7 +169,7 @@ def draw_mistakes(
     sure = probabilities[np.arange(len(answers)), answers]
     wrong = np.flatnonzero(answers != labels)
     chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:most].tolist()
-    shown = [_shortened(name, 17) for name in _class_names(names)]
+    shown = [_shortened(name, 17) for name in class_names(names)]
     title = (
         f"{len(wrong):,} of {len(labels):,} wrong" if chosen else f"No mistakes in {len(labels):,} pictures"
     )
@@ -192,6 +192,7 @@ def draw_mistakes(
 def draw_views(
     originals: Sequence[np.ndarray],
     views: Sequence[Sequence[np.ndarray]],
+    labels: np.ndarray,
     names: Sequence[str],
     path: Path,
     title: str,
@@ -201,7 +202,8 @@ def draw_views(
     Args:
         originals: Pictures, uint8 (H, W, 3) of any sizes.
         views: For each picture its views, uint8 (S, S, 3), equally many.
-        names: For each picture its label.
+        labels: The class number of each picture, int64.
+        names: The C class names.
         path: The PNG.
         title: Written on top, may have several lines.
     """
@@ -209,8 +211,9 @@ def draw_views(
     figure, panels = _tiles(len(pictures), len(originals), title, lines_of_text=1)
     for panel, picture in zip(panels, pictures, strict=True):
         _show(panel, picture)
-    for panel, name in zip(panels, names, strict=False):
-        _write_above(panel, (_shortened(drawable(name)), "black"))
+    shown = class_names(names)
+    for panel, label in zip(panels, labels, strict=False):
+        _write_above(panel, (_shortened(shown[label]), "black"))
     panels[0].set_ylabel("original", fontsize=12)
     panels[len(originals)].set_ylabel("views in training", fontsize=12)
     _save(figure, path)
@@ -243,7 +246,7 @@ def draw_overlays(
             extent=across,
             interpolation="bilinear",
         )
-        _write_above(plain, (_shortened(drawable(title), 40), "black"), left=True)
+        _write_above(plain, (drawable(_shortened(title, 40)), "black"), left=True)
     _save(figure, path)
 
 
@@ -319,10 +322,13 @@ def _text(size: float) -> dict[str, Any]:
 
 @cache
 def _fonts() -> tuple[tuple[str, Any], ...]:
-    """Returns the installed fonts of `FONTS` by name, in that order."""
+    """Returns the installed fonts by name: those of `FONTS` in that order, then Noto's of other scripts."""
     installed = set(font_manager.get_font_names())
+    others = sorted(name for name in installed - {*FONTS} if name.startswith("Noto Sans "))
     return tuple(
-        (name, font_manager.get_font(font_manager.findfont(name))) for name in FONTS if name in installed
+        (name, font_manager.get_font(font_manager.findfont(name)))
+        for name in (*FONTS, *others)
+        if name in installed
     )
 
 
@@ -335,9 +341,14 @@ def drawable(text: str) -> str:
     return "".join(letter if known(letter) else f"<U+{ord(letter):04X}>" for letter in text)
 
 
-def _class_names(names: Sequence[str]) -> list[str]:
+def class_names(names: Sequence[str]) -> list[str]:
     """Returns the names, with those that no installed font can write as `class N`, N their number."""
-    return [name if drawable(name) == name else f"class {number}" for number, name in enumerate(names)]
+    return [drawable_or(name, f"class {number}") for number, name in enumerate(names)]
+
+
+def drawable_or(text: str, otherwise: str) -> str:
+    """Returns a text, or another where no installed font has all of its characters."""
+    return text if drawable(text) == text else otherwise
 
 
 def _end_of(place: str, most: int = 36) -> str:

@@ -19,11 +19,11 @@ from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import images_below, list_files, read_class_folders
 from hftune.data.image_paths import locate_images, start_of_paths
-from hftune.data.image_rows import Pictures
+from hftune.data.image_rows import Pictures as AnyPictures
 from hftune.data.label_values import canonical_label, difference, listed, shown
 from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
-from hftune.data.pictures import check_pictures, room_for_pictures
+from hftune.data.pictures import check_pictures, quiet, room_for_pictures
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
@@ -46,7 +46,7 @@ class NamedPictures(NamedTuple):
     """
 
     names: list[str]
-    pictures: Pictures
+    pictures: AnyPictures
     warnings: list[str]
 
 
@@ -61,7 +61,7 @@ class Labelled(NamedTuple):
         warnings: Lines to show to the user.
     """
 
-    content: Sequence[str] | Pictures
+    content: Sequence[str] | AnyPictures
     labels: np.ndarray
     split: str
     origin: str
@@ -71,7 +71,7 @@ class Labelled(NamedTuple):
 class _Joined:
     """Pictures of several sources, one after the other."""
 
-    def __init__(self, parts: Sequence[Pictures]):
+    def __init__(self, parts: Sequence[AnyPictures]):
         self.parts = parts
         self.ends = np.cumsum([len(part) for part in parts])
 
@@ -370,7 +370,8 @@ def _table_of_files(files: list[str]) -> list[tuple[Table, str]]:
         return []
     if len(files) == 1:  # what is wrong with it is all that there is to say
         try:
-            decode(files[0])
+            with quiet():
+                decode(files[0])
         except BadPicture as reason:
             raise BadInput(f"{printable(files[0])} {reason}") from None
     places = [printable(file) for file in files]

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader
 
 from hftune.data.augment import GREY, PRESETS, Augmenter, central_square, policy
@@ -150,7 +151,58 @@ def test_transforms_happen_independently_of_each_other():
     assert len(outcomes) == 4
 
 
-@pytest.mark.parametrize("preset", PRESETS[:-1])  # randaugment may solarize: bright becomes dark
+def natural(height: int = 64, width: int = 64) -> np.ndarray:
+    """A picture of soft shapes that uses most of the range, with a little noise, as photos do."""
+    y, x = np.mgrid[:height, :width] / 8
+    waves = np.stack([np.sin(x + 1.3 * y), np.cos(0.7 * x - y), np.sin(0.4 * x * y / 4)], axis=2)
+    grain = np.random.default_rng(0).normal(0, 3, waves.shape)
+    return (128 + 110 * waves + grain).clip(0, 255).astype(np.uint8)
+
+
+def plain() -> np.ndarray:
+    """A plain surface: one grey with the noise of a camera."""
+    return np.random.default_rng(0).normal(200, 3, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+
+
+def change(operation, picture: np.ndarray) -> float:
+    """Returns by how many grey levels an operation changes a picture on average, at its strongest of 20."""
+    seeded = A.Compose([operation], seed=0)
+    return max(float(np.abs(seeded(image=picture)["image"].astype(int) - picture).mean()) for _ in range(20))
+
+
+@pytest.mark.parametrize("picture", [natural(), plain()], ids=["natural", "plain"])
+def test_no_operation_of_randaugment_is_stronger_than_pillows_at_a_third_of_its_range(picture):
+    def pillow(operation) -> float:
+        return float(np.abs(np.asarray(operation(Image.fromarray(picture)), int) - picture).mean())
+
+    def enhanced(kind, factor: float) -> float:
+        return pillow(lambda image: kind(image).enhance(factor))
+
+    third = 0.3  # of PIL's 0.9
+    light = max(enhanced(ImageEnhance.Brightness, 1 + sign * third) for sign in (1, -1))
+    light += max(enhanced(ImageEnhance.Contrast, 1 + sign * third) for sign in (1, -1))
+    most = {
+        "NoOp": 0,
+        "autocontrast": pillow(ImageOps.autocontrast) / 3 + 1,
+        "equalize": pillow(ImageOps.equalize) / 3 + 1,
+        "solarize": pillow(ImageOps.solarize) / 3 + 1,
+        "ColorJitter": light + 2,
+        "Posterize": pillow(lambda image: ImageOps.posterize(image, 6)) + 1,
+        "Sharpen": 1.5 * enhanced(ImageEnhance.Sharpness, 1 + third) + 1,
+    }
+    operations = policy("randaugment", 64, small=True).transforms[-1]
+    assert (operations.n, operations.replace) == (2, False)  # never one twice
+    assert len(operations.transforms) == 13
+    seen = set()
+    for operation in operations.transforms:
+        name = getattr(operation, "name", type(operation).__name__)
+        seen.add(name)
+        if name != "Affine":
+            assert change(operation, picture) <= most[name], name
+    assert seen == {*most, "Affine"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("small", [True, False])
 def test_no_preset_turns_pictures_upside_down(preset, small):
     picture = np.zeros((32, 32, 3), np.uint8)

@@ -503,3 +503,11 @@ def test_the_code_runs_as_printed(tmp_path, task):
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\[\{'label': '(negative|positive)', 'score': [\d.]+\}", done.stdout)
+
+
+def test_images_that_a_pipeline_may_see_otherwise_are_told(run_dir):
+    results = {"images_above_8_bits": 12.0, "images_with_transparency": 3.0}
+    said = written(run_dir, card_of(results={**card_of().results, **results}))
+    assert "- 12 of its images had grey values of more than 8 bits." in said
+    assert "- 3 of its images had transparent pixels; the colours that the files store" in said
+    assert "8 bits" not in written(run_dir, card_of())

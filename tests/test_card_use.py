@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from hftune.card_use import how_to_use
+from hftune.data.decode import decode
 
 TEXTS, PICTURES = "text-classification", "image-classification"
 
@@ -33,6 +36,20 @@ def test_a_published_model_is_pinned_where_its_commit_is_known():
 )
 def test_what_must_be_installed_is_what_the_model_needs(task, config, packages):
     assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), task, config, "ann/x", None)
+
+
+@pytest.mark.parametrize("colour", ["white", "#0080ff"])
+def test_the_lines_for_transparent_images_make_what_the_model_was_trained_on(colour, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4), np.uint8)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(pixels).save("icon.png")
+    config = {"transparent_background": colour}
+    said = how_to_use(Path("x"), PICTURES, config, "ann/x", None)
+    code = said.split("```python\n")[2].split("```")[0]
+    seen = []
+    exec(code, {"Image": Image, "classify": seen.append, "print": lambda _: None})
+    np.testing.assert_array_equal(np.asarray(seen[0]), decode("icon.png", colour))
+    assert "icon.png" not in how_to_use(Path("x"), PICTURES, {"transparent_background": None}, "ann/x", None)
 
 
 def test_every_file_that_would_run_is_named_once():

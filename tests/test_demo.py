@@ -19,6 +19,7 @@ from PIL import Image
 
 from hftune import demo
 from hftune.cli import demo as command
+from hftune.data.decode import decode
 from hftune.demo import build_page, coloured, overlay, serving, why_no_map
 from hftune.errors import BadInput
 from hftune.influence import Influence
@@ -161,6 +162,32 @@ def test_a_picture_in_a_real_browser(browser, tmp_path, monkeypatch):
         page.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(address.strip("/").rsplit(":")[-1]))) != 0
+
+
+@needs_gradio
+def test_any_file_that_is_uploaded_is_answered_as_predict_does_or_has_its_line(tmp_path, monkeypatch):
+    """Gradio's own way through Pillow makes 16 bits white, and a traceback of what Pillow cannot read."""
+    import gradio
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    saved = replace(saved_pictures("resnet9", tmp_path / "run"), background="white")
+    clear = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    Image.fromarray(np.arange(0, 65_536, 256, np.uint16).reshape(16, 16)).save(tmp_path / "deep.png")
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    page = build_page(saved, [], tmp_path)
+    upload = next(block for block in page.blocks.values() if isinstance(block, gradio.Image))
+    (classify,) = [function.fn for function in page.fns.values() if function.api_name == "classify"]
+
+    def ask(name: str):
+        file = gradio.data_classes.ImageData(path=str(tmp_path / name), orig_name=name)
+        return classify(upload.preprocess(file))[0]
+
+    for name in ("deep.png", "clear.png"):
+        rows = demo.picture_rows(saved, [decode(str(tmp_path / name), "white")])
+        assert ask(name) == pytest.approx(demo._scores(saved, demo.answer(saved, rows)[0]))
+    with pytest.raises(gradio.Error, match="This file is a HEIC file"):
+        ask("photo.heic")
 
 
 def test_pieces_are_the_text_and_the_strongest_word_is_one():

@@ -186,7 +186,9 @@ def test_large_pictures_are_scaled_down_before_they_are_kept(drawn, tmp_path):
 def test_views_stand_under_their_originals(drawn, tmp_path):
     originals = [plain(10), plain(20, 40, 60), plain(30)]
     views = [[plain(10 * each + depth) for depth in (1, 2)] for each in (1, 2, 3)]
-    draw_views(originals, views, ["cat", "dog", "eel"], tmp_path / "a.png", "light\ncrop, flip")
+    draw_views(
+        originals, views, np.array([2, 0, 1]), ["dog", "eel", "cat"], tmp_path / "a.png", "light\ncrop, flip"
+    )
     at = {}
     for panel in drawn[0].axes:
         left, bottom = panel.get_position(original=True).min
@@ -228,8 +230,8 @@ def test_names_that_no_font_has_are_told_apart(drawn, tmp_path):
     columns = [text.get_text() for text in drawn[0].axes[0].get_xticklabels()]
     assert columns == ["naïve $5 and $6", "нет", "class 2", "class 3"]
     assert not any(text.get_parse_math() for text in drawn[0].axes[0].get_xticklabels())  # $ is a dollar
-    draw_views([plain(0)], [[plain(1)]], ["eel \uf8fe"], tmp_path / "b.png", "\uf8ff")
-    assert {"eel <U+F8FE>", "<U+F8FF>"} <= set(words(drawn[1]))
+    draw_views([plain(0)], [[plain(1)]], np.array([1]), ["cat", "eel \uf8fe"], tmp_path / "b.png", "\uf8ff")
+    assert {"class 1", "<U+F8FF>"} <= set(words(drawn[1]))
 
 
 def test_fonts_are_those_that_are_installed():

@@ -44,6 +44,7 @@ class FromScratch(ImageSettings):
         ({"image_size": "32.5"}, ["--image_size"]),
         ({"image_mean": "0.5,0.5"}, ["--image_mean 0.5,0.5", "one number or three"]),
         ({"image_mean": "red"}, ["--image_mean red"]),
+        ({"transparent_background": "wite"}, ["--transparent_background wite", "a colour, such as white"]),
         ({"image_mean": "0.5,-0.1,0.5"}, ["--image_mean"]),
         ({"image_mean": "0.5,,0.5"}, ["--image_mean"]),
         ({"image_std": "0.2,0,0.2"}, ["--image_std 0.2,0,0.2", "above 0"]),

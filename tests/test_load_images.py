@@ -132,9 +132,36 @@ def test_a_policy_that_does_not_fit_is_refused(policy, message, pets):
         load_images(settings_for(pets), augment=policy).train[Visit.of(0, 0)]
 
 
-def test_small_pictures_are_those_with_no_side_far_above_the_square():
-    assert is_small(np.array([[32, 32], [40, 20]]), 32)
-    assert not is_small(np.array([[32, 32], [20, 41]]), 32)
+@pytest.mark.parametrize(
+    ("sizes", "side", "small"),
+    [
+        ([[32, 32], [40, 20]], 32, True),
+        ([[32, 32], [20, 41]], 32, False),
+        ([[32, 32]] * 9, 224, True),
+        ([[96, 96]] * 40 + [[96, 90]], 96, True),  # nearly all alike
+        ([[192, 256]] * 9, 224, False),  # photos
+        ([[200, 200], [150, 150], [180, 200]], 224, False),
+    ],
+)
+def test_small_pictures_are_tiny_or_squares_made_for_the_network(sizes, side, small):
+    assert is_small(np.array(sizes), side) is small
+
+
+def test_the_first_lines_say_which_part_of_a_picture_is_shown(pets, caplog):
+    caplog.set_level("INFO", "hftune")
+    load_images(settings_for(pets))
+    assert "augmentation standard: small images: padded by their mirror image and shifted" in caplog.text
+    load_images(settings_for(pets, image_size=8))
+    assert "augmentation standard: random crops of 35 to 100 % of the image" in caplog.text
+
+
+@pytest.mark.parametrize("flag", ["image_size", "eval_image_size"])
+def test_squares_that_fill_the_memory_are_refused_before_anything_is_made(flag, pets):
+    message = (
+        rf"^--{flag} 2000000: a batch of \d+ needs at least [\d,]+ GiB, and [\d,]+ GiB of memory are free"
+    )
+    with pytest.raises(BadInput, match=message):
+        load_images(settings_for(pets, **{flag: 2_000_000}))
 
 
 def test_sizes_are_told_as_width_by_height():

@@ -123,6 +123,27 @@ def test_pictures_have_one_fingerprint_however_they_are_stored(here):
         assert not part.splits.warnings
 
 
+def test_doubles_are_found_by_their_pixels_and_the_fingerprint_goes_by_the_files(here):
+    def clear(seed: int) -> Image.Image:
+        alpha = np.zeros((8, 8, 4), np.uint8)  # black, and black where it is transparent
+        alpha[..., 3] = np.random.default_rng(seed).integers(0, 2, (8, 8)) * 255
+        return Image.fromarray(alpha)
+
+    before = load(dataset_name="pets").splits.fingerprint
+    for name, seed in (("blue/00", 0), ("red/23", 1), ("red/20", 2)):
+        clear(seed).save(here / f"pets/train/{name}.png")
+    plain, on_white = load(dataset_name="pets"), load(dataset_name="pets", transparent_background="white")
+    assert plain.facts == on_white.facts == {"images_with_transparency": 3}
+    told = "\n".join(plain.splits.warnings)
+    assert "3 of 24 images have transparent pixels" in told
+    assert "2 train rows repeat an earlier picture, 2 of them with another label" in told
+    assert "repeat" not in "\n".join(on_white.splits.warnings)
+    assert plain.splits.fingerprint == on_white.splits.fingerprint != before
+    row = next(row for row, size in enumerate(on_white.pictures["train"].sizes) if size[0] == 8)
+    assert set(np.unique(on_white.pictures["train"][row])) == {0, 255}
+    assert plain.pictures["train"][row].max() == 0
+
+
 @pytest.mark.parametrize("change", ["a pixel", "a class", "the order", "another test picture"])
 def test_the_fingerprint_sees_every_change(change, here):
     before = load(dataset_name="pets").splits.fingerprint

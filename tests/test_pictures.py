@@ -111,14 +111,14 @@ def test_images_that_may_not_be_seen_as_meant_are_told():
     checked = check_pictures(table, "image", folder=None, skip_bad=True, room=0, trains=True)
     assert checked.facts == {"images_above_8_bits": 1, "images_with_transparency": 2}
     _, bits, clears, frames = checked.warnings
-    assert bits.startswith("x.parquet: 1 of 5 have more than 8 bits a channel: ")
+    assert bits.startswith("x.parquet: 1 of 5 images have more than 8 bits a channel: ")
     assert "save them with 8 bits (the first: x.parquet row 1)" in bits
-    assert clears.startswith("x.parquet: 2 of 5 have transparent pixels: the colours that the files store")
+    assert clears.startswith(
+        "x.parquet: 2 of 5 images have transparent pixels: the colours that the files store"
+    )
     assert "--transparent_background white" in clears
     assert clears.endswith("(the first: x.parquet row 2)")
-    assert frames == (
-        "x.parquet: 1 of 5 have several frames or pages: the first is read (the first: x.parquet row 5)"
-    )
+    assert frames.startswith("x.parquet: 1 of 5 images have several frames or pages: the first is read")
     on_white = check_pictures(table, "image", folder=None, skip_bad=True, room=0, background="white")
     assert on_white.pictures[2].min() == on_white.pictures.take(np.array([2]))[0].min() == 255
     assert checked.pictures[2].max() == 0

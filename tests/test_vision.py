@@ -15,6 +15,7 @@ from hftune.data.bundle import Data
 from hftune.data.processor import load_processor
 from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
+from hftune.saved import load_saved
 from hftune.vision import build_image_classifier
 
 timm = pytest.importorskip("timm")
@@ -54,6 +55,20 @@ for folder in of_timm.split(","):
     found["timm:" + folder] = dict(zip(model.pretrained_cfg["label_names"], scores, strict=True))
 print(json.dumps(found))
 """
+
+
+def test_the_background_of_transparent_images_travels_in_the_models_config(tmp_path):
+    for name in ("resnet9", "resnet10t"):
+        settings = ImageSettings(model_type=name, **FAMILIES[name])
+        assert not hasattr(build_image_classifier(settings, data_of()).config, "transparent_background")
+        on_white = settings.replace(transparent_background="white")
+        model = build_image_classifier(on_white, data_of())
+        model.save_pretrained(tmp_path / name)
+        load_processor(on_white).processor.save_pretrained(tmp_path / name)
+        assert load_saved(str(tmp_path / name)).background == "white"
+        # Trained on without it, it is not what the new model was trained on.
+        again = ImageSettings(model_name_or_path=str(tmp_path / name))
+        assert build_image_classifier(again, data_of()).config.transparent_background is None
 
 
 def data_of(labels=LABELS):

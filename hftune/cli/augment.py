@@ -50,7 +50,8 @@ def run(words: list[str]) -> None:
     draw_views(
         [rows.pictures[row] for row in chosen],
         [[np.asarray(view) for view in row] for row in views],
-        [data.labels[rows.labels[row]] for row in chosen],
+        rows.labels[chosen],
+        data.labels,
         path,
         f"{recipe.name}: training pictures and what epochs 1 to {VIEWS} make of them",
     )

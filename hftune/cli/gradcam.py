@@ -22,6 +22,7 @@ import numpy as np
 
 from hftune.cli.open import FLAGS, open_model
 from hftune.cli.words import check_writable, output_file, read_words
+from hftune.data.folders import find_image_files
 from hftune.errors import BadInput
 
 MOST = 12  # pictures on one page
@@ -44,17 +45,17 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
     target = _target(name, options)
+    files, warnings = find_image_files(sources)
     saved = open_model(name, options)
     import torch
 
     from hftune.answers import as_seen, pixels_of
-    from hftune.gallery import draw_overlays
+    from hftune.gallery import class_names, draw_overlays, drawable_or
     from hftune.gradcam import heatmap
-    from hftune.inputs import find_pictures_of, read_pictures
+    from hftune.inputs import read_pictures
 
     if saved.task != "image-classification":
         raise BadInput(f"{name} classifies texts; heat maps are drawn of pictures")
-    files, warnings = find_pictures_of(sources)
     names, pictures, told = read_pictures(
         files[:MOST],
         image_dir=options.get("image_dir"),
@@ -63,6 +64,7 @@ def run(words: list[str]) -> None:
     )
     for line in [*warnings, *told]:
         print(f"warning: {line}", file=sys.stderr)
+    labels = class_names(saved.labels)
     drawn, heats, titles = [], [], []
     for row, path in enumerate(names[:MOST]):
         pixels = pixels_of(saved, pictures[row])
@@ -71,7 +73,8 @@ def run(words: list[str]) -> None:
         label = int(probabilities.argmax())
         drawn.append(as_seen(saved, pixels).round().astype(np.uint8))
         heats.append(heatmap(saved.model, pixels, label))
-        titles.append(f"{Path(path).name}: {saved.labels[label]} {100 * float(probabilities[label]):.0f}%")
+        shown = drawable_or(Path(path).name, f"image {row + 1}")
+        titles.append(f"{shown}: {labels[label]} {100 * float(probabilities[label]):.0f}%")
     draw_overlays(drawn, heats, titles, target)
     count = max(len(files), len(names))
     rest = f" (the first {MOST} of {count:,} pictures)" if count > MOST else ""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
 from hftune.data.bundle import Visit
 from hftune.errors import BadInput
@@ -36,10 +38,10 @@ def policy(name: str, image_size: int, small: bool) -> albumentations.Compose:
 
     Args:
         name: One of `PRESETS`, from gentle to rough. "none" changes nothing at random;
-            "randaugment" is Cubuk et al. 2020, two operations of thirteen at about a third of their
-            range, after the crop and flip of "standard".
+            "randaugment" is Cubuk et al. 2020, two different operations of thirteen at about a third of
+            their range, after the crop and flip of "standard".
         image_size: S, the side of the result in pixels.
-        small: Whether the pictures are about as small as the square (no side above 1.25 S).
+        small: Whether the pictures are about as small as the square, see `hftune.data.load_images.is_small`.
 
     Raises:
         BadInput: There is no such preset, or albumentations is not installed.
@@ -49,6 +51,18 @@ def policy(name: str, image_size: int, small: bool) -> albumentations.Compose:
     A = _albumentations()
     steps = (_small_steps if small else _photo_steps)(A, name, image_size)
     return A.Compose(steps)
+
+
+def describe(name: str, small: bool) -> str:
+    """Says which part of a picture a preset shows."""
+    if name == "none" or (small and name == "light"):
+        return "the square in the middle"
+    if small:
+        return "small images: padded by their mirror image and shifted"
+    return {
+        "light": "random crops of the resized image",
+        "strong": "random crops of 20 to 100 % of the image",
+    }.get(name, "random crops of 35 to 100 % of the image")
 
 
 class Augmenter:
@@ -180,13 +194,13 @@ def _erase(A: ModuleType) -> Any:
 
 
 def _two_of_many(A: ModuleType) -> Any:
-    """Draws two operations of RandAugment, with replacement and in random order."""
+    """Draws two different operations of RandAugment, in random order, each at about a third of its range."""
     off = {"brightness": (1, 1), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0)}
-    change = (0.6, 1.4)
+    change = (0.7, 1.3)
+    whole = (ImageOps.autocontrast, ImageOps.equalize, ImageOps.solarize)  # these have no strength
     operations = [
         A.NoOp(p=1),
-        A.AutoContrast(p=1),
-        A.Equalize(p=1),
+        *(A.Lambda(image=partial(a_third_of, operation=of), name=of.__name__, p=1) for of in whole),
         _affine(A, rotate=(-12, 12), p=1),
         _affine(A, shear={"x": (-8, 8), "y": (0, 0)}, p=1),
         _affine(A, shear={"x": (0, 0), "y": (-8, 8)}, p=1),
@@ -194,11 +208,16 @@ def _two_of_many(A: ModuleType) -> Any:
         _affine(A, translate_percent={"x": (0, 0), "y": (-0.12, 0.12)}, p=1),
         A.ColorJitter(**(off | {"brightness": change, "contrast": change}), p=1),
         A.ColorJitter(**(off | {"saturation": change}), p=1),
-        A.Posterize((4, 7), p=1),
-        A.Solarize((0.65, 0.95), p=1),
-        A.Sharpen(alpha=(0.2, 0.8), method="gaussian", p=1),
+        A.Posterize((6, 7), p=1),
+        A.Sharpen(alpha=(0.01, 0.03), lightness=(1, 1), p=1),  # 1/13 of the factor that PIL's would have
     ]
-    return A.RandomOrder(operations, n=2, replace=True)
+    return A.RandomOrder(operations, n=2)
+
+
+def a_third_of(picture: np.ndarray, operation: Callable[[Image.Image], Image.Image], **_: Any) -> np.ndarray:
+    """Goes a third of the way to what an operation of Pillow makes of uint8 (H, W, 3)."""
+    image = Image.fromarray(picture)
+    return np.array(Image.blend(image, operation(image), 1 / 3))
 
 
 def central_square(picture: np.ndarray, size: int, **_: Any) -> np.ndarray:

@@ -5,16 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
-from hftune.data.augment import Augmenter, policy
+from hftune.data.augment import Augmenter, describe, policy
 from hftune.data.bundle import Data
 from hftune.data.describe import log_splits
 from hftune.data.image_rows import ImageCollator, ImageRows, processed
 from hftune.data.picture_splits import PictureSplits, load_picture_splits
+from hftune.data.pictures import free_memory
 from hftune.data.processor import load_processor
+from hftune.errors import BadInput
 from hftune.image_settings import ImageSettings
 
 log = logging.getLogger(__name__)
+
+TINY = 64  # pixels: a picture of such a side has none to spare for a crop
 
 
 def load_images(settings: ImageSettings, augment: Any = None) -> Data:
@@ -31,6 +36,7 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
     splits, pictures, odd = found = load_picture_splits(settings)
     sizes = {name: len(part.label) for name, part in splits.parts.items()}
     log_splits(splits.origin, sizes, splits.labels, splits.warnings)
+    _refuse_too_large(settings)
     prepared = load_processor(settings)
     small = is_small(pictures["train"].sizes, prepared.image_size)
     chosen = policy(settings.augmentation, prepared.image_size, small) if augment is None else augment
@@ -41,7 +47,9 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         describe_sizes(pictures["train"].sizes),
         prepared.image_size,
         prepared.image_size,
-        settings.augmentation if augment is None else "of the recipe's own",
+        "of the recipe's own"
+        if augment
+        else f"{settings.augmentation}: {describe(settings.augmentation, small)}",
     )
     rows = {name: ImageRows(pictures[name], part.label, views[name]) for name, part in splits.parts.items()}
     return Data(
@@ -64,11 +72,34 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
 def is_small(sizes: np.ndarray, image_size: int) -> bool:
     """Returns whether pictures are about as large as the training square, so that shifts replace crops.
 
+    None is larger than 1.25 squares, and they are tiny (64 pixels) or nearly all squares of one size, as in
+    the sets that were made for a network's input. Photos of 192 x 256 pixels have a margin to crop.
+
     Args:
         sizes: Height and width of each picture in pixels, int (N, 2).
         image_size: Side of the square.
     """
-    return bool(sizes.max() <= 1.25 * image_size)
+    alike = float(np.mean(sizes == np.median(sizes)))  # of heights and widths
+    return bool(sizes.max() <= 1.25 * image_size and (sizes.max() <= TINY or alike >= 0.95))
+
+
+def _refuse_too_large(settings: ImageSettings) -> None:
+    """Raises `BadInput` for squares of which not even one batch could fit into the memory."""
+    free = free_memory()
+    # A pixel as uint8 and float32; on a CPU also what a small network makes of it, at the very least.
+    bytes_per_pixel = 15 if torch.accelerator.is_available() else 32
+    sides = {
+        "image_size": (settings.image_size, "per_device_train_batch_size"),
+        "eval_image_size": (settings.eval_image_size, "per_device_eval_batch_size"),
+    }
+    for flag, (side, rows) in sides.items():
+        needed = getattr(settings, rows) * (side or 0) ** 2 * bytes_per_pixel
+        if free is not None and needed > free:
+            raise BadInput(
+                f"--{flag} {side}: a batch of {getattr(settings, rows)} needs at least "
+                f"{needed / 2**30:,.0f} GiB, and {free / 2**30:,.0f} GiB of memory are free; lower it, "
+                f"or --{rows}"
+            )
 
 
 def describe_sizes(sizes: np.ndarray) -> str:

@@ -219,7 +219,7 @@ def check_pictures(
 
     results: list[_Examined] = []
     bar = progress_bar(f"checking {table.name}", count)
-    with _quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = (range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
         for block in pool.map(lambda rows: [examine(row) for row in rows], blocks):
             results += block
@@ -297,14 +297,13 @@ def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[di
         counts.append(len(rows))
         if rows:
             first = pictures.place(rows[0])
-            told.append(
-                f"{pictures.table.name}: {len(rows):,} of {len(good):,} have {meaning} (the first: {first})"
-            )
+            count = f"{len(rows):,} of {len(good):,} images"
+            told.append(f"{pictures.table.name}: {count} have {meaning} (the first: {first})")
     return {name: count for name, count in zip(FACTS, counts, strict=False) if count}, told
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences Pillow's warnings, of damaged metadata for example: what matters here is an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -313,9 +312,15 @@ def _quiet() -> Iterator[None]:
 
 def room_for_pictures() -> int:
     """Returns how many bytes decoded pictures may take: a quarter of the memory that is free now."""
+    free = free_memory()
+    return 1 << 30 if free is None else free // 4
+
+
+def free_memory() -> int | None:
+    """Returns the bytes of memory that are free now; None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:  # not Linux
-        return 1 << 30
+        return None
     free = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    return free[0] * 1024 // 4 if free else 1 << 30
+    return free[0] * 1024 if free else None
