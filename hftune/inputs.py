@@ -18,7 +18,7 @@ from hftune.data.columns import TEXT, Content, check_texts, choose_columns
 from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.decode import BadPicture, decode
 from hftune.data.folders import images_below, list_files, read_class_folders
-from hftune.data.image_paths import locate_images, start_of_paths
+from hftune.data.image_paths import locate_images
 from hftune.data.image_rows import Pictures
 from hftune.data.label_values import canonical_label, difference, listed, shown
 from hftune.data.labels import is_unlabelled, label_words
@@ -134,8 +134,7 @@ def read_pictures(
     found = []
     files, warnings = find_pictures_of(words)
     for table, key in _picture_tables(files, column):
-        folder = start_of_paths(table, image_dir)
-        table, folder, told = locate_images(table, key, folder, skip_bad=skip_bad)
+        table, folder, told = locate_images(table, key, image_dir=image_dir, skip_bad=skip_bad)
         warnings += told
         checked = check_pictures(
             table, key, folder=folder, skip_bad=skip_bad, room=room, background=background
@@ -182,8 +181,14 @@ def read_labelled(
     content: Any
     if isinstance(settings, ImageSettings):
         skip_bad = settings.skip_bad_images
-        folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
-        table, folder, told = locate_images(table, column, folder, split=chosen, skip_bad=skip_bad)
+        table, folder, told = locate_images(
+            table,
+            column,
+            image_dir=settings.image_dir,
+            dataset_name=settings.dataset_name,
+            split=chosen,
+            skip_bad=skip_bad,
+        )
         checked = check_pictures(
             table,
             column,
