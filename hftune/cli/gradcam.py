@@ -22,6 +22,7 @@ import numpy as np
 
 from hftune.cli.open import FLAGS, open_model
 from hftune.cli.words import check_writable, output_file, read_words
+from hftune.data.folders import find_image_files
 from hftune.errors import BadInput
 
 MOST = 12  # pictures on one page
@@ -44,17 +45,17 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
     target = _target(name, options)
+    files, warnings = find_image_files(sources)
     saved = open_model(name, options)
     import torch
 
     from hftune.answers import as_seen, pixels_of
     from hftune.gallery import draw_overlays
     from hftune.gradcam import heatmap
-    from hftune.inputs import find_pictures_of, read_pictures
+    from hftune.inputs import read_pictures
 
     if saved.task != "image-classification":
         raise BadInput(f"{name} classifies texts; heat maps are drawn of pictures")
-    files, warnings = find_pictures_of(sources)
     names, pictures, told = read_pictures(
         files[:MOST],
         image_dir=options.get("image_dir"),
