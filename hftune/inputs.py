@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,9 +16,9 @@ import pyarrow as pa
 from hftune.data.columns import TEXT, Content, check_texts, choose_columns
 from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.decode import BadPicture, decode
-from hftune.data.folders import images_below, list_files, read_class_folders
-from hftune.data.image_paths import locate_images, start_of_paths
-from hftune.data.image_rows import Pictures as AnyPictures
+from hftune.data.folders import find_image_files, list_files, read_class_folders
+from hftune.data.image_paths import locate_images
+from hftune.data.image_rows import Pictures
 from hftune.data.label_values import canonical_label, difference, listed, shown
 from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
@@ -46,7 +45,7 @@ class NamedPictures(NamedTuple):
     """
 
     names: list[str]
-    pictures: AnyPictures
+    pictures: Pictures
     warnings: list[str]
 
 
@@ -61,7 +60,7 @@ class Labelled(NamedTuple):
         warnings: Lines to show to the user.
     """
 
-    content: Sequence[str] | AnyPictures
+    content: Sequence[str] | Pictures
     labels: np.ndarray
     split: str
     origin: str
@@ -71,7 +70,7 @@ class Labelled(NamedTuple):
 class _Joined:
     """Pictures of several sources, one after the other."""
 
-    def __init__(self, parts: Sequence[AnyPictures]):
+    def __init__(self, parts: Sequence[Pictures]):
         self.parts = parts
         self.ends = np.cumsum([len(part) for part in parts])
 
@@ -132,10 +131,9 @@ def read_pictures(
     """
     room = room_for_pictures()
     found = []
-    files, warnings = find_pictures_of(words)
+    files, warnings = find_image_files(words)
     for table, key in _picture_tables(files, column):
-        folder = start_of_paths(table, image_dir)
-        table, folder, told = locate_images(table, key, folder, skip_bad=skip_bad)
+        table, folder, told = locate_images(table, key, image_dir=image_dir, skip_bad=skip_bad)
         warnings += told
         checked = check_pictures(
             table, key, folder=folder, skip_bad=skip_bad, room=room, background=background
@@ -182,8 +180,14 @@ def read_labelled(
     content: Any
     if isinstance(settings, ImageSettings):
         skip_bad = settings.skip_bad_images
-        folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
-        table, folder, told = locate_images(table, column, folder, split=chosen, skip_bad=skip_bad)
+        table, folder, told = locate_images(
+            table,
+            column,
+            image_dir=settings.image_dir,
+            dataset_name=settings.dataset_name,
+            split=chosen,
+            skip_bad=skip_bad,
+        )
         checked = check_pictures(
             table,
             column,
@@ -312,29 +316,6 @@ def _content_column(table: Table, kind: Content, given: str | None) -> str:
     return candidates[0]
 
 
-def find_pictures_of(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Turns folders of pictures, and "-", into the files that are meant.
-
-    Args:
-        words: As `read_pictures` takes them.
-
-    Returns:
-        Pictures and lists of pictures in their order, and warnings about files that are left out.
-
-    Raises:
-        BadInput: There is no such file, or a folder holds no picture.
-    """
-    found: list[str] = []
-    warnings: list[str] = []
-    for word in [line for given in words for line in (_read_paths() if given == "-" else [given])]:
-        if not _exists(word):
-            raise _no_picture(word)
-        files, told = images_below(word) if Path(word).is_dir() else ([word], [])
-        found += files
-        warnings += told
-    return found, warnings
-
-
 def _picture_tables(files: list[str], column: str | None) -> list[tuple[Table, str]]:
     """Returns tables, each with its column of pictures."""
     tables: list[tuple[Table, str]] = []
@@ -348,21 +329,6 @@ def _picture_tables(files: list[str], column: str | None) -> list[tuple[Table, s
         else:
             loose.append(file)
     return tables + _table_of_files(loose)
-
-
-def _no_picture(word: str) -> BadInput:
-    if re.match("https?://", word):
-        return BadInput(f"{printable(word)} is an address, not a file; download it and pass the file")
-    advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet); - reads paths from stdin"
-    return BadInput(f"{printable(word)} does not exist; {advice}")
-
-
-def _read_paths() -> list[str]:
-    """Returns the paths on the lines of standard input, as `ls` and `find` write them."""
-    lines = os.fsdecode(sys.stdin.buffer.read() if sys.stdin else b"").splitlines()
-    if not any(line.strip() for line in lines):
-        raise BadInput("standard input is empty; write one path of a picture a line")
-    return [line for line in lines if line.strip()]
 
 
 def _table_of_files(files: list[str]) -> list[tuple[Table, str]]:

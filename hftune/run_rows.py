@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hftune.data.columns import TEXT, choose_columns
-from hftune.data.image_paths import locate_images, start_of_paths
+from hftune.data.image_paths import locate_images
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import Pictures
 from hftune.data.sample import load_sample
@@ -83,8 +83,14 @@ def _of_data(values: dict[str, Any], kind: type) -> dict[str, Any]:
 def _decoded(
     table: Any, column: str, settings: ImageSettings, split: str, count: int, background: str | None
 ) -> list[Any]:
-    folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
-    table, folder, _ = locate_images(table, column, folder, split=split, skip_bad=None)
+    table, folder, _ = locate_images(
+        table,
+        column,
+        image_dir=settings.image_dir,
+        dataset_name=settings.dataset_name,
+        split=split,
+        skip_bad=None,
+    )
     rows = np.arange(len(table.columns[column]))
     pictures = Pictures(table, column, rows, folder, background=background)
     return [pictures[row] for row in _places(len(pictures), count)]

@@ -1,11 +1,12 @@
 """A path in a list is the file that is meant, or it is named with what is near; never another file."""
 
 import base64
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from hftune.data.image_paths import locate_images, start_of_paths
+from hftune.data.image_paths import locate_images
 from hftune.data.tables import Table
 from hftune.errors import BadInput
 from tests.test_folders import make
@@ -23,8 +24,9 @@ def listed(*paths) -> Table:
     return Table("pets/list.csv", {"image": pa.chunked_array([pa.array(paths, pa.string())])}, lines)
 
 
-def located(*paths, folder: str | None = "pets", **given):
-    table, start, warnings = locate_images(listed(*paths), "image", folder, **given)
+def located(*paths, **given):
+    make(Path(), "pets/list.csv")
+    table, start, warnings = locate_images(listed(*paths), "image", **{"image_dir": None} | given)
     column = table.columns["image"]
     return column if isinstance(column, list) else column.to_pylist(), start, warnings
 
@@ -141,19 +143,27 @@ def test_what_is_no_path_is_named_in_one_short_line(here):
 def test_other_columns_are_left_as_they_are():
     column = pa.chunked_array([pa.array([{"bytes": b"x", "path": None}])])
     table = Table("x.parquet", {"image": column})
-    assert locate_images(table, "image", None) == (table, None, [])
+    assert locate_images(table, "image", image_dir=None) == (table, None, [])
     assert located("https://example.org/1.jpg", "", None)[2] == []
 
 
 def test_paths_start_from_the_list_or_the_folder_that_is_named(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here))
-    make(here, "pets/list.csv", "photos/")
-    rows = listed("1.jpg")
-    assert start_of_paths(rows, None) == "pets"
-    assert start_of_paths(rows, "~/photos") == str(here / "photos")
-    home = Table("~/pets/list.csv", rows.columns)
-    assert start_of_paths(home, None) == str(here / "pets")
-    assert start_of_paths(Table("pets train", {}), None, "pets") == "pets"
-    assert start_of_paths(Table("pets", {}, places=["pets/cat/1.jpg"]), "photos") is None
+    make(here, "pets/list.csv", "pets/1.jpg", "photos/2.jpg")
+    assert located("1.jpg")[1] == "pets"
+    assert located("2.jpg", image_dir="~/photos")[1] == str(here / "photos")
+    rows = listed("1.jpg").columns
+    assert locate_images(Table("~/pets/list.csv", rows), "image", image_dir=None)[1] == str(here / "pets")
+    assert locate_images(Table("x", rows), "image", image_dir=None, dataset_name="pets")[1] == "pets"
+    of_folders = Table("pets", rows, places=["pets/1.jpg"])  # its file was there a moment ago
+    assert locate_images(of_folders, "image", image_dir=None) == (of_folders, None, [])
     with pytest.raises(BadInput, match=r"phots: no such folder; did you mean photos\?"):
-        start_of_paths(rows, "phots")
+        located("1.jpg", image_dir="phots")
+
+
+@pytest.mark.parametrize("path", ["/home/ann/photos/cat/1.jpg", "D:\\ann\\cat\\1.JPG", "/kaggle/cat/1"])
+def test_paths_of_another_machine_are_read_below_the_folder_that_is_named(path, here):
+    make(here / "photos", "cat/1.jpg", "1.jpg", "dog/1.jpg")
+    paths, start, (warning,) = located(path, image_dir="photos")
+    assert (paths, start) == (["cat/1.jpg"], "photos")
+    assert warning.endswith("is cat/1.jpg)")

@@ -98,7 +98,7 @@ REFUSED = {
     "unclear": (classes("train", "train_val"), "data/train_val: its name means several splits; rename it"),
     "validation without classes": (
         [*classes("train"), "val/1.jpg"],
-        "data/val holds 1 images but no class folders, so they have no classes",
+        "data/val holds 1 image but no class folders, so they have no classes",
     ),
     "train without classes": (
         [*classes("test"), "train/1.jpg", "train/2.jpg"],
@@ -107,6 +107,10 @@ REFUSED = {
     "one list for all": (
         ["metadata.csv", "train/1.jpg", "test/1.jpg"],
         "data/metadata.csv is one list for the folders test, train",
+    ),
+    "nothing": (
+        ["train/cat/", "README.md"],
+        "data holds no images and no other data; pass a folder with one",
     ),
     "lists without words": (
         ["a.csv", "b.csv", "images/1.jpg"],

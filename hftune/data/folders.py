@@ -5,7 +5,9 @@ import errno
 import os
 import re
 import stat
+import sys
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +109,44 @@ def images_below(name: str) -> tuple[list[str], list[str]]:
         reason = f": {warnings[0].removeprefix(f'{name}: ')}" if warnings else ""
         raise BadInput(f"{name}: a folder without pictures ({', '.join(SUFFIXES)}){reason}")
     return [os.path.join(name, path) for path in found.images], warnings
+
+
+def find_image_files(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Turns folders of pictures, and "-", into the files that are meant.
+
+    Args:
+        words: Images, folders and lists of images, or "-" for paths on the lines of standard input.
+
+    Returns:
+        Pictures and lists of pictures in their order, and warnings about files that are left out.
+
+    Raises:
+        BadInput: There is no such file, or a folder holds no picture.
+    """
+    found: list[str] = []
+    warnings: list[str] = []
+    for word in [line for given in words for line in (_read_paths() if given == "-" else [given])]:
+        if not (word.strip() and os.path.exists(word)):
+            raise _no_picture(word)
+        files, told = images_below(word) if os.path.isdir(word) else ([word], [])
+        found += files
+        warnings += told
+    return found, warnings
+
+
+def _no_picture(word: str) -> BadInput:
+    if re.match("https?://", word):
+        return BadInput(f"{printable(word)} is an address, not a file; download it and pass the file")
+    advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet); - reads paths from stdin"
+    return BadInput(f"{printable(word)} does not exist; {advice}")
+
+
+def _read_paths() -> list[str]:
+    """Returns the paths on the lines of standard input, as `ls` and `find` write them."""
+    lines = os.fsdecode(sys.stdin.buffer.read() if sys.stdin else b"").splitlines()
+    if not any(line.strip() for line in lines):
+        raise BadInput("standard input is empty; write one path of a picture a line")
+    return [line for line in lines if line.strip()]
 
 
 def read_class_folders(name: str, *, skip_bad: bool = False) -> tuple[Table, list[str]]:

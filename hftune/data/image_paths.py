@@ -30,25 +30,35 @@ _BASE64 = re.compile(rf"(?:data:image/[\w.+-]+;base64,)?((?:{_HEADS})[A-Za-z0-9+
 
 
 def locate_images(
-    table: Table, column: str, folder: str | None, *, split: str | None = None, skip_bad: bool | None = False
+    table: Table,
+    column: str,
+    *,
+    image_dir: str | None,
+    dataset_name: str | None = None,
+    split: str | None = None,
+    skip_bad: bool | None = False,
 ) -> tuple[Table, str | None, list[str]]:
     """Replaces the paths in a column by those of the files that are meant; base64 becomes bytes.
 
     Args:
         table: Rows of one split.
         column: Its column of images; other things than paths in it stay as they are.
-        folder: What relative paths start from; None: the working folder.
+        image_dir: The folder that relative paths start from; None: that of the list, or of the data set.
+        dataset_name: The data set that the table is of.
         split: The split that the rows are, if any: a near file in the folder of another split is not
             taken.
         skip_bad: Leave paths that lead nowhere to the check of the images, unless all do; None: an error
             that names no flag, as a command without it needs.
 
     Returns:
-        The table, what its relative paths start from, and warnings.
+        The table, what its relative paths start from (None: the working folder), and warnings.
 
     Raises:
         BadInput: Paths lead nowhere; says the place of the first, where paths start, and what is near.
     """
+    if table.places is not None:  # files that were found in folders
+        return table, None, []
+    folder = _start_of_paths(table, image_dir, dataset_name)
     values = _listed(table.columns[column])
     decoded = [_from_base64(value) for value in values]
     if any(isinstance(value, bytes) for value in decoded):
@@ -58,7 +68,7 @@ def locate_images(
     missing = [row for row, path in paths.items() if not os.path.lexists(os.path.join(folder or "", path))]
     if not missing:
         return table, folder, []
-    start, found, likely = _search(paths, missing, folder, split)
+    start, found, likely = _search(paths, missing, folder, split, named=image_dir is not None)
     lost = [
         row
         for row in missing
@@ -110,19 +120,7 @@ def _refuse_long(table: Table, column: str, paths: dict[int, str]) -> None:
         )
 
 
-def start_of_paths(table: Table, image_dir: str | None, dataset_name: str | None = None) -> str | None:
-    """Returns the folder that relative paths in a table start from; None: the working folder.
-
-    Args:
-        table: A list of images, or the images of class folders.
-        image_dir: The folder that the user named for it.
-        dataset_name: The data set that the table is of.
-
-    Raises:
-        BadInput: There is no folder `image_dir`.
-    """
-    if table.places is not None:  # of class folders: whole paths
-        return None
+def _start_of_paths(table: Table, image_dir: str | None, dataset_name: str | None) -> str | None:
     if image_dir:
         check_folder(image_dir)
         return os.path.expanduser(image_dir)
@@ -136,12 +134,14 @@ def start_of_paths(table: Table, image_dir: str | None, dataset_name: str | None
 _Found = tuple[str | None, dict[int, str], dict[int, list[str]]]
 
 
-def _search(paths: dict[int, str], missing: list[int], folder: str | None, split: str | None) -> _Found:
+def _search(
+    paths: dict[int, str], missing: list[int], folder: str | None, split: str | None, named: bool
+) -> _Found:
     """Returns what paths start from, files by row, and for rows that stay missing what is near."""
     starts = [folder] if folder is None or os.path.abspath(folder) == os.getcwd() else [folder, None]
     for start in starts:
         names = _Names()
-        found = {row: near for row in missing if (near := names.resolve(start or "", paths[row]))}
+        found = {row: near for row in missing if (near := names.resolve(start or "", paths[row], named))}
         if found or len(missing) < len(paths):  # a list does not start from two folders
             lost = [row for row in missing if row not in found]
             return start, found, _below(paths, lost[:6], start, loosely=True) if lost else {}
@@ -159,9 +159,20 @@ class _Names:
     def __init__(self) -> None:
         self._folders: dict[str, dict[str, list[str]]] = {}
 
-    def resolve(self, start: str, path: str) -> str | None:
-        """Returns the one path from `start` on that is like this one, if there is one that is."""
+    def resolve(self, start: str, path: str, foreign: bool) -> str | None:
+        """Returns the one path from `start` on that is like this one, if there is one that is.
+
+        Where `foreign`, the end of an absolute path of another machine may be one.
+        """
         clean = _clean(path)
+        found = self._resolve(start, clean)
+        if found is None and foreign and re.match("/|[a-zA-Z]:/", clean):
+            parts = clean.split("/")
+            ends = ("/".join(parts[first:]) for first in range(1, len(parts)))
+            found = next((near for end in ends if (near := self._resolve(start, end))), None)
+        return found
+
+    def _resolve(self, start: str, clean: str) -> str | None:
         if os.path.lexists(os.path.join(start, clean)):
             return clean
         *folders, name = clean.split("/")

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hftune.data.columns import Content, choose_columns
 from hftune.data.folders import read_class_folders
-from hftune.data.image_paths import locate_images, start_of_paths
+from hftune.data.image_paths import locate_images
 from hftune.data.pictures import Pictures, check_pictures, room_for_pictures
 from hftune.data.shapes import load_shapes
 from hftune.data.source import Source, find_source, naming_columns
@@ -64,8 +64,14 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
     def check(split: str, table: Table) -> Checked:
         nonlocal room
         skip_bad = settings.skip_bad_images
-        folder = start_of_paths(table, settings.image_dir, settings.dataset_name)
-        table, folder, told = locate_images(table, column, folder, split=split, skip_bad=skip_bad)
+        table, folder, told = locate_images(
+            table,
+            column,
+            image_dir=settings.image_dir,
+            dataset_name=settings.dataset_name,
+            split=split,
+            skip_bad=skip_bad,
+        )
         checked = check_pictures(
             table,
             column,

@@ -15,6 +15,7 @@ from hftune.errors import BadInput, printable
 
 _LISTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # beside images, as `datasets` has them
 _SHARDS = (".parquet", ".arrow", ".tar")
+_DATA = (*TABLE_SUFFIXES, *_SHARDS, ".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".txt", ".py")
 
 
 def image_splits(name: str) -> tuple[dict[str, str], list[str]]:
@@ -37,6 +38,10 @@ def image_splits(name: str) -> tuple[dict[str, str], list[str]]:
     found = sort_files(files)
     images = [*found.images, *found.not_read]
     shards = [path for path in files if path.lower().endswith(_SHARDS)]
+    if not images and not any(path.lower().endswith(_DATA) for path in files):
+        raise BadInput(
+            f"{name} holds no images and no other data; pass a folder with one folder of images per class"
+        )
     if len(images) <= 10 * len(shards) or _is_configured(Path(name).expanduser()):
         return {}, []  # the images are a preview at most, or it says itself how it is to be read
     splits = find_splits(list_folders(name))
@@ -137,7 +142,7 @@ def _from_folders(
                     "test, or move it out"
                 )
             if not _is_divided(path):
-                without = f"{printable(path)} holds {count:,} images but no class folders"
+                without = f"{printable(path)} holds {_count(count)} but no class folders"
                 if split != "test":
                     raise BadInput(f"{without}, so they have no classes; put them into one folder per class")
                 warnings.append(f"{without}, so it is not scored (hftune predict answers them)")
@@ -151,7 +156,7 @@ def _from_folders(
     loose = [image for image in images if os.sep not in image]
     if loose:
         warnings.append(
-            f"{name}: {len(loose):,} images not used, in no folder (the first: {_some(loose[:1])})"
+            f"{name}: {_count(len(loose))} not used, in no folder (the first: {_some(loose[:1])})"
         )
     return taken, warnings
 
@@ -202,6 +207,10 @@ def _is_configured(folder: Path) -> bool:
 
 def _all(splits: dict[str, list[str]]) -> list[str]:
     return [folder for named in splits.values() for folder in named]
+
+
+def _count(images: int) -> str:
+    return f"{images:,} image{'s' if images > 1 else ''}"
 
 
 def _some(names: Iterable[str]) -> str:
