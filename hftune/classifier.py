@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hftune.attention import attend_text_by_text
+from hftune.data.base_model import why_not_loaded
 from hftune.data.bundle import Data
 from hftune.data.tokenizer import longest_text
 from hftune.data.vectors import fill_embedding, read_vectors
@@ -108,7 +109,7 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
             renew_head(model)
         return model
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise BadInput(f"--model_name_or_path {name}: {first_line(error)}") from None
+        raise BadInput(f"--model_name_or_path {name}: {why_not_loaded(error)}") from None
 
 
 def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str]) -> dict[str, float]:

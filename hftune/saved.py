@@ -37,12 +37,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from hftune.data.base_model import check_embeddings, check_folder, kind_of
+from hftune.data.base_model import check_embeddings, check_folder, kind_of, why_not_loaded
 from hftune.data.tokenizer import (
     AS_WRITTEN,
     longest_text,
     prepare_tokenizer,
-    why_not_loaded,
 )
 from hftune.device import computes_on_cpu
 from hftune.errors import BadInput, first_line
@@ -286,6 +285,11 @@ def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) ->
             unfit[1:],
         )
     absent = sorted(key for key in found["missing_keys"] if not key.endswith("num_batches_tracked"))
+    if any(key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key for key in absent):
+        raise BadInput(
+            f"{name}: its weights are of another model than config.json says: they lack {absent[0]}",
+            absent[1:],
+        )
     if absent:
         raise BadInput(
             f"{name} is not trained to classify: its weights lack {absent[0]}; fine-tune it first", absent[1:]

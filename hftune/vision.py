@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 
+from hftune.data.base_model import why_not_loaded
 from hftune.data.bundle import Data
 from hftune.data.processor import Preprocessing, checkpoint_config, load_processor, scratch_kind
 from hftune.errors import BadInput, first_line
@@ -86,7 +87,7 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[
             trust_remote_code=False,
         )
     except (OSError, SafetensorError, *UNFIT) as error:
-        raise BadInput(f"{_asked_for(settings)}: {first_line(error)}") from None
+        raise BadInput(f"{_asked_for(settings)}: {why_not_loaded(error)}") from None
     head = head_layers(model)
     absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
     if unlike := {key for key, *_ in found["mismatched_keys"]} - parameter_names(head):
@@ -290,7 +291,8 @@ def _try_sizes(model: PreTrainedModel, prepared: Preprocessing, settings: ImageS
             least = max(side // patch, 1) * patch
             raise BadInput(
                 f"--{flag} {side}: {name} cuts a picture into patches of {patch} x {patch} pixels, and the "
-                f"last {side % patch} of {side} would never be seen; pass --{flag} {least} or {least + patch}"
+                f"last {side % patch} of {side} would never be seen; pass --{flag} {least} or "
+                f"--{flag} {least + patch}"
             )
         if problem:
             raise BadInput(f"--{flag} {side}: {name} takes no pictures of {side} x {side} pixels: {problem}")

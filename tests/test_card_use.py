@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hftune.card_use import how_to_use
+from hftune.card_use import how_to_use, use_line
 from hftune.data.decode import decode
 
 TEXTS, PICTURES = "text-classification", "image-classification"
@@ -65,3 +65,14 @@ def test_every_file_that_would_run_is_named_once():
     pinned = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", "0123")
     assert "`revision` pins what you have read" in pinned
     assert "pins" not in how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, None, None)
+
+
+def test_the_printed_line_cuts_long_texts_and_is_the_cards(tmp_path):
+    config = {"auto_map": {"AutoConfig": "textcnn.TextCNNConfig"}}
+    line = use_line(tmp_path, config)
+    call = f'pipeline("text-classification", "{tmp_path}", trust_remote_code=True)'
+    assert line.startswith(f"from transformers import pipeline; {call}(")
+    assert line.endswith(", truncation=True)")
+    assert "truncation=True" in how_to_use(tmp_path, TEXTS, config, None, None)
+    (tmp_path / "preprocessor_config.json").touch()
+    assert "truncation" not in use_line(tmp_path, {})

@@ -314,9 +314,48 @@ def test_a_model_that_cannot_be_is_bad_input(flags, message):
     assert "\n" not in caught.value.message
 
 
-def test_another_square_for_a_checkpoint_with_places(small_vit):
-    with pytest.raises(BadInput, match="--image_size 64: the checkpoint lacks 1 of the model's weights"):
-        build(model_name_or_path=small_vit, image_size=64)
+@pytest.mark.parametrize("kind", ["vit", "vit_tiny_patch16_224"])
+def test_positions_are_resampled_for_another_square(kind, tmp_path):
+    """As both libraries do it, and so that the saved model loads at its new size."""
+    source = build(model_type=kind, **FAMILIES[kind])
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.normal_(std=0.3)
+    folder = save(tmp_path / "small", source, model_type=kind, **FAMILIES[kind])
+    model = build(model_name_or_path=folder, image_size=64).eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        found = model(pixel_values=pixels).logits
+        if kind == "vit":
+            expected = source.eval()(pixel_values=pixels, interpolate_pos_encoding=True).logits
+        else:
+            theirs = timm.create_model(f"local-dir:{folder}", pretrained=True, **model.config.model_args)
+            expected = theirs.eval()(pixels)
+        torch.testing.assert_close(found, expected)
+        model.save_pretrained(tmp_path / "large")
+        again = AutoModelForImageClassification.from_pretrained(tmp_path / "large")
+        torch.testing.assert_close(again(pixel_values=pixels).logits, found)
+
+
+def test_positions_that_cannot_be_resampled_name_the_checkpoints_size(tmp_path):
+    sizes = "hidden_size=16,num_attention_heads=2,intermediate_size=24,patch_size=8"
+    flags = {"image_size": 32, "config_overrides": f"{sizes},use_relative_position_bias=True"}
+    folder = save(tmp_path / "beit", build(model_type="beit", **flags), model_type="beit", **flags)
+    with pytest.raises(BadInput, match=r"weights.*; --image_size 32 is the checkpoint's own"):
+        build(model_name_or_path=folder, image_size=64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flag", "near"),
+    [
+        ("vit", "image_size", "40 or --image_size 48"),
+        ("vit", "eval_image_size", "40 or --eval_image_size 48"),
+        ("vit_tiny_patch16_224", "image_size", "32 or --image_size 48"),
+    ],
+)
+def test_a_square_that_the_patches_do_not_cover_is_refused(kind, flag, near):
+    with pytest.raises(BadInput, match=f"--{flag} 44: .* never be seen; pass --{flag} {near}"):
+        build(model_type=kind, **{**FAMILIES[kind], flag: 44})
 
 
 @pytest.mark.shared

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
@@ -14,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 
 Kind = Literal["texts", "images"]
 OWN: dict[str, Kind] = {  # our architectures, which register themselves when their file is imported
@@ -122,6 +124,18 @@ def check_embeddings(model: nn.Module, tokenizer: Any, name: str) -> None:
             f"embeddings for {rows:,}; pass both as they belong together, or call "
             f"model.resize_token_embeddings({needed}) and save them again"
         )
+
+
+def why_not_loaded(error: Exception) -> str:
+    """Returns one line for what the libraries raise where they can load nothing."""
+    line = first_line(error).strip()
+    if isinstance(error, SafetensorError):
+        return f"{line}; model.safetensors is damaged, or was not downloaded whole"
+    if line.startswith("Couldn't instantiate the backend tokenizer"):
+        return "it has no tokenizer.json; copy the tokenizer's files of the model that it began as"
+    if found := re.match(r"Unrecognized configuration class .*?(\w+)Config'>", line):
+        return f"transformers has no such classifier of the kind {found[1]}; pass another model"
+    return line.removesuffix(":")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import datasets
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from hftune.data.base_model import check_folder, check_kind
+from hftune.data.base_model import check_folder, check_kind, why_not_loaded
 from hftune.data.bundle import Data
 from hftune.data.describe import log_splits
 from hftune.data.text import TextCollator, TokenRows, tokenize, truncation_report
 from hftune.data.text_splits import TextSplits, load_splits
 from hftune.data.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
-from hftune.data.tokenizer import AS_WRITTEN, prepare_tokenizer, why_not_loaded
+from hftune.data.tokenizer import AS_WRITTEN, prepare_tokenizer
 from hftune.data.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.text_settings import TextSettings
@@ -92,10 +92,10 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
         check_kind(config.to_dict(), said, "texts")
         # Said here and not set later: only what a tokenizer is made with is saved with it.
         side = truncation_side(settings.truncation)
-        tokenizer = AutoTokenizer.from_pretrained(
+        made = AutoTokenizer.from_pretrained(
             name, truncation_side=side, trust_remote_code=False, **AS_WRITTEN
         )
-        tokenizer = prepare_tokenizer(tokenizer, config, pooled=settings.pooling != "native")
+        tokenizer = prepare_tokenizer(made, config, pooled=settings.pooling != "native")
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{said}: no tokenizer could be loaded: {why_not_loaded(error)}") from None
     tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at

@@ -207,9 +207,9 @@ def _auto_processor(name: str, **changes: Any) -> Any:
         return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **changes)
     except (OSError, ValueError, KeyError, ImportError) as error:
         absent = first_line(error).startswith("Can't load image processor")
-        advice = "it has no preprocessor_config.json; copy that file from the model that it began as"
-        reason = advice if absent else f"its image processor: {first_line(error)}"
-        raise BadInput(f"--model_name_or_path {name}: {reason}") from None
+        advice = "no preprocessor_config.json; copy that file from the model that it began as"
+        reason = advice if absent else first_line(error)
+        raise BadInput(f"--model_name_or_path {name}: its image processor: {reason}") from None
 
 
 def _changes(processor: Any, own: int, side: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def warn_of_unknown(
     """
     share = unknown_share(rows, tokenizer)
     if share > MANY:
-        worst = int((rows.count(tokenizer.unk_token_id) / rows.lengths).argmax())  # type: ignore[arg-type]
+        worst = int((rows.count(tokenizer.unk_token_id) / rows.lengths).argmax())
         log.warning(
             "%.0f %% of the tokens of %s are unknown to the tokenizer, as in %s; %s",
             100 * share,

@@ -9,8 +9,6 @@ from tokenizers import Regex, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from hftune.errors import first_line
-
 # Said when a tokenizer is made: whatever stands in a text is text, `</s>` and `[SEP]` too.
 AS_WRITTEN = {"split_special_tokens": True}
 
@@ -34,7 +32,7 @@ def prepare_tokenizer(
         ValueError: It has no words.
     """
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up without a file
-        raise ValueError("it has no words")
+        raise ValueError("it has no words; copy the tokenizer's files of the model that it began as")
     if not tokenizer.is_fast and len(tokenizer.get_added_vocab()) > len(tokenizer.all_special_ids):
         tokenizer.split_special_tokens = False  # it would split the user's own tokens too
     elif tokenizer.is_fast:
@@ -120,11 +118,3 @@ def longest_text(model: nn.Module) -> int | None:
         if name.endswith("position_embeddings") and padding is not None:
             limit -= padding + 1  # RoBERTa and its kin count from behind the padding's position
     return limit
-
-
-def why_not_loaded(error: Exception) -> str:
-    """Returns one line for what transformers raises where it can load nothing."""
-    line = first_line(error).strip()
-    if line.startswith("Couldn't instantiate the backend tokenizer"):
-        return "it has no tokenizer.json; copy the tokenizer's files of the model that it began as"
-    return line.removesuffix(":")
