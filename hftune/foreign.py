@@ -9,21 +9,10 @@ from pathlib import Path
 from hftune.checkpoint import list_checkpoints
 from hftune.config import Settings
 from hftune.errors import BadInput
-from hftune.rundir import MODEL_FILES, RunRecord, explain_write_errors, read_json, sync_folder
+from hftune.rundir import AT_THE_END, RunRecord, explain_write_errors, read_json, sync_folder
 
 log = logging.getLogger(__name__)
 
-AT_THE_END = (  # what a run writes when it has trained; its other files are there from the start
-    *MODEL_FILES,
-    "*.py",
-    "README.md",
-    ".eval_results/*.yaml",
-    "all_results.json",
-    "confusion.png",
-    "curve.png",
-    "mistakes.png",
-    "test_predictions.csv",
-)
 DATA_FOLDERS = ("train_dir", "validation_dir", "test_dir")
 DATA_FILES = ("train_file", "validation_file", "test_file")
 INPUTS = ("model_name_or_path", "checkpoint_path", "embeddings", "dataset_name", *DATA_FOLDERS, *DATA_FILES)

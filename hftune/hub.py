@@ -5,6 +5,7 @@ each try the hashes there are compared with the files here, and a commit names t
 """
 
 import hashlib
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -20,6 +21,8 @@ from hftune.errors import BadInput, PushFailed
 from hftune.hub_client import Failed, Fault, Patience, web_address
 from hftune.hub_files import files_of
 from hftune.offline import is_offline
+
+log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = 20.0
 DEADLINE = 900.0  # seconds
@@ -128,6 +131,11 @@ def _settle(api: HfApi, target: Target, files: dict[str, Path], hashes: dict[str
     missing = _different(api, target, head, hashes)
     if not missing:
         return str(head)
+    if "README.md" in missing and api.get_paths_info(target.repo_id, ["README.md"], revision=head):
+        place = web_address(f"{target.repo_id}/blob/{head}/README.md")
+        log.warning(
+            "%s: the run's card takes the place of the README.md there, see %s", target.repo_id, place
+        )
     commit = api.create_commit(
         target.repo_id,
         [CommitOperationAdd(name, files[name]) for name in missing],

@@ -217,8 +217,8 @@ def _names_read(code: types.CodeType) -> set[tuple[str, str]]:
     instructions = list(dis.get_instructions(code))
     for here, following in zip(instructions, [*instructions[1:], None], strict=True):
         if here.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"):
-            attribute = following is not None and following.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            found.add((str(here.argval), str(following.argval) if attribute else ""))
+            of_it = following is not None and following.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            found.add((str(here.argval), str(following.argval) if following and of_it else ""))
     for inner in _inner(code):
         found |= _names_read(inner)
     return found
@@ -245,7 +245,7 @@ def _tree_of(code: types.CodeType) -> ast.AST | None:
     linecache.checkcache(code.co_filename)
     tree = _parsed("".join(linecache.getlines(code.co_filename)))
     wanted = ast.Lambda if code.co_name == "<lambda>" else ast.FunctionDef | ast.AsyncFunctionDef
-    found = []
+    found: list[ast.AST] = []
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, wanted) and getattr(node, "name", "<lambda>") == code.co_name:
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
@@ -253,11 +253,8 @@ def _tree_of(code: types.CodeType) -> ast.AST | None:
                 found.append(node)
     if len(found) > 1:  # lambdas of one line: told apart by where their bodies end
         ends = {position[1:] for position in code.co_positions()}
-        found = [
-            node
-            for node in found
-            if (node.body.end_lineno, node.body.col_offset, node.body.end_col_offset) in ends
-        ]
+        bodies = [(node, node.body) for node in found if isinstance(node, ast.Lambda)]
+        found = [node for node, at in bodies if (at.end_lineno, at.col_offset, at.end_col_offset) in ends]
     return found[0] if len(found) == 1 else None
 
 

@@ -42,6 +42,17 @@ MODEL_FILES = (  # all that `from_pretrained` may read of a saved classifier
     "preprocessor_config.json",
     "processor_config.json",
 )
+AT_THE_END = (  # what a run writes when it has trained; its other files are there from the start
+    *MODEL_FILES,
+    "*.py",
+    "README.md",
+    ".eval_results/*.yaml",
+    "all_results.json",
+    "confusion.png",
+    "curve.png",
+    "mistakes.png",
+    "test_predictions.csv",
+)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hftune.cli.find import configure, find_recipe
+from hftune.cli.words import refuse_to_replace
 from hftune.data.bundle import Visit
 from hftune.errors import BadInput
 from hftune.rundir import nearest_existing
@@ -63,6 +64,7 @@ def _picture(folder: Path) -> Path:
     place = nearest_existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(f"--output_dir {folder} cannot be written; choose another")
+    refuse_to_replace(folder / "augment.png", f"{folder / 'augment.png'} (another folder: --output_dir)")
     return folder / "augment.png"
 
 

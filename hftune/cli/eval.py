@@ -75,7 +75,7 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
     name = positional[0]
     own = _own_settings(name, options)
-    output = output_file(options)
+    output = output_file(options, reads=[options.get(flag) for flag in DATA])
     saved = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
     refuse_flags_of_the_other_kind(saved, options)
     import datasets

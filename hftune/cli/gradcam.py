@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hftune.cli.open import FLAGS, open_model
-from hftune.cli.words import check_writable, output_file, read_words
+from hftune.cli.words import check_writable, output_file, read_words, refuse_to_replace
 from hftune.data.folders import find_image_files
 from hftune.errors import BadInput
 
@@ -44,7 +44,7 @@ def run(words: list[str]) -> None:
     if len(positional) < 2:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
-    target = _target(name, options)
+    target = _target(positional, options)
     files, warnings = find_image_files(sources)
     saved = open_model(name, options)
     import torch
@@ -81,12 +81,13 @@ def run(words: list[str]) -> None:
     print(f"look at {target}{rest}")
 
 
-def _target(name: str, options: dict[str, Any]) -> Path:
+def _target(words: list[str], options: dict[str, Any]) -> Path:
     """Returns the picture to write, which can be written."""
-    target = output_file(options)
+    target = output_file(options, reads=words)
     if target is None:
-        target = Path(name if Path(name).is_dir() else "") / "gradcam.png"
+        target = Path(words[0] if Path(words[0]).is_dir() else "") / "gradcam.png"
         check_writable(target, f"{target} (another: --output FILE)")
+        refuse_to_replace(target, f"{target} (another: --output FILE)")
     elif target.suffix.lower() not in FORMATS:
         raise BadInput(f"--output {options['output']}: a picture's name must end with {', '.join(FORMATS)}")
     return target

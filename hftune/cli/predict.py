@@ -78,7 +78,7 @@ def run(words: list[str]) -> None:
     name, *sources = positional
     if options.get("top_k", 1) < 1:
         raise BadInput(f"--top_k {options['top_k']}: must be at least 1")
-    output = output_file(options)
+    output = output_file(options, reads=positional)
     saved = open_model(name, options)
     refuse_flags_of_the_other_kind(saved, options)
     import torch

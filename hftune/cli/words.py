@@ -1,11 +1,16 @@
 """A command's words: what it works on, its flags, and the file that it is to write."""
 
+import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hftune.errors import BadInput
 from hftune.flags import read_flags
+from hftune.rundir import AT_THE_END
+
+OF_A_RUN = (*AT_THE_END, "run.json", "exit.json", "log.jsonl")
 
 
 def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -30,17 +35,38 @@ def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict
         raise
 
 
-def output_file(options: dict[str, Any]) -> Path | None:
-    """Returns the file of `--output`, None without one.
+def output_file(options: dict[str, Any], reads: Iterable[str | None] = ()) -> Path | None:
+    """Returns the file of `--output`, None without one. A file that is there is replaced.
+
+    Args:
+        options: The command's flags.
+        reads: Files and folders that the command reads, the model among them.
 
     Raises:
-        BadInput: It could not be written; said before anything is computed.
+        BadInput: It could not be written, is read or lies in a folder that is read and not a run's, or is a
+            file of a run or a saved model; said before anything is computed.
     """
     if "output" not in options:
         return None
+    said = f"--output {options['output']}"
     path = Path(os.path.expanduser(options["output"]))
-    check_writable(path, f"--output {options['output']}")
+    check_writable(path, said)
+    for read in filter(None, reads):
+        with contextlib.suppress(OSError):  # a text may be too long for a path
+            if path.exists() and os.path.samefile(path, os.path.expanduser(read)):
+                raise BadInput(f"{said} is what is read; pass another file")
+    of_a_model = any((path.parent / name).is_file() for name in ("run.json", "config.json"))
+    if of_a_model and any(path.match(name) for name in OF_A_RUN):
+        raise BadInput(f"{said} has the name of a file of the run or model there; pass another file")
     return path
+
+
+def refuse_to_replace(path: Path, said: str) -> None:
+    """Raises `BadInput` if a picture of a name that nobody chose is there, and hftune did not draw it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if b"Matplotlib" not in file.read(1024):  # which signs what it draws
+                raise BadInput(f"{said} is there, and not of hftune: move it, or choose another place")
 
 
 def check_writable(path: Path, said: str) -> None:
