@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 from pathlib import Path
 
 import torch
@@ -12,17 +13,37 @@ from hftune.errors import BadInput
 log = logging.getLogger(__name__)
 
 
-def choose_precision(settings: Settings) -> tuple[str, str]:
+def choose_precision(settings: Settings, begun: str | None = None) -> tuple[str, str]:
     """Chooses mixed precision: flags first, then `accelerate launch`, then what the device is fast at.
 
     The weights themselves stay float32 in every case.
+
+    Args:
+        settings: Has the flags.
+        begun: What the run began with that is gone on with; it stays, whatever the device is fast at.
 
     Returns:
         `"bf16"`, `"fp16"` or `"no"` (accelerate's names), and the reason in words.
 
     Raises:
-        BadInput: If fp16 is asked for, by flag or launcher, without a GPU.
+        BadInput: If fp16 is asked for, by flag or launcher, or was begun with, without a GPU; or what is
+            asked for is not what the run began with.
     """
+    asked = _asked(settings)
+    if begun and asked and asked[0] != begun:
+        raise BadInput(
+            f"{asked[1]}: this run began with precision {begun}; go on with that, or start another"
+        )
+    if begun:
+        reason = "the run began with it"
+        return _fp16(reason) if begun == "fp16" else (begun, reason)
+    if asked:
+        return asked
+    choice, reason = _fast_here()
+    return ("no", f"--{choice} false") if getattr(settings, choice, None) is False else (choice, reason)
+
+
+def _asked(settings: Settings) -> tuple[str, str] | None:
     if settings.bf16:
         return "bf16", "--bf16"
     if settings.fp16:
@@ -33,10 +54,9 @@ def choose_precision(settings: Settings) -> tuple[str, str]:
         return _fp16("accelerate's configuration")
     if launched == "bf16" and "bf16" not in refused:
         return "bf16", "accelerate's configuration"
-    choice, reason = _fast_here()
-    if settings.bf16 is False or choice in refused:
+    if settings.bf16 is False:
         return "no", " ".join(f"--{name} false" for name in sorted(refused))
-    return choice, reason
+    return None
 
 
 def suit(model: torch.nn.Module, precision: str, device: torch.device) -> None:
@@ -72,6 +92,18 @@ def _fast_here() -> tuple[str, str]:
     if fast := fast_bf16_cpu():
         return "bf16", f"this CPU has {fast}"
     return "no", "this CPU has neither amx_bf16 nor avx512_bf16"
+
+
+def device_name(device: torch.device) -> str:
+    """Returns what a device is, such as "cuda: NVIDIA H200": on another one the last bits may differ."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return device.type
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"cpu: {next(names, platform.machine())}"
 
 
 def fast_bf16_cpu() -> str | None:

@@ -58,6 +58,7 @@ from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve
 from hftune.run import (
+    begun_precision,
     check_trackers,
     make_accelerator,
     new_record,
@@ -215,7 +216,7 @@ def play(
     check_metrics(metrics)
     check_trackers(settings)
     refuse_two_owners(recipe, settings)
-    precision, reason = choose_precision(settings)
+    precision, reason = choose_precision(settings, begun_precision(settings, run_dir))
     # Trackers would begin a run of their own somewhere.
     accelerator = make_accelerator(settings.replace(report_to="none"), precision, folder)
     yield f"precision {precision} on {accelerator.device}, because {reason}"

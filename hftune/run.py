@@ -37,7 +37,7 @@ from hftune.freezing import rows_needed
 from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
 from hftune.peers import Heartbeat
-from hftune.precision import choose_precision
+from hftune.precision import choose_precision, device_name
 from hftune.recipe import Recipe
 from hftune.report import draw_curve, print_summary
 from hftune.rundir import (
@@ -88,7 +88,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         HftuneError: Any ending that has an exit code of its own.
     """
     check_metrics(evaluation_metrics(recipe, settings))
-    precision, reason = choose_precision(settings)
+    precision, reason = choose_precision(settings, begun_precision(settings, run_dir))
     accelerator = make_accelerator(settings, precision, run_dir)
     console = Console(
         quiet=not accelerator.is_main_process, highlight=False, soft_wrap=True, markup=False, emoji=False
@@ -316,7 +316,18 @@ def new_record(settings: Settings, data: Data, accelerator: Accelerator) -> RunR
         threads=torch.get_num_threads(),
         world_size=accelerator.num_processes,
         micro_batches_per_step=settings.gradient_accumulation_steps * accelerator.num_processes,
+        precision=accelerator.mixed_precision,
+        device=device_name(accelerator.device),
     )
+
+
+def begun_precision(settings: Settings, run_dir: Path) -> str | None:
+    """Returns the precision of the run that is gone on with; None where none is, or it does not say."""
+    if asked := settings.resume_from_checkpoint:
+        records = [RunRecord.read(place) for place in (Path(asked), Path(asked).parent)]
+    else:
+        records = [RunRecord.read(run_dir)]
+    return next((record.precision for record in records if record and (asked or not record.finished)), None)
 
 
 def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator) -> Checkpoint | None:

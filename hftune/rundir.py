@@ -262,6 +262,8 @@ class RunRecord:
         finished: Whether the run has come to its end.
         weights: SHA-256 (hex) of each file of the model, as it was scored: what `hash_model` returned. Runs
             of an earlier hftune hold those of the weights alone.
+        precision: "bf16", "fp16" or "no"; None in runs of an earlier hftune.
+        device: What it was begun on, see `device_name`; None likewise.
     """
 
     settings: dict[str, Any]
@@ -274,6 +276,8 @@ class RunRecord:
     last_step: int | None = None
     finished: bool = False
     weights: dict[str, str] = dataclasses.field(default_factory=dict)
+    precision: str | None = None
+    device: str | None = None
 
     def write(self, run_dir: Path) -> None:
         """Writes run.json, whole or not at all."""

@@ -105,3 +105,48 @@ def test_the_cpu_says_what_it_has(monkeypatch, tmp_path, flags, found):
 def test_a_machine_without_cpuinfo_is_taken_for_slow(monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "Path", lambda _name: tmp_path / "missing")
     assert precision.fast_bf16_cpu() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "launched", "flags", "begun", "chosen"),
+    [
+        ("slow cpu", None, {}, "bf16", "bf16"),
+        ("fast cpu", None, {}, "no", "no"),
+        ("gpu80", None, {}, "fp16", "fp16"),
+        ("gpu75", None, {"fp16": False}, "bf16", "bf16"),
+        ("gpu75", None, {"bf16": True}, "bf16", "bf16"),
+        ("gpu80", "no", {"bf16": False}, "no", "no"),
+        ("slow cpu", None, {}, None, "no"),  # a run of an earlier hftune
+    ],
+)
+def test_what_a_run_began_with_stays(machine, kind, launched, flags, begun, chosen):
+    machine(kind, launched)
+    choice, reason = precision.choose_precision(TextSettings(**flags), begun)
+    assert choice == chosen
+    assert reason == "the run began with it" or not begun
+
+
+@pytest.mark.parametrize(
+    ("kind", "launched", "flags", "begun", "message"),
+    [
+        ("gpu80", None, {"bf16": True}, "fp16", "--bf16: this run began with precision fp16"),
+        ("gpu80", "fp16", {}, "no", "accelerate's configuration: this run began with precision no"),
+        ("gpu80", None, {"bf16": False}, "bf16", "--bf16 false: this run began with precision bf16"),
+        ("fast cpu", None, {}, "fp16", "the run began with it: fp16 needs a GPU"),
+    ],
+)
+def test_another_precision_than_a_run_began_with_is_refused(machine, kind, launched, flags, begun, message):
+    machine(kind, launched)
+    with pytest.raises(BadInput, match=message):
+        precision.choose_precision(TextSettings(**flags), begun)
+
+
+def test_a_recurrent_layer_needs_a_cpu_that_has_it_in_bfloat16(monkeypatch):
+    model, cpu = torch.nn.Sequential(torch.nn.LSTM(2, 2)), torch.device("cpu")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(BadInput, match="--bf16: this CPU computes no recurrent layers in bfloat16"):
+        precision.suit(model, "bf16", cpu)
+    precision.suit(model, "no", cpu)
+    precision.suit(torch.nn.Sequential(torch.nn.Linear(2, 2)), "bf16", cpu)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    precision.suit(model, "bf16", cpu)
