@@ -23,7 +23,7 @@ from hftune.freezing import check_unfreezing, freeze, gradual_unfreezing, keep_s
 from hftune.losses import Loss, build_loss
 from hftune.metrics import greater_is_better, only_answer, positive_class
 from hftune.optimizer_state import optimizer_tensors, restore_optimizer
-from hftune.precision import suit
+from hftune.precision import device_name, suit
 from hftune.recipe import Recipe
 from hftune.rundir import RunRecord
 from hftune.scoring import named, score
@@ -297,6 +297,8 @@ def _saving(
                 "schedule": training.schedule.state_dict(),
                 "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
                 "threads": torch.get_num_threads(),
+                "precision": accelerator.mixed_precision,
+                "device": device_name(accelerator.device),
                 "data_fingerprint": record.data_fingerprints["data"],
             }
             tensors = {"model": model.state_dict(), "optimizer": optimizer}
@@ -326,6 +328,10 @@ def restore(
     """
     if checkpoint.state["data_fingerprint"] != fingerprint:
         raise BadInput(f"{checkpoint.path} was trained on other data; choose another --output_dir")
+    precision = training.accelerator.mixed_precision
+    begun = checkpoint.state.get("precision", precision)  # what an earlier hftune did not note
+    if begun != precision:
+        raise BadInput(f"{checkpoint.path} was trained in precision {begun}, and this run is in {precision}")
     load_weights(model, checkpoint, "model")
     if average:
         if "average" not in checkpoint.tensors:
@@ -344,6 +350,9 @@ def restore(
             torch.get_num_threads(),
             threads,
         )
+    here = device_name(training.accelerator.device)
+    if (device := checkpoint.state.get("device", here)) != here:
+        log.warning("this run was on %s, now it is on %s: the last bits will differ", device, here)
     return Progress(**checkpoint.state["progress"])
 
 

@@ -42,11 +42,6 @@ def computes_on_cpu() -> bool:
     return PartialState().device.type == "cpu" if is_initialized() else _cpu_only()
 
 
-def device_name(device: torch.device) -> str:
-    """Returns what a device calls itself, such as "NVIDIA H200"; "cpu" for a CPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def _cpu_only() -> bool:
     """Returns whether `accelerate launch --cpu` asked for the CPU, or there is nothing else."""
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")

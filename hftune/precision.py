@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 from pathlib import Path
 
 import torch
@@ -12,21 +13,43 @@ from hftune.errors import BadInput
 log = logging.getLogger(__name__)
 
 
-def choose_precision(settings: Settings, device: torch.device) -> tuple[str, str]:
+def choose_precision(settings: Settings, device: torch.device, begun: str | None = None) -> tuple[str, str]:
     """Chooses mixed precision: flags first, then `accelerate launch`, then what the device is fast at.
 
     The weights themselves stay float32 in every case.
 
     Args:
-        settings: What is read of them: `bf16` and `fp16`.
+        settings: Has the flags.
         device: Where the model runs, which is not always the fastest that the machine has.
+        begun: What the run began with that is gone on with; it stays, whatever the device is fast at.
 
     Returns:
         `"bf16"`, `"fp16"` or `"no"` (accelerate's names), and the reason in words.
 
     Raises:
-        BadInput: If fp16 is asked for, by flag or launcher, on a CPU.
+        BadInput: If fp16 is asked for, by flag or launcher, or was begun with, on a CPU; or what is asked
+            for is not what the run began with.
     """
+    asked = _asked(settings, device)
+    if begun and asked and asked[0] != begun:
+        raise BadInput(
+            f"{asked[1]}: this run began with precision {begun}; go on with that, or start another"
+        )
+    if begun:
+        reason = "the run began with it"
+        return _fp16(reason, device) if begun == "fp16" else (begun, reason)
+    if asked:
+        return asked
+    choice, reason = _fast_on(device)
+    if getattr(settings, choice, None) is False:
+        return "no", f"--{choice} false"
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched not in ("no", "bf16", "fp16"):
+        reason += f", and {launched} of accelerate's configuration is not among bf16, fp16 and no"
+    return choice, reason
+
+
+def _asked(settings: Settings, device: torch.device) -> tuple[str, str] | None:
     if settings.bf16:
         return "bf16", "--bf16"
     if settings.fp16:
@@ -37,12 +60,9 @@ def choose_precision(settings: Settings, device: torch.device) -> tuple[str, str
         return _fp16("accelerate's configuration", device)
     if launched == "bf16" and "bf16" not in refused:
         return "bf16", "accelerate's configuration"
-    choice, reason = _fast_on(device)
-    if settings.bf16 is False or choice in refused:
+    if settings.bf16 is False:
         return "no", " ".join(f"--{name} false" for name in sorted(refused))
-    if launched not in ("no", "bf16", "fp16"):
-        reason += f", and {launched} of accelerate's configuration is not among bf16, fp16 and no"
-    return choice, reason
+    return None
 
 
 def suit(model: torch.nn.Module, precision: str, device: torch.device) -> None:
@@ -84,6 +104,18 @@ def _fast_on(device: torch.device) -> tuple[str, str]:
     if known and module.is_bf16_supported():
         return "bf16", f"{device.type} computes it natively"
     return "no", f"{device.type} does not say that it is fast at bf16"
+
+
+def device_name(device: torch.device) -> str:
+    """Returns what a device is, such as "cuda: NVIDIA H200": on another one the last bits may differ."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return device.type
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"cpu: {next(names, platform.machine())}"
 
 
 def fast_bf16_cpu() -> str | None:

@@ -62,6 +62,7 @@ from hftune.precision import choose_precision
 from hftune.recipe import Recipe
 from hftune.report import draw_curve
 from hftune.run import (
+    begun_precision,
     check_trackers,
     make_accelerator,
     new_record,
@@ -225,7 +226,7 @@ def play(
     check_metrics(metrics)
     check_trackers(settings)
     refuse_two_owners(recipe, settings)
-    precision, reason = choose_precision(settings, join_group())
+    precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))
     # Trackers would begin a run of their own somewhere.
     accelerator = make_accelerator(settings.replace(report_to="none"), precision, folder)
     yield f"precision {precision} on {accelerator.device}, because {reason}"

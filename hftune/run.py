@@ -43,7 +43,7 @@ from hftune.freezing import rows_needed
 from hftune.hub import Target, prepare, push
 from hftune.metrics import check_metrics
 from hftune.peers import Heartbeat
-from hftune.precision import choose_precision
+from hftune.precision import choose_precision, device_name
 from hftune.recipe import Recipe
 from hftune.report import draw_curve, print_summary
 from hftune.rundir import (
@@ -108,7 +108,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     check_metrics(evaluation_metrics(recipe, settings))
     refuse_foreign_files(run_dir, settings)
     with standing_alone():
-        precision, reason = choose_precision(settings, join_group())
+        precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))
         accelerator = make_accelerator(settings, precision, run_dir)
         console = RunConsole(quiet=not accelerator.is_main_process)
         speak_through(console)
@@ -412,7 +412,21 @@ def new_record(settings: Settings, data: Data, accelerator: Accelerator, parts: 
         parts=parts,
         sources=hash_sources(settings),
         claimed=False,
+        precision=accelerator.mixed_precision,
+        device=device_name(accelerator.device),
     )
+
+
+def begun_precision(settings: Settings, run_dir: Path) -> str | None:
+    """Returns the precision of the run that is gone on with; None where none is, or it does not say."""
+    if asked := settings.resume_from_checkpoint:
+        records = [RunRecord.read(place) for place in (Path(asked), Path(asked).parent)]
+        return next((record.precision for record in records if record), None)
+    record = RunRecord.read(run_dir)
+    if record is None or record.finished:
+        return None
+    removed = settings.overwrite_output_dir and not record.settings.get("overwrite_output_dir")
+    return None if removed else record.precision
 
 
 def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator) -> Checkpoint | None:

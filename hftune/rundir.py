@@ -277,6 +277,8 @@ class RunRecord:
         sources: SHA-256 (hex) of each file that the model began from.
         claimed: Whether the files of the names that a run writes at its end are the run's own.
         files: SHA-256 (hex) of each file that the finished run left.
+        precision: "bf16", "fp16" or "no"; None in runs of an earlier hftune.
+        device: What it was begun on, see `device_name`; None likewise.
     """
 
     settings: dict[str, Any]
@@ -294,6 +296,8 @@ class RunRecord:
     sources: dict[str, str] = dataclasses.field(default_factory=dict)
     claimed: bool = True
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    precision: str | None = None
+    device: str | None = None
 
     def write(self, run_dir: Path) -> None:
         """Writes run.json, whole or not at all."""

@@ -109,7 +109,7 @@ def of_training(chance: random.Random) -> Flags:
         "max_train_samples": chance.randrange(60, 90),
         "max_eval_samples": maybe(chance, 0.2, 1, 10),
         "num_train_epochs": chance.choice((0.5, 1, 1.5)) if by_epochs else None,
-        "max_steps": None if by_epochs else chance.randrange(1, 13),
+        "max_steps": None if by_epochs else chance.randrange(2, 13),
         "per_device_train_batch_size": chance.choice((8, 16, 31) if by_epochs else (1, 3, 8, 8, 8, 11, 31)),
         "per_device_eval_batch_size": chance.choice((7, 64)),
         "gradient_accumulation_steps": maybe(chance, 0.4, 2, 3),
@@ -119,14 +119,14 @@ def of_training(chance: random.Random) -> Flags:
         "optim": optimizer,
         "lr_scheduler_type": schedule,
         "lr_scheduler_kwargs": SCHEDULE_ARGUMENTS.get(schedule),
-        "warmup_steps": chance.choice((0, 0.2, 2)),
+        "warmup_steps": chance.choice((0, 0.2, 0.3, 2)),
         "max_grad_norm": chance.choice((0, 0.1, 1)),
         "head_lr_multiplier": maybe(chance, 0.3, 10),
         "layer_decay": maybe(chance, 0.3, 0.7),
-        "label_smoothing_factor": maybe(chance, 0.3, 0.1),
-        "class_weight": maybe(chance, 0.2, "balanced", "1,2", "1,2,0.5"),
-        "freeze": maybe(chance, 0.2, "backbone", "bias", "norm|bn", "embed", "weight"),
-        "gradual_unfreezing": maybe(chance, 0.2, 0.2, 0.6),
+        "label_smoothing_factor": maybe(chance, 0.2, 0.1),
+        "class_weight": maybe(chance, 0.15, "balanced", "balanced", "1,2", "1,2,0.5"),
+        "freeze": maybe(chance, 0.15, "backbone", "bias", "norm|bn", "embed", "weight"),
+        "gradual_unfreezing": maybe(chance, 0.15, 0.2, 0.6),
         "model_ema": maybe(chance, 0.3, 0.5, 0.99),
         "gradient_checkpointing": maybe(chance, 0.15, True),
         "bf16": maybe(chance, 0.8, False, False, True),
@@ -137,18 +137,18 @@ def of_training(chance: random.Random) -> Flags:
 
 def of_saving(chance: random.Random) -> Flags:
     """Draws when a run evaluates and saves, and which of its models it keeps."""
-    eval_strategy = chance.choice(("no", "steps", "steps", "epoch"))
-    save_strategy = chance.choice(("no", "steps", "steps", "epoch", "best"))
+    eval_strategy = chance.choice(("no", "steps", "steps", "steps", "epoch", "epoch"))
+    save_strategy = chance.choice(("no", "steps", "steps", "steps", "epoch", "best"))
     return {
         "eval_strategy": eval_strategy,
         "eval_steps": chance.choice((1, 2, 3, 0.4)) if eval_strategy == "steps" else None,
         "save_strategy": save_strategy,
         "save_steps": chance.choice((1, 2, 5, 0.3)) if save_strategy == "steps" else None,
         "save_total_limit": chance.choice((1, 2, 3, "none")),
-        "load_best_model_at_end": maybe(chance, 0.5, True, False),
+        "load_best_model_at_end": maybe(chance, 0.4, True, False, False),
         "metric_for_best_model": maybe(chance, 0.6, "loss", *METRICS),
         "greater_is_better": maybe(chance, 0.05, True, False),
-        "early_stopping_patience": maybe(chance, 0.3, 1, 2),
+        "early_stopping_patience": maybe(chance, 0.2, 1, 2),
         "logging_steps": chance.choice((1, 3, 0.2)),
     }
 

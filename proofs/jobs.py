@@ -89,6 +89,11 @@ def make_jobs(folder: Path) -> dict[str, Job]:
             "shapes",
             {**pictures, **vit, "config_overrides": "depth=2,embed_dim=24,drop_rate=0.1,drop_path_rate=0.2"},
         ),
+        Job(
+            "hot dogs",  # channels_last and the fused optimizer, as recipes/hotdog.py has it
+            "hotdog",
+            {**pictures, "model_type": "test_resnet", "freeze_batch_norm": True, "image_size": 32},
+        ),
     ]
     return {job.name: job for job in jobs}
 

@@ -91,7 +91,7 @@ class Trials:
 
     def steps(self) -> Iterator[Row]:
         """A resume from every step."""
-        for name in RECIPES:
+        for name in (*RECIPES, "hot dogs"):
             for accumulation in (1, 3):
                 for workers in (0, 2):
                     yield resumed_from_every_step(self.jobs[name], self.folder, accumulation, workers)

@@ -1,6 +1,8 @@
 """Stopped and resumed = straight through; one process = two; 8 x 1 rows = 1 x 8 rows: to the bit."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hftune.checkpoint import list_checkpoints
+from hftune.checkpoint import list_checkpoints, tensor_digest
 from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
-from tests.runs import file_flags, kill_on_the_way, run_here, run_there, start_from
+from tests.runs import file_flags, kill_on_the_way, run_here, run_recipe, run_there, small_textcnn, start_from
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 ROOT = Path(__file__).parents[1]
@@ -102,3 +104,39 @@ def test_eight_by_one_is_one_by_eight(sizes, reviews, encoder, tmp_path):
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, atol=1e-5, rtol=1e-5, msg=name)
     assert not np.isnan(value.numpy()).any()
+
+
+def test_precision_and_device_are_those_that_a_run_began_with(reviews, tmp_path, monkeypatch, capsys):
+    """Also where it goes on on a machine that would choose another one."""
+    flags = small_textcnn(reviews, max_steps=4, save_steps=2)
+    del flags[flags.index("--bf16") : flags.index("--bf16") + 2]
+    monkeypatch.setattr("hftune.precision._fast_here", lambda: ("no", "it is slow"))
+    straight = run_here(imdb_textcnn, flags, tmp_path / "straight")
+    record = json.loads((tmp_path / "straight/run.json").read_text())
+    assert (record["precision"], record["device"][:5]) == ("no", "cpu: ")
+
+    monkeypatch.setattr("hftune.precision._fast_here", lambda: ("bf16", "it is fast"))
+    start_from(tmp_path / "straight", tmp_path / "resumed", 2)
+    assert run_here(imdb_textcnn, flags, tmp_path / "resumed") == straight
+    assert "precision: no on cpu, because the run began with it" in capsys.readouterr().out
+
+    monkeypatch.setattr("hftune.assemble.device_name", lambda device: "cpu: another")
+    elsewhere = [*flags, "--resume_from_checkpoint", tmp_path / "straight/checkpoint-2"]
+    run_recipe(imdb_textcnn.recipe, elsewhere, tmp_path / "elsewhere")
+    said = capsys.readouterr().out
+    assert f"this run was on {record['device']}, now it is on cpu: another: the last bits" in " ".join(
+        said.split()
+    )
+    assert tensor_digest(load_file(tmp_path / "elsewhere/model.safetensors")) == tensor_digest(
+        load_file(tmp_path / "straight/model.safetensors")
+    )
+
+    for place in (tmp_path / "straight/checkpoint-2", tmp_path / "lonely/checkpoint-2"):
+        (tmp_path / "lonely").mkdir(exist_ok=True)
+        if not place.exists():  # a checkpoint without its run.json
+            shutil.copytree(tmp_path / "straight/checkpoint-2", place)
+        other = ["--bf16", "true", "--resume_from_checkpoint", place]
+        with pytest.raises(SystemExit) as ending:
+            run_recipe(imdb_textcnn.recipe, [*flags, *other], tmp_path / f"other-{place.parent.name}")
+        assert ending.value.code == 2
+        assert "precision no" in capsys.readouterr().err

@@ -104,6 +104,8 @@ def test_resumed_at_any_step_is_straight_through(workers, accumulation, steps, p
         ("resnet9", {"mixup": 0.4, "cutmix": 1.0}),
         ("resnet", {"freeze_batch_norm": True, "augmentation": "randaugment"}),
         ("resnet", {"gradual_unfreezing": 0.4, "model_ema": 0.9}),
+        ("resnet9", {"optim": "adamw_torch_fused", "learning_rate": 0.01}),  # with channels_last
+        ("resnet", {"optim": "timm_lamb", "learning_rate": 0.01, "model_ema": 0.9}),
         ("vit", {"gradual_unfreezing": 0.4, "optim": "adamw_torch", "gradient_accumulation_steps": 2}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),

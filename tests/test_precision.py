@@ -127,3 +127,46 @@ def test_an_accelerator_that_is_not_cuda_is_asked_itself(monkeypatch, supported,
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda _kind: True)
     assert precision.choose_precision(TextSettings(), torch.device("xpu", 0))[0] == chosen
     assert precision.choose_precision(TextSettings(fp16=True), torch.device("xpu", 0))[0] == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("kind", "launched", "flags", "begun", "chosen"),
+    [
+        ("slow cpu", None, {}, "bf16", "bf16"),
+        ("fast cpu", None, {}, "no", "no"),
+        ("gpu80", None, {}, "fp16", "fp16"),
+        ("gpu75", None, {"fp16": False}, "bf16", "bf16"),
+        ("gpu75", None, {"bf16": True}, "bf16", "bf16"),
+        ("gpu80", "no", {"bf16": False}, "no", "no"),
+        ("slow cpu", None, {}, None, "no"),  # a run of an earlier hftune
+    ],
+)
+def test_what_a_run_began_with_stays(machine, kind, launched, flags, begun, chosen):
+    choice, reason = precision.choose_precision(TextSettings(**flags), machine(kind, launched), begun)
+    assert choice == chosen
+    assert reason == "the run began with it" or not begun
+
+
+@pytest.mark.parametrize(
+    ("kind", "launched", "flags", "begun", "message"),
+    [
+        ("gpu80", None, {"bf16": True}, "fp16", "--bf16: this run began with precision fp16"),
+        ("gpu80", "fp16", {}, "no", "accelerate's configuration: this run began with precision no"),
+        ("gpu80", None, {"bf16": False}, "bf16", "--bf16 false: this run began with precision bf16"),
+        ("fast cpu", None, {}, "fp16", "the run began with it: fp16 needs a GPU"),
+    ],
+)
+def test_another_precision_than_a_run_began_with_is_refused(machine, kind, launched, flags, begun, message):
+    with pytest.raises(BadInput, match=message):
+        precision.choose_precision(TextSettings(**flags), machine(kind, launched), begun)
+
+
+def test_a_recurrent_layer_needs_a_cpu_that_has_it_in_bfloat16(monkeypatch):
+    model, cpu = torch.nn.Sequential(torch.nn.LSTM(2, 2)), torch.device("cpu")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(BadInput, match="--bf16: this CPU computes no recurrent layers in bfloat16"):
+        precision.suit(model, "bf16", cpu)
+    precision.suit(model, "no", cpu)
+    precision.suit(torch.nn.Sequential(torch.nn.Linear(2, 2)), "bf16", cpu)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    precision.suit(model, "bf16", cpu)

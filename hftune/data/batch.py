@@ -88,7 +88,8 @@ class BatchPlan:
     def __post_init__(self) -> None:
         needs = f"the model's BatchNorm needs {self.least_rows} rows in a batch"
         if not self.tokens_per_batch and self.rows_per_batch < self.least_rows:
-            raise BadInput(f"--per_device_train_batch_size {self.rows_per_batch}: {needs}; pass that or more")
+            remedy = "pass that or more, or keep its statistics (--freeze_batch_norm, for pictures)"
+            raise BadInput(f"--per_device_train_batch_size {self.rows_per_batch}: {needs}; {remedy}")
         if len(self.lengths) < self.least_rows:
             raise BadInput(f"{len(self.lengths)} training rows: {needs}")
 
