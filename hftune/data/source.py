@@ -13,7 +13,7 @@ from huggingface_hub.utils import httpx
 
 from hftune.config import Settings
 from hftune.data.tables import Table, read_table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 from hftune.offline import hub_id
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
@@ -99,12 +99,13 @@ def _from_files(files: Mapping[str, str]) -> Source:
         if missing or extra:
             raise BadInput(
                 f"{table.name} has not the columns of {train.name}:"
-                + (f" {', '.join(missing)} missing" if missing else "")
+                + (f" {listed(missing)} missing" if missing else "")
                 + (" and" if missing and extra else "")
-                + (f" {', '.join(extra)} too many" if extra else "")
+                + (f" {listed(extra)} too many" if extra else "")
             )
-    origin = files["train"] + (f", test: {files['test']}" if "test" in files else "")
-    return Source(tables, origin, files=True, validation=files.get("validation", ""))
+    origin = train.origin + (f", test: {tables['test'].origin}" if "test" in tables else "")
+    validation = tables["validation"].origin if "validation" in tables else ""
+    return Source(tables, origin, files=True, validation=validation)
 
 
 def _plain_files(name: str, folder: Path) -> dict[str, str]:

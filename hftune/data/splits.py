@@ -123,6 +123,7 @@ def _clean(
     ]
     if left:
         warnings.append(f"{source.origin}: splits not used: {', '.join(left)}")
+    warnings += [line for table in tables.values() for line in table.warnings]
     checked = {split: check(split, table) for split, table in tables.items()}
     names, labels, found = number_labels(tables, label)
     parts = {}
