@@ -6,6 +6,7 @@ one `error:` line, an exit code and `exit.json`. Anything else that escapes is a
 
 import re
 import signal
+from collections.abc import Iterable
 
 PASSWORD = re.compile(r"(?<=://)[^\s/@]+@")  # of an address: a message goes to the screen and to exit.json
 LONGEST = 600  # characters of a line of a message: some lines of a screen
@@ -95,3 +96,16 @@ def _shown(letter: str) -> str:
 def first_line(error: Exception) -> str:
     """Returns the first line of what another library's error says, or its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def shown(text: str, most: int = 60) -> str:
+    """Returns a name or a value as a message shows it: one line of at most `most` characters."""
+    text = text if len(text) <= most else text[: most - 3] + "..."
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Returns names as a message lists them: the first five, and how many more there are."""
+    every = [shown(name) or "(no name)" for name in names]
+    more = f" and {len(every) - 5:,} more" if len(every) > 6 else ""
+    return ", ".join(every[:5] if more else every) + more

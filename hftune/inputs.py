@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 from hftune.data.columns import TEXT, Content, check_texts, choose_columns
 from hftune.data.decode import SUFFIXES as PICTURE_SUFFIXES
 from hftune.data.decode import BadPicture, decode
+from hftune.data.file_text import decode_text, read_bytes
 from hftune.data.folders import find_image_files, list_files, read_class_folders
 from hftune.data.image_paths import locate_images
 from hftune.data.image_rows import Pictures
@@ -33,6 +34,18 @@ from hftune.image_settings import ImageSettings
 from hftune.text_settings import TextSettings
 
 LINES = ".txt"  # one text a line
+
+
+class Texts(NamedTuple):
+    """Texts to classify.
+
+    Args:
+        texts: The N texts; None for a row without one.
+        warnings: Lines to show to the user.
+    """
+
+    texts: list[str | None]
+    warnings: list[str]
 
 
 class NamedPictures(NamedTuple):
@@ -82,8 +95,8 @@ class _Joined:
         return self.parts[place][row - int(self.ends[place]) + len(self.parts[place])]
 
 
-def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
-    """Reads texts in the order of the words.
+def read_texts(words: Iterable[str], column: str | None = None) -> Texts:
+    """Reads texts in the order of the words; blank lines at the end of a file are none.
 
     Args:
         words: Each is a file (.txt: one text a line; .csv, .tsv, .jsonl, .parquet: a column), a folder of
@@ -91,21 +104,25 @@ def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
         column: The files' column of texts; None: found by its usual names.
 
     Raises:
-        BadInput: A text is empty or unreadable, a file is missing or has none; names file and row.
+        BadInput: A word is empty, a text is unreadable, a file is missing or has none; names file and row.
     """
-    texts: list[str] = []
+    found = Texts([], [])
     for number, word in enumerate(words, start=1):
         path = Path(word)
         if word == "-":
-            texts += _read_lines("standard input", sys.stdin.buffer.read() if sys.stdin else b"")
+            found = _join(found, _read_lines("standard input", sys.stdin.buffer.read() if sys.stdin else b""))
         elif _exists(word) and path.is_dir():
             for file in _files_below(word, (LINES, *TABLE_SUFFIXES), "texts"):
-                texts += _read_text_file(file, column)
+                found = _join(found, _read_text_file(file, column))
         elif _exists(word):
-            texts += _read_text_file(word, column)
+            found = _join(found, _read_text_file(word, column))
         else:
-            texts.append(_checked_word(number, word))
-    return texts
+            found.texts.append(_checked_word(number, word))
+    return found
+
+
+def _join(first: Texts, second: Texts) -> Texts:
+    return Texts(first.texts + second.texts, first.warnings + second.warnings)
 
 
 def read_pictures(
@@ -205,7 +222,7 @@ def read_labelled(
         content, numbers = content.take(rows), numbers[rows]
     if kind is TEXT:
         content = content.to_pylist()
-    return Labelled(content, numbers, chosen, source.origin, [*warnings, *told])
+    return Labelled(content, numbers, chosen, source.origin, [*warnings, *table.warnings, *told])
 
 
 def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.ndarray:
@@ -273,46 +290,65 @@ def _files_below(folder: str, suffixes: tuple[str, ...], noun: str) -> list[str]
     return [os.path.join(folder, path) for path in found]
 
 
-def _read_text_file(name: str, column: str | None) -> list[str]:
-    suffix = Path(name).suffix.lower()
-    if suffix in TABLE_SUFFIXES:
-        table = read_table(name)
-        texts, _ = check_texts(table, _content_column(table, TEXT, column), keep_blank=False)
-        return texts.to_pylist()
-    if suffix != LINES:
+def _read_text_file(name: str, column: str | None) -> Texts:
+    if Path(name).suffix.lower() == LINES:
+        return _read_lines(name, read_bytes(name, (LINES,)))
+    if Path(name).suffix.lower() not in TABLE_SUFFIXES:
         raise BadInput(f"{name}: a file of texts must end with {LINES}, {', '.join(TABLE_SUFFIXES)}")
-    try:
-        return _read_lines(name, Path(name).read_bytes())
-    except PermissionError:
-        raise BadInput(f"{name}: no permission to read this file") from None
+    table = read_table(name, keep_blank=True)
+    key = _content_column(table, TEXT, column)
+    values = table.columns[key]
+    cells = values if isinstance(values, list) else values.to_pylist()
+    filled = [row for row, cell in enumerate(cells) if cell is not None and str(cell).strip()]
+    if filled and len(filled) < len(cells):
+        places = [table.place(row) for row in filled]
+        taken = [cells[row] for row in filled] if isinstance(values, list) else values.take(pa.array(filled))
+        texts, _ = check_texts(Table(name, {key: taken}, places=places), key, keep_blank=False)
+    else:
+        texts, _ = check_texts(table, key, keep_blank=False)
+    answered: list[str | None] = [None] * len(cells)
+    for row, text in zip(filled, texts.to_pylist(), strict=True):
+        answered[row] = text
+    notes = [f"{name}: {note}" for note in table.notes]
+    return Texts(answered, [*notes, *table.warnings, *_without_text(answered, table.place)])
 
 
-def _read_lines(name: str, data: bytes) -> list[str]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise BadInput(f"{name} line {line} is not UTF-8; convert it with iconv") from None
+def _read_lines(name: str, data: bytes) -> Texts:
+    text, notes = decode_text(name, data)
     lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
-    if not any(line.strip() for line in lines):
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
         raise BadInput(f"{name} is empty; write one text a line")
-    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
-    if blank:
-        also = f" (and {len(blank) - 1:,} more)" if len(blank) > 1 else ""
-        raise BadInput(f"{name} line {blank[0]} is blank{also}; write a text there or remove the line")
-    return lines
+    texts = [line if line.strip() else None for line in lines]
+    blank = _without_text(texts, lambda row: f"{name} line {row + 1}")
+    return Texts(texts, [*(f"{name}: {note}" for note in notes), *blank])
+
+
+def _without_text(texts: list[str | None], place: Callable[[int], str]) -> list[str]:
+    rows = [row for row, text in enumerate(texts) if text is None]
+    if not rows:
+        return []
+    which = (
+        f"{place(rows[0])} has no text and is"
+        if len(rows) == 1
+        else f"{len(rows):,} rows have no text and are"
+    )
+    return [f"{which} answered with null" + (f" (first: {place(rows[0])})" if len(rows) > 1 else "")]
 
 
 def _content_column(table: Table, kind: Content, given: str | None) -> str:
     """Finds the column of texts or pictures in a table that need not have labels."""
-    flag, columns = f"--{kind.noun}_column_name", ", ".join(table.columns)
+    flag, columns = f"--{kind.noun}_column_name", listed(table.columns)
     if given is not None:
         if given not in table.columns:
             raise BadInput(f"{table.name} has no column {given!r} ({flag}); it has {columns}")
         return given
     candidates = list(table.columns) if len(table.columns) == 1 else kind.candidates(table, "")
     if len(candidates) != 1:
-        raise BadInput(f"{table.name}: which column holds the {kind.noun}s? Say it with {flag} ({columns})")
+        raise BadInput(
+            f"{table.name}: which column holds the {kind.noun}s? Say it with {flag} ({columns}){table.advice}"
+        )
     return candidates[0]
 
 
@@ -355,7 +391,8 @@ def _find_source(
     settings: TextSettings | ImageSettings, test_file: str | None, test_dir: str | None
 ) -> tuple[Source, list[str]]:
     if test_file:
-        return Source({"test": read_table(test_file)}, test_file, files=True), []
+        table = read_table(test_file)
+        return Source({"test": table}, table.origin, files=True), []
     if test_dir:
         table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)  # type: ignore[union-attr]
         return Source({"test": table}, test_dir, files=True), warnings
@@ -377,9 +414,9 @@ def _pick(
         columns = choose_columns(table, kind, content, label)
         if split or source.files or not is_unlabelled(table, columns[1]):
             return name, table, *columns
-    listed = ", ".join(source.tables)
+    splits = listed(source.tables)
     if split:
-        raise BadInput(f"--split {split}: {source.origin} has no such split (splits: {listed})")
+        raise BadInput(f"--split {split}: {source.origin} has no such split (splits: {splits})")
     raise BadInput(
-        f"{source.origin} has no labelled test or validation split; name one with --split ({listed})"
+        f"{source.origin} has no labelled test or validation split; name one with --split ({splits})"
     )

@@ -96,7 +96,7 @@ def test_a_run_gets_the_scores_of_its_results_again(
 def test_bfloat16_changes_the_scores_of_the_text_run(text_run, reviews):
     """Else the test above would not show that a run is scored again in its own precision."""
     saved = load_saved(str(text_run))
-    rows = text_rows(saved, read_texts([str(reviews / "test.csv")]))
+    rows = text_rows(saved, read_texts([str(reviews / "test.csv")]).texts)
     plain = answer(saved, rows)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert abs(answer(saved, rows) - plain).max() > 1e-4
@@ -112,7 +112,7 @@ def test_other_data_are_matched_by_the_names_of_their_labels(bert, reviews, monk
     scores = scores_of(output)
     truth = np.array([int(line.endswith(",negative")) for line in named.splitlines()[1:]])
     saved = load_saved(str(bert))
-    logits = answer(saved, text_rows(saved, read_texts([str(tmp_path / "test.csv")])))
+    logits = answer(saved, text_rows(saved, read_texts([str(tmp_path / "test.csv")]).texts))
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert scores["test_samples"] == len(truth) == 20
     assert scores["test_accuracy"] == pytest.approx(accuracy_score(truth, logits.argmax(-1)))

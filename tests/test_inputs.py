@@ -48,12 +48,46 @@ def test_texts_keep_the_order_of_words_files_and_lines(monkeypatch):
     pq.write_table(pa.table({"label": [0], "sentence": ["eighth"]}), "table.parquet")
     feed(monkeypatch, b"ninth\ntenth")
     words = ["zero.", "lines.txt", "table.csv", "one.csv", "folder", "table.parquet", "-", "the last"]
-    assert read_texts(words) == [
+    assert read_texts(words).texts == [
         *("zero.", "first line", "second, line", "third, one", "fourth one", "fifth"),
         *("sixth", "seventh", "eighth", "ninth", "tenth", "the last"),
     ]
-    assert read_texts(["table.csv"], "label") == ["pos", "neg"]
-    assert read_texts(["1234", "x" * 5000, "no.such thing.txt", "line\nbreak"])[0] == "1234"
+    assert read_texts(["table.csv"], "label") == (["pos", "neg"], [])
+    assert read_texts(["1234", "x" * 5000, "no.such thing.txt", "line\nbreak"]).texts[0] == "1234"
+
+
+def test_blank_rows_have_no_text_and_those_at_the_end_are_none(monkeypatch):
+    write("gap.txt", "good\n\n bad \n \n\n")
+    write("gap.csv", "id,text\n1,good\n2,\n,\n3,bad\n,\n")
+    write("one.csv", "text\ngood\n\nbad\n\n")
+    write("gap.jsonl", '{"text": "good"}\n{"text": " "}\n{"text": null}\n\n{"text": "bad"}\n\n')
+    write("semicolons.csv", "text;id\ngood;1\n")
+    pq.write_table(pa.table({"text": [None, "bad"]}), "gap.parquet")
+    feed(monkeypatch, b"good\r\n\r\nbad\r\n\r\n")
+    found = read_texts(["gap.txt", "gap.csv", "one.csv", "gap.jsonl", "semicolons.csv", "gap.parquet", "-"])
+    assert found.texts == [
+        *("good", None, " bad "),
+        *("good", None, None, "bad"),
+        *("good", None, "bad"),
+        *("good", None, None, "bad"),
+        *("good", None, "bad"),
+        *("good", None, "bad"),
+    ]
+    assert found.warnings == [
+        "gap.txt line 2 has no text and is answered with null",
+        "2 rows have no text and are answered with null (first: gap.csv line 3)",
+        "one.csv line 3 has no text and is answered with null",
+        "2 rows have no text and are answered with null (first: gap.jsonl line 2)",
+        "semicolons.csv: separated by semicolons",
+        "gap.parquet row 0 has no text and is answered with null",
+        "standard input line 2 has no text and is answered with null",
+    ]
+
+
+def test_a_bad_row_behind_a_blank_one_keeps_its_place():
+    write("x.jsonl", '{"text": null}\n{"text": "a"}\n{"text": 7}\n')
+    with pytest.raises(BadInput, match=r"^x\.jsonl line 3: the text .* is a number"):
+        read_texts(["x.jsonl"])
 
 
 def test_a_standard_input_that_was_closed_is_an_empty_one(monkeypatch):
@@ -65,11 +99,10 @@ def test_a_standard_input_that_was_closed_is_an_empty_one(monkeypatch):
 TEXT_FILES: dict[str, str | bytes] = {
     "empty.txt": "",
     "blanks.txt": "\n  \n",
-    "gap.txt": "good\n\nbad\n \n",
     "latin.txt": b"good\ncaf\xe9\n",
     "empty.csv": "",
     "header.csv": "text,label\n",
-    "gap.csv": "text,label\ngood,1\n,0\n",
+    "hollow.csv": "text,label\n,1\n,0\n",
     "two.csv": "title,remark\nsome words,more words\n",
     "broken.jsonl": '{"text": "good"}\n{"text": \n',
     "numbers.csv": "text\n1\n2\n",
@@ -79,11 +112,10 @@ TEXT_FILES: dict[str, str | bytes] = {
 BAD_TEXTS = [
     (["empty.txt"], "empty.txt is empty; write one text a line"),
     (["blanks.txt"], "blanks.txt is empty"),
-    (["gap.txt"], "gap.txt line 2 is blank (and 1 more); write a text there or remove the line"),
-    (["latin.txt"], "latin.txt line 2 is not UTF-8"),
+    (["latin.txt"], "latin.txt line 2, byte 4 (0xE9) is not UTF-8"),
     (["empty.csv"], "empty.csv is empty"),
     (["header.csv"], "header.csv has a header (text, label) but no rows"),
-    (["gap.csv"], "gap.csv line 3: the text (column 'text') is missing"),
+    (["hollow.csv"], "hollow.csv line 2: the text (column 'text') is missing"),
     (["two.csv"], "two.csv: which column holds the texts? Say it with --text_column_name (title, remark)"),
     (["broken.jsonl"], "broken.jsonl line 2, column 1"),
     (["numbers.csv"], "holds only numbers; name another with --text_column_name"),

@@ -66,6 +66,19 @@ def test_many_texts_become_json_lines_in_their_order(bert, monkeypatch, capsys):
     assert said.err == ""
 
 
+def test_a_blank_row_is_answered_with_null_in_its_place(bert, monkeypatch, capsys):
+    Path("lines.txt").write_text("good\n\nbad\n\n")
+    assert hftune(monkeypatch, "predict", bert, "lines.txt") == 0
+    out, err = capsys.readouterr()
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["text"] for answer in answers] == ["good", None, "bad"]
+    assert answers[1] == {"text": None, "label": None, "score": None, "scores": None}
+    assert answers[2]["label"] is not None
+    assert "warning: lines.txt line 2 has no text and is answered with null\n" in err
+    assert hftune(monkeypatch, "predict", bert, "lines.txt", "--format", "table") == 0
+    assert "none" in capsys.readouterr().out
+
+
 def test_bf16_moves_probabilities_a_little(bert, monkeypatch, capsys):
     answers = []
     for flags in ([], ["--bf16"]):
@@ -153,7 +166,7 @@ REFUSED = [
     (["--top_k", "1", "BERT", "good"], "(what a command works on stands before its flags)"),
     (["--bf16", "BERT", "good"], "(what a command works on stands before its flags)"),
     (["BERT", "gone.csv"], "gone.csv does not exist"),
-    (["BERT", "gap.csv"], "gap.csv line 3: the text (column 'text') is missing"),
+    (["BERT", "hollow.csv"], "hollow.csv line 2: the text (column 'text') is missing"),
     (["EYE", "what is this"], "what is this does not exist; pass pictures"),
     (["EYE", "gap.csv"], "gap.csv: which column holds the images?"),
     (["acme/gone", "good"], "acme/gone"),
@@ -164,6 +177,7 @@ REFUSED = [
 @pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_what_cannot_be_answered_is_one_line_and_code_2(words, message, bert, eye, monkeypatch, capsys):
     Path("gap.csv").write_text("text,label\ngood,1\n,0\n")
+    Path("hollow.csv").write_text("text,label\n,1\n,0\n")
     os.mkfifo("pipe")
     named = {"BERT": bert, "EYE": eye}
     assert hftune(monkeypatch, "predict", *(named.get(word, word) for word in words)) == 2

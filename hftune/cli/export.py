@@ -126,7 +126,8 @@ def _contents(saved: "Saved", options: dict[str, Any], flag: str, count: int) ->
     place = options.get(flag)
     if place is not None:
         if flag == "test_file":
-            found = spread(read_texts([place], options.get("text_column_name")), count)
+            texts = read_texts([place], options.get("text_column_name")).texts
+            found = spread([text for text in texts if text is not None], count)
         else:
             found = spread(read_pictures([place], skip_bad=None, background=saved.background).pictures, count)
         origin = f"--{flag} {place}"

@@ -9,7 +9,8 @@
 MODEL is a run directory, a folder with a saved model, or a Hub id. A word behind it that is a file or a
 folder is read, any other is a text; "-" stands for the lines of standard input, texts or paths of pictures.
 Texts come from .txt (one a line), .csv, .tsv, .jsonl or .parquet; pictures are files, folders of them, or
-such tables of files or bytes. The answers stand in the order of the rows, one JSON object a line:
+such tables of files or bytes. The answers stand in the order of the rows, one JSON object a line; a blank row
+has null in it:
 
     {"text": "A long evening.", "label": "neg", "score": 0.91, "scores": {"neg": 0.91, "pos": 0.09}}
 
@@ -28,6 +29,7 @@ such tables of files or bytes. The answers stand in the order of the rows, one J
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from hftune.data.bundle import Rows
     from hftune.saved import Saved
 
+NO_ANSWER = {"label": None, "score": None, "scores": None}  # of a blank row
 FEW = 20  # rows that a person reads on a terminal
 KINDS = {
     **FLAGS,
@@ -85,14 +88,16 @@ def run(words: list[str]) -> None:
 
     from hftune.answers import answer
 
-    key, names, rows = _read(saved, sources, options)
+    key, every, rows = _read(saved, sources, options)
+    names = [name for name in every if name is not None]
     bf16 = torch.autocast(saved.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
     with progress_bar("classifying", len(rows)) as tick, bf16:
         logits = answer(saved, rows, tick=tick)
     broken = np.flatnonzero(~np.isfinite(logits).all(-1))
     if len(broken):
         raise NonFiniteError(f"{name} answers {names[broken[0]]!r:.80} with NaN or infinity")
-    answers = as_answers(key, names, logits, saved.labels, options.get("top_k"))
+    given = iter(as_answers(key, names, logits, saved.labels, options.get("top_k")))
+    answers = [{key: None} | NO_ANSWER if name is None else next(given) for name in every]
     few = len(answers) <= FEW and output is None and sys.stdout.isatty()
     if options.get("format", "table" if few else "json") == "table":
         _show_table(answers, key, output)
@@ -100,14 +105,18 @@ def run(words: list[str]) -> None:
         _tell("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in answers), output)
 
 
-def _read(saved: "Saved", sources: list[str], options: dict[str, Any]) -> tuple[str, list[str], "Rows"]:
-    """Returns what the rows are called in the answers, their names, and the rows."""
+def _read(
+    saved: "Saved", sources: list[str], options: dict[str, Any]
+) -> tuple[str, Sequence[str | None], "Rows"]:
+    """Returns what a row is called in the answers, the rows' names, None for blank ones, and the others."""
     from hftune.answers import picture_rows, text_rows
     from hftune.inputs import read_pictures, read_texts
 
     if saved.task == "text-classification":
-        texts = read_texts(sources, options.get("text_column_name"))
-        return "text", texts, text_rows(saved, texts)
+        texts, warnings = read_texts(sources, options.get("text_column_name"))
+        for line in warnings:
+            print(f"warning: {line}", file=sys.stderr)
+        return "text", texts, text_rows(saved, [text for text in texts if text is not None])
     names, pictures, warnings = read_pictures(
         sources,
         options.get("image_column_name"),
@@ -147,7 +156,7 @@ def as_answers(
 
 
 def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) -> None:
-    several = any(len(one["scores"]) > 1 for one in answers)
+    several = any(len(one["scores"] or ()) > 1 for one in answers)
     table = Table(header_style="bold", expand=True)
     table.add_column(key, ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave
     table.add_column("label", style="bold")
@@ -155,6 +164,9 @@ def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) ->
     if several:
         table.add_column("then", max_width=40, no_wrap=True, overflow="ellipsis")
     for one in answers:
+        if one["label"] is None:
+            table.add_row("", "none")
+            continue
         others = [f"{label} {score:.3f}" for label, score in list(one["scores"].items())[1:4]]
         cells = [" ".join(one[key].split()), one["label"], f"{one['score']:.3f}"]
         table.add_row(*map(Text, [*cells, ", ".join(others)] if several else cells))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from hftune.data.label_values import listed
 from hftune.data.tables import Table
 from hftune.data.wide_tables import refuse_one_hot
-from hftune.errors import BadInput
+from hftune.errors import BadInput, shown
 
 # "text" and "label" are clear whatever else is there; the others where only one of them is.
 TEXT_NAMES = (
@@ -76,7 +76,8 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
         if given is not None and given not in table.columns:
             near = difflib.get_close_matches(given, table.columns, n=1, cutoff=0.5)
             suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            raise BadInput(f"{table.name} has no column {given!r} ({flag}){suggestion} ({_columns(table)})")
+            suggestion += f" ({table.column_list}){table.advice}"
+            raise BadInput(f"{table.name} has no column {given!r} ({flag}){suggestion}")
     if content is not None and content == label:
         raise BadInput(f"{flag_of_content} and --label_column_name are both {content!r}")
     if label is None:
@@ -126,10 +127,6 @@ def unread_texts(table: Table, text: str, label: str) -> list[str]:
     ]
 
 
-def _columns(table: Table) -> str:
-    return "columns: " + listed([column or "(no name)" for column in table.columns])
-
-
 def _label_candidates(table: Table, text: str | None) -> list[str]:
     named = [
         c
@@ -168,11 +165,9 @@ def _one(table: Table, candidates: list[str], kind: str) -> str:
     if candidates:
         several = listed(candidates)
         raise BadInput(f"{table.name}: each of {several} could be the {kind} column; say which with {flag}")
-    is_json = table.name.lower().endswith((".json", ".jsonl"))
-    header = "" if table.lines is None or is_json else "; is the header line missing?"
     raise BadInput(
-        f"{table.name} has no column that is plainly the {kind} ({_columns(table)}); name it with "
-        f"{flag}{header}"
+        f"{table.name} has no column that is plainly the {kind} ({table.column_list}); name it with "
+        f"{flag}{table.advice}"
     )
 
 
@@ -205,15 +200,15 @@ def check_texts(table: Table, column: str, keep_blank: bool) -> tuple[pa.Chunked
         values = values.cast(values.type.value_type)
     if not _is_string(values.type) and values.null_count < len(values):
         raise BadInput(
-            f"{table.name}: column {column!r}, taken as the text, holds {values.type}, not text; name "
-            f"another with --text_column_name ({_columns(table)})"
+            f"{table.name}: column {column!r}, taken as the text, holds {shown(str(values.type))}, not text; "
+            f"name another with --text_column_name ({table.column_list}){table.advice}"
         )
     refuse_rows(table, values.is_null(), f"the text (column {column!r}) is missing")
     values = values.cast(pa.string())
     if pc.all(pc.match_substring_regex(values, r"^\s*[-+]?[0-9]+([.,][0-9]+)?\s*$")).as_py():
         raise BadInput(
             f"{table.name}: column {column!r}, taken as the text, holds only numbers; name another with "
-            f"--text_column_name ({_columns(table)})"
+            f"--text_column_name ({table.column_list})"
         )
     blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0)
     if not keep_blank:

@@ -125,8 +125,10 @@ def _read_source(settings: Settings, load_sample: Callable[[], datasets.DatasetD
 
 def _from_files(files: Mapping[str, str]) -> Source:
     tables = {split: read_table(file) for split, file in files.items()}
-    origin = files["train"] + (f", test: {files['test']}" if "test" in files else "")
-    return Source(tables, origin, files=True, validation=files.get("validation", ""))
+    train = tables["train"]
+    origin = train.origin + (f", test: {tables['test'].origin}" if "test" in tables else "")
+    validation = tables["validation"].origin if "validation" in tables else ""
+    return Source(tables, origin, files=True, validation=validation)
 
 
 def _from_folder(name: str, files: Files) -> Source:

@@ -161,6 +161,7 @@ def _clean(
     ]
     if left:
         warnings.append(f"{source.origin}: splits not used: {', '.join(left)}")
+    warnings += dict.fromkeys(line for table in tables.values() for line in table.warnings)
     checked = {split: check(split, table) for split, table in tables.items()}
     names, labels, found = number_labels(tables, label, own=source.files)
     parts = {}
