@@ -25,6 +25,7 @@ from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput, printable
 from hftune.image_settings import ImageSettings
+from hftune.origins import Origins
 from hftune.text_settings import TextSettings
 from hftune.values import as_number
 
@@ -78,40 +79,49 @@ class _Joined:
         return self.parts[place][row - int(self.ends[place]) + len(self.parts[place])]
 
 
-def read_texts(words: Iterable[str], column: str | None = None) -> list[str]:
+def read_texts(words: Iterable[str], column: str | None = None, origins: Origins | None = None) -> list[str]:
     """Reads texts in the order of the words.
 
     Args:
         words: Each is a file (.txt: one text a line; .csv, .tsv, .jsonl, .parquet: a column), a folder of
             such files, "-" for the lines of standard input, or else itself a text.
         column: The files' column of texts; None: found by its usual names.
+        origins: Receives where each text came from.
 
     Raises:
         BadInput: A text is empty or unreadable, a file is missing or has none; names file and row.
     """
     texts: list[str] = []
+    origins = Origins() if origins is None else origins
     for number, word in enumerate(words, start=1):
         path = Path(word)
         if word == "-":
-            texts += _read_lines("standard input", sys.stdin.buffer.read() if sys.stdin else b"")
+            data = sys.stdin.buffer.read() if sys.stdin else b""
+            texts += _read_lines("standard input", data, origins)
         elif _exists(word) and path.is_dir():
             for file in _files_below(path, (LINES, *TABLE_SUFFIXES), "texts"):
-                texts += _read_text_file(str(file), column)
+                texts += _read_text_file(str(file), column, origins)
         elif _exists(word):
-            texts += _read_text_file(word, column)
+            texts += _read_text_file(word, column, origins)
         else:
             texts.append(_checked_word(number, word))
+            origins.add([number - 1], lambda row: f"text {row + 1} of the command line")
     return texts
 
 
 def read_pictures(
-    words: Iterable[str], column: str | None = None, *, skip_bad: bool = False
+    words: Iterable[str],
+    column: str | None = None,
+    origins: Origins | None = None,
+    *,
+    skip_bad: bool = False,
 ) -> NamedPictures:
     """Reads pictures in the order of the words; each is decoded once.
 
     Args:
         words: Each is a picture, a folder of pictures, or a list of them (.csv, .tsv, .jsonl, .parquet).
         column: The lists' column of pictures or their paths; None: found by its kind.
+        origins: Receives where each picture came from.
         skip_bad: Leave out pictures that cannot be read, with a warning.
 
     Raises:
@@ -123,6 +133,9 @@ def read_pictures(
         checked = check_pictures(table, key, folder=folder, skip_bad=skip_bad, room=room)
         room -= checked.bytes_held
         found.append(checked)
+        if origins is not None:
+            others = {name: values for name, values in table.columns.items() if name != key}
+            origins.add(checked.rows.tolist(), table.place, others)
     names = [
         _picture_name(checked.pictures.table, checked.pictures.column, int(row))
         for checked in found
@@ -261,21 +274,24 @@ def _files_below(folder: Path, suffixes: tuple[str, ...], noun: str) -> list[Pat
     return found
 
 
-def _read_text_file(name: str, column: str | None) -> list[str]:
+def _read_text_file(name: str, column: str | None, origins: Origins) -> list[str]:
     suffix = Path(name).suffix.lower()
     if suffix in TABLE_SUFFIXES:
         table = read_table(name)
-        texts, _ = check_texts(table, _content_column(table, TEXT, column), keep_blank=False)
+        key = _content_column(table, TEXT, column)
+        texts, _ = check_texts(table, key, keep_blank=False)
+        others = {other: values for other, values in table.columns.items() if other != key}
+        origins.add(range(len(texts)), table.place, others)
         return texts.to_pylist()
     if suffix != LINES:
         raise BadInput(f"{name}: a file of texts must end with {LINES}, {', '.join(TABLE_SUFFIXES)}")
     try:
-        return _read_lines(name, Path(name).read_bytes())
+        return _read_lines(name, Path(name).read_bytes(), origins)
     except PermissionError:
         raise BadInput(f"{name}: no permission to read this file") from None
 
 
-def _read_lines(name: str, data: bytes) -> list[str]:
+def _read_lines(name: str, data: bytes, origins: Origins) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -288,6 +304,7 @@ def _read_lines(name: str, data: bytes) -> list[str]:
     if blank:
         also = f" (and {len(blank) - 1:,} more)" if len(blank) > 1 else ""
         raise BadInput(f"{name} line {blank[0]} is blank{also}; write a text there or remove the line")
+    origins.add(range(len(lines)), lambda row: f"{name} line {row + 1}")
     return lines
 
 

@@ -81,8 +81,9 @@ def explain(error: Exception) -> HftuneError | None:
         return ResourceError(f"{of_system.filename or 'the disk'}: {of_system.strerror}")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(
-            "out of memory: try a smaller --per_device_train_batch_size with more "
-            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing"
+            "out of memory; train with a smaller --per_device_train_batch_size and more "
+            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing; "
+            "score with a smaller --per_device_eval_batch_size"
         )
     if isinstance(error, RuntimeError) and re.search(PEERS, str(error)):
         return PeerFailed("another process of this run failed or stalled; the same command goes on")

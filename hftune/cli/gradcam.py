@@ -22,6 +22,7 @@ from hftune.data.folders import SUFFIXES
 from hftune.data.pictures import BadPicture, decode
 from hftune.errors import BadInput
 
+KINDS = {**FLAGS, "output": str}
 MOST = 12  # pictures on one page
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
@@ -35,7 +36,7 @@ def run(words: list[str]) -> None:
     Raises:
         BadInput: The model or a picture cannot be read, or the model has no map of places.
     """
-    positional, options = read_words(words, {**FLAGS, "output": str})
+    positional, options = read_words(words, KINDS)
     if len(positional) < 2:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
@@ -67,12 +68,10 @@ def run(words: list[str]) -> None:
 
 def _target(name: str, options: dict[str, Any]) -> Path:
     """Returns the picture to write, which can be written."""
-    target = output_file(options)
+    target = output_file(options, FORMATS)
     if target is None:
         target = Path(name if Path(name).is_dir() else "") / "gradcam.png"
         check_writable(target, f"{target} (another: --output FILE)")
-    elif target.suffix.lower() not in FORMATS:
-        raise BadInput(f"--output {options['output']}: a picture's name must end with {', '.join(FORMATS)}")
     return target
 
 

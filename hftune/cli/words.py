@@ -1,6 +1,7 @@
 """A command's words: what it works on, its flags, and the file that it is to write."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hftune.flags import read_flags
 
 
 def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Returns the words before the first flag, and the flags by name.
+    """Returns the words before the first flag and behind a lone `--`, and the flags by name.
 
     Args:
         words: What stands behind the command's name.
@@ -19,27 +20,39 @@ def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict
         BadInput: A flag is unknown, repeated, without a value or mistyped, or stands before what the
             command works on.
     """
+    end = words.index("--") if "--" in words else len(words)
+    words, behind = words[:end], words[end + 1 :]
     first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
     flags = words[first:]
     try:
-        return words[:first], read_flags(flags, kinds)
+        return words[:first] + behind, read_flags(flags, kinds)
     except BadInput as error:
+        if any(word.startswith("--") and " " in word.partition("=")[0] for word in flags):
+            raise BadInput(
+                f"{error.message}; a text that begins with dashes stands behind a lone --"
+            ) from None
         # `--top_k 1 RUN` leaves a word over, `--bf16 RUN` makes it a value: neither message would help.
         if first == 0 and any(not word.startswith("--") for word in flags):
             raise BadInput(f"{error.message} (what a command works on stands before its flags)") from None
         raise
 
 
-def output_file(options: dict[str, Any]) -> Path | None:
+def output_file(options: dict[str, Any], endings: Sequence[str]) -> Path | None:
     """Returns the file of `--output`, None without one.
 
+    Args:
+        options: The flags by name.
+        endings: What its name may end in, which says what is written.
+
     Raises:
-        BadInput: It could not be written; said before anything is computed.
+        BadInput: It could not be written, or ends otherwise; said before anything is computed.
     """
     if "output" not in options:
         return None
     path = Path(os.path.expanduser(options["output"]))
     check_writable(path, f"--output {options['output']}")
+    if path.suffix.lower() not in endings:
+        raise BadInput(f"--output {options['output']}: its name must end in one of {', '.join(endings)}")
     return path
 
 
