@@ -20,7 +20,7 @@ from hftune.data.batch import BatchPlan
 from hftune.data.bundle import Data
 from hftune.gallery import draw_confusion, draw_mistakes
 from hftune.intervals import paired_difference
-from hftune.metrics import ClassificationCounts, class_results, only_answer, positive_class
+from hftune.metrics import ClassificationCounts, class_results, note_only_answer, positive_class
 from hftune.predictions import write_predictions
 from hftune.rundir import explain_write_errors, package_versions, sync_folder
 from hftune.scoring import named, predict, score, with_intervals
@@ -82,12 +82,6 @@ def score_result(
     if settings.floor and data.floor:
         results |= score_floor(data.floor, logits, data.test.labels, metrics, positive)
     return results, confusion
-
-
-def note_only_answer(split: str, confusion: np.ndarray) -> dict[str, float]:
-    """Returns `SPLIT_only_answer`, the number of the class that all rows were answered with, if it is one."""
-    answer = only_answer(confusion)
-    return {} if answer is None else {f"{split}_only_answer": float(answer)}
 
 
 def score_majority(data: Data, metrics: list[str], positive: int) -> dict[str, float]:

@@ -16,7 +16,9 @@ from hftune.values import bare, convert, describe, nearest
 AnySettings = TypeVar("AnySettings", bound=Settings)
 Found = dict[str, tuple[Any, str]]  # name -> (value, where it was written)
 
-RENAMED = {  # names of transformers 4, of example scripts and of habit, and what to say now
+# Names of transformers 4, of example scripts and of habit, and what to say now: the first that there is.
+# Names of transformers 4, of example scripts and of habit, and what to say now: the first that there is.
+RENAMED: dict[str, str | tuple[str, ...]] = {
     "warmup_ratio": "--warmup_steps 0.1 (below 1 it is a share of all steps)",
     "num_warmup_steps": "--warmup_steps",
     "group_by_length": "--train_sampling_strategy group_by_length",
@@ -24,7 +26,7 @@ RENAMED = {  # names of transformers 4, of example scripts and of habit, and wha
     "lr": "--learning_rate",
     "lr_scheduler": "--lr_scheduler_type",
     "epochs": "--num_train_epochs",
-    "batch_size": "--per_device_train_batch_size",
+    "batch_size": ("--per_device_train_batch_size", "--per_device_eval_batch_size"),
     "train_batch_size": "--per_device_train_batch_size",
     "eval_batch_size": "--per_device_eval_batch_size",
     "per_gpu_train_batch_size": "--per_device_train_batch_size",
@@ -146,8 +148,12 @@ def _known_name(flag: str, kinds: dict[str, Any]) -> tuple[str, bool]:
 
 
 def _unknown(name: str, word: str, kinds: dict[str, Any]) -> str:
-    if name in RENAMED:
-        return f"no such {word}; use {RENAMED[name]}"
+    found = RENAMED.get(name, ())
+    for advice in (found,) if isinstance(found, str) else found:
+        of_training = advice.startswith(("nothing", "the variable", "accelerate launch"))
+        named = re.findall(r"--(\w+)", advice.partition("accelerate launch")[0])
+        if all(other in kinds for other in named) and ("max_steps" in kinds or not of_training):
+            return f"no such {word}; use {advice}"
     return f"no such {word}{nearest(name, kinds, '--' if word == 'flag' else '')}"
 
 

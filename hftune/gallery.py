@@ -20,6 +20,8 @@ from hftune.data.bundle import Places
 from hftune.rundir import write_bytes
 
 WITH_NUMBERS = 20  # classes: with more, numbers in the cells of a confusion matrix are too small to read
+MOST_CLASSES = 120  # drawn one by one; of more, those of WORST and the rest in one: names must stay readable
+WORST = 60  # classes
 PAIRS = 25  # most confused pairs, listed beside a large matrix
 TILE = 2.4  # inches, longer side of a picture
 PIXELS = 256  # to which a large picture is scaled down first
@@ -48,14 +50,21 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str], path: Path) -> Non
     """Draws how often each class was taken for each other.
 
     Up to 20 classes each cell has its count and its share of the row; above, the most confused pairs
-    are listed beside the matrix. The colour is the share of the row, so that rare classes show too.
+    are listed beside the matrix. Of more than 120 classes the 60 that are confused most have a row, and
+    the others share one. The colour is the share of the row, so that rare classes show too.
 
     Args:
         counts: int64 of shape (C, C): rows are labels, columns predictions.
         labels: The C class names.
         path: The PNG.
     """
-    classes = len(labels)
+    right, rows, names = int(np.trace(counts)), int(counts.sum()), class_names(labels)
+    title = f"{right:,} of {rows:,} right ({right / max(rows, 1):.1%})"
+    pairs = _confused_pairs(counts, names)
+    if len(names) > MOST_CLASSES:
+        counts, names = _most_confused(counts, names)
+        title += f"\nthe {WORST} classes confused most, the others summed up"
+    classes = len(names)
     with_numbers = classes <= WITH_NUMBERS
     totals = counts.sum(axis=1)
     shares = counts / np.maximum(totals, 1)[:, None]  # (C, C)
@@ -65,21 +74,46 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str], path: Path) -> Non
     matrix = _place(figure, 0, 0, side, side)
     # Most confusions are a small share: with many classes only a root of it shows beside the diagonal.
     image = matrix.imshow(shares, cmap="Blues", norm=PowerNorm(1 if with_numbers else 0.5, 0, 1))
-    right, rows = int(np.trace(counts)), int(totals.sum())
-    matrix.set_title(f"{right:,} of {rows:,} right ({right / max(rows, 1):.1%})", pad=12, **TITLE)
-    names = class_names(labels)
+    matrix.set_title(title, pad=12, **TITLE)
     _name_cells(matrix, names, totals, size=11 if with_numbers else min(cell * 72 * 0.75, 11))
     bar = figure.colorbar(image, cax=_place(figure, side + 0.2, 0, 0.18, side), format="{x:.0%}")
     bar.set_label("share of the label's rows", fontsize=10)
     if with_numbers:
         _write_numbers(matrix, counts, shares)
     else:
-        _list_pairs(figure, side, counts, shares, names)
+        _list_pairs(figure, side, pairs)
     _save(figure, path)
 
 
+def _most_confused(counts: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Keeps the classes with the most errors, in their order, and sums the others up in a last one."""
+    wrong = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:WORST])
+    group = np.full(len(names), WORST)
+    group[kept] = np.arange(WORST)
+    summed = np.zeros((WORST + 1, WORST + 1), counts.dtype)
+    np.add.at(summed, (group[:, None], group[None, :]), counts)
+    return summed, [*(names[number] for number in kept), f"{len(names) - WORST:,} others"]
+
+
+def _confused_pairs(counts: np.ndarray, names: Sequence[str]) -> list[tuple[str, int, float]]:
+    """Returns the most confused pairs of classes: their names, the rows, the share of the label's."""
+    wrong = counts - np.diag(np.diag(counts))
+    shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS].tolist()
+    return [
+        (
+            f"{_shortened(names[label])} → {_shortened(names[said])}",
+            int(wrong[label, said]),
+            shares[label, said],
+        )
+        for label, said in (divmod(place, len(names)) for place in order)
+        if wrong[label, said]
+    ]
+
+
 def _name_cells(panel: Axes, names: Sequence[str], totals: np.ndarray, size: float) -> None:
-    """Names rows, with their numbers of pictures, and columns of a confusion matrix."""
+    """Names rows, with their numbers of rows, and columns of a confusion matrix."""
     places = range(len(names))
     short = [_shortened(name) for name in names]
     rows = [f"{name} ({total:,})" for name, total in zip(short, totals, strict=True)]
@@ -118,14 +152,9 @@ def _write_numbers(panel: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
                 )
 
 
-def _list_pairs(
-    figure: Figure, side: float, counts: np.ndarray, shares: np.ndarray, names: Sequence[str]
-) -> None:
+def _list_pairs(figure: Figure, side: float, pairs: Sequence[tuple[str, int, float]]) -> None:
     """Draws, beside a matrix of so many inches, a bar for each of the most confused pairs of classes."""
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS].tolist()
-    pairs = [pair for pair in (divmod(place, len(names)) for place in order) if wrong[pair]]
-    written = [f"{_shortened(names[label])} → {_shortened(names[said])}" for label, said in pairs]
+    written = [name for name, _, _ in pairs]
     height = 0.28 * max(len(pairs), 1)
     words = 0.09 * max(map(len, written), default=0)
     panel = _place(figure, side + 1.4 + words, side - height, 3, height)
@@ -135,12 +164,11 @@ def _list_pairs(
     panel.set_yticks(range(len(pairs)), written, **_text(10))
     panel.tick_params(length=0)
     if pairs:
-        bars = panel.barh(range(len(pairs)), [wrong[pair] for pair in pairs], color=BLUE, height=0.65)
-        panel.bar_label(
-            bars, [f"{wrong[pair]:,} ({shares[pair]:.0%})" for pair in pairs], padding=4, fontsize=10
-        )
+        bars = panel.barh(range(len(pairs)), [rows for _, rows, _ in pairs], color=BLUE, height=0.65)
+        written = [f"{rows:,} ({share:.0%})" for _, rows, share in pairs]
+        panel.bar_label(bars, written, padding=4, fontsize=10)
         panel.set_ylim(len(pairs) - 0.5, -0.5)  # the first on top
-        panel.set_xlabel("label → prediction: pictures (share of the label's)", fontsize=10, color=GREY)
+        panel.set_xlabel("label → prediction: rows (share of the label's)", fontsize=10, color=GREY)
 
 
 def draw_mistakes(

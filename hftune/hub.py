@@ -193,7 +193,7 @@ def _check_name(name: str) -> None:
 def _check_token() -> None:
     if is_offline():
         raise BadInput(
-            "a push needs the Hub, but HF_HUB_OFFLINE is set; unset it, or train without --push_to_hub"
+            "a push needs the Hub, but HF_HUB_OFFLINE is set; unset it; or train without --push_to_hub"
         )
     token = get_token()
     if not token:
@@ -231,5 +231,5 @@ def _bad_repository(target: Target, fault: Fault, user: dict[str, Any]) -> BadIn
 def _away(fault: Fault) -> BadInput:
     host = web_address("").split("/")[2]
     return BadInput(
-        f"a push needs the Hub ({host}), which {fault.reason}; try again, or train without --push_to_hub"
+        f"a push needs the Hub ({host}), which {fault.reason}; try again; or train without --push_to_hub"
     )

@@ -117,7 +117,13 @@ class Patience:
             wait = max(pause, fault.pause)
             if not fault.passing or wait >= self.left():
                 raise Failed(fault)
-            log.warning("the Hub %s; trying again in %.0f s", fault.reason, wait)
+            left = self.left()
+            log.warning(
+                "the Hub %s; trying again in %.0f s, for %s more at most",
+                fault.reason,
+                wait,
+                f"{left / 60:.0f} minutes" if left >= 120 else f"{left:.0f} s",
+            )
             time.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE)
 

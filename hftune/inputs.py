@@ -31,6 +31,7 @@ from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
 from hftune.errors import BadInput, printable
 from hftune.image_settings import ImageSettings
+from hftune.origins import Origins
 from hftune.text_settings import TextSettings
 
 LINES = ".txt"  # one text a line
@@ -95,29 +96,33 @@ class _Joined:
         return self.parts[place][row - int(self.ends[place]) + len(self.parts[place])]
 
 
-def read_texts(words: Iterable[str], column: str | None = None) -> Texts:
+def read_texts(words: Iterable[str], column: str | None = None, origins: Origins | None = None) -> Texts:
     """Reads texts in the order of the words; blank lines at the end of a file are none.
 
     Args:
         words: Each is a file (.txt: one text a line; .csv, .tsv, .jsonl, .parquet: a column), a folder of
             such files, "-" for the lines of standard input, or else itself a text.
         column: The files' column of texts; None: found by its usual names.
+        origins: Receives where each text came from.
 
     Raises:
         BadInput: A word is empty, a text is unreadable, a file is missing or has none; names file and row.
     """
     found = Texts([], [])
+    origins = Origins() if origins is None else origins
     for number, word in enumerate(words, start=1):
         path = Path(word)
         if word == "-":
-            found = _join(found, _read_lines("standard input", sys.stdin.buffer.read() if sys.stdin else b""))
+            data = sys.stdin.buffer.read() if sys.stdin else b""
+            found = _join(found, _read_lines("standard input", data, origins))
         elif _exists(word) and path.is_dir():
             for file in _files_below(word, (LINES, *TABLE_SUFFIXES), "texts"):
-                found = _join(found, _read_text_file(file, column))
+                found = _join(found, _read_text_file(file, column, origins))
         elif _exists(word):
-            found = _join(found, _read_text_file(word, column))
+            found = _join(found, _read_text_file(word, column, origins))
         else:
             found.texts.append(_checked_word(number, word))
+            origins.add([number - 1], lambda row: f"text {row + 1} of the command line")
     return found
 
 
@@ -128,6 +133,7 @@ def _join(first: Texts, second: Texts) -> Texts:
 def read_pictures(
     words: Iterable[str],
     column: str | None = None,
+    origins: Origins | None = None,
     *,
     image_dir: str | None = None,
     skip_bad: bool | None = False,
@@ -139,6 +145,7 @@ def read_pictures(
         words: Each is a picture, a folder of pictures, a list of them (.csv, .tsv, .jsonl, .parquet), or
             "-" for the paths on the lines of standard input.
         column: The lists' column of pictures or their paths; None: found by its kind.
+        origins: Receives where each picture came from.
         image_dir: The folder that the lists' paths start from; None: each list's own.
         skip_bad: See `check_pictures`.
         background: The model's, see `hftune.saved.Saved`.
@@ -157,6 +164,9 @@ def read_pictures(
         )
         room -= checked.bytes_held
         found.append(checked)
+        if origins is not None:
+            others = {name: values for name, values in table.columns.items() if name != key}
+            origins.add(checked.rows.tolist(), table.place, others)
     names = [
         _picture_name(checked.pictures.table, checked.pictures.column, int(row))
         for checked in found
@@ -290,9 +300,9 @@ def _files_below(folder: str, suffixes: tuple[str, ...], noun: str) -> list[str]
     return [os.path.join(folder, path) for path in found]
 
 
-def _read_text_file(name: str, column: str | None) -> Texts:
+def _read_text_file(name: str, column: str | None, origins: Origins) -> Texts:
     if Path(name).suffix.lower() == LINES:
-        return _read_lines(name, read_bytes(name, (LINES,)))
+        return _read_lines(name, read_bytes(name, (LINES,)), origins)
     if Path(name).suffix.lower() not in TABLE_SUFFIXES:
         raise BadInput(f"{name}: a file of texts must end with {LINES}, {', '.join(TABLE_SUFFIXES)}")
     table = read_table(name, keep_blank=True)
@@ -309,11 +319,14 @@ def _read_text_file(name: str, column: str | None) -> Texts:
     answered: list[str | None] = [None] * len(cells)
     for row, text in zip(filled, texts.to_pylist(), strict=True):
         answered[row] = text
+    origins.add(
+        range(len(cells)), table.place, {other: of for other, of in table.columns.items() if other != key}
+    )
     notes = [f"{name}: {note}" for note in table.notes]
     return Texts(answered, [*notes, *table.warnings, *_without_text(answered, table.place)])
 
 
-def _read_lines(name: str, data: bytes) -> Texts:
+def _read_lines(name: str, data: bytes, origins: Origins) -> Texts:
     text, notes = decode_text(name, data)
     lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
     while lines and not lines[-1].strip():
@@ -321,7 +334,12 @@ def _read_lines(name: str, data: bytes) -> Texts:
     if not lines:
         raise BadInput(f"{name} is empty; write one text a line")
     texts = [line if line.strip() else None for line in lines]
-    blank = _without_text(texts, lambda row: f"{name} line {row + 1}")
+
+    def place(row: int) -> str:
+        return f"{name} line {row + 1}"
+
+    origins.add(range(len(texts)), place)
+    blank = _without_text(texts, place)
     return Texts(texts, [*(f"{name}: {note}" for note in notes), *blank])
 
 

@@ -150,8 +150,9 @@ def explain(error: Exception) -> HftuneError | None:
     said = str(error) if isinstance(error, RuntimeError) else ""
     if isinstance(error, MemoryError) or re.search(MEMORY, said):
         return ResourceError(
-            "out of memory: try a smaller --per_device_train_batch_size with more "
-            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing"
+            "out of memory; train with a smaller --per_device_train_batch_size and more "
+            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing; "
+            "score with a smaller --per_device_eval_batch_size"
         )
     if re.search(SAME_GPU, said):
         return BadInput("two processes of this run have the same GPU; start one process per GPU")

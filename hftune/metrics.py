@@ -312,6 +312,12 @@ def only_answer(confusion: np.ndarray) -> int | None:
     return int(answered[0]) if len(answered) == 1 and confusion.sum() > 1 else None
 
 
+def note_only_answer(split: str, confusion: np.ndarray) -> dict[str, float]:
+    """Returns `SPLIT_only_answer`, the number of the class that all rows were answered with, if it is one."""
+    answer = only_answer(confusion)
+    return {} if answer is None else {f"{split}_only_answer": float(answer)}
+
+
 def score_confusion(confusion: np.ndarray, name: str, positive: int = 1) -> float:
     """Lets scikit-learn compute a score of a confusion matrix.
 

@@ -60,7 +60,7 @@ def ensure_reachable(
     if is_offline():
         reason = "HF_HUB_OFFLINE is set"
     elif not reach_hub():
-        reason = f"the Hub ({urlsplit(endpoint()).netloc.rpartition('@')[2]}) cannot be reached"
+        reason = f"the Hub ({urlsplit(endpoint()).netloc.rpartition('@')[2]}) cannot be reached{_through()}"
     else:
         return None
     if push:
@@ -76,6 +76,21 @@ def ensure_reachable(
         advice = "--model_name_or_path FOLDER, or --model_type KIND to train from scratch"
         raise BadInput(f"{reason} and {model} is not in the cache; pass {advice}")
     return f"{reason}: using the cached {' and '.join(name for name in (dataset, model) if name)}"
+
+
+def _through() -> str:
+    """Names the proxy that the Hub is asked through, without its password; "" without one."""
+    proxy = proxy_of(endpoint())
+    return f" through the proxy {urlsplit(proxy).netloc.rpartition('@')[2] or proxy}" if proxy else ""
+
+
+def proxy_of(url: str) -> str | None:
+    """Returns the proxy that the environment names for an address, None without one."""
+    from urllib import request
+
+    address = urlsplit(url)
+    proxies = {} if request.proxy_bypass(address.netloc) else request.getproxies()
+    return proxies.get(address.scheme) or proxies.get("all")
 
 
 def hub_id(value: str | None, flag: str) -> str | None:
@@ -167,8 +182,7 @@ def _ask(url: str, timeout: float) -> bool:
     from urllib import error, request
 
     address = urlsplit(url)
-    proxies = {} if request.proxy_bypass(address.netloc) else request.getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
+    proxy = proxy_of(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing of the answer is used
     opener = request.build_opener(

@@ -21,6 +21,7 @@ from hftune.answers import collator
 from hftune.data.bundle import Rows
 from hftune.errors import BadInput, HftuneError, first_line
 from hftune.models.bag import BagForSequenceClassification
+from hftune.rundir import read_json, write_json
 from hftune.saved import Saved
 
 LARGEST_DIFFERENCE = 1e-4  # between two probabilities: float32 kernels differ by about 1e-6
@@ -256,7 +257,18 @@ def _forget_origin(model: Any) -> None:
 def _describe(saved: Saved, folder: Path) -> None:
     """Writes config.json and the processor's files; tokenizer.json cuts texts as the run did."""
     saved.model.config.save_pretrained(folder)
+    names = {str(number): label for number, label in enumerate(saved.labels)}
+    config = read_json(folder / "config.json")  # of a timm model it has the names in another form alone
+    config |= {"id2label": names, "label2id": {label: int(number) for number, label in names.items()}}
+    write_json(folder / "config.json", config)
     saved.processor.save_pretrained(folder)
+    if config["model_type"] == "timm_wrapper":  # whose processor saves nothing
+        described = {
+            "image_processor_type": "TimmWrapperImageProcessor",
+            "architecture": config["architecture"],
+            "pretrained_cfg": saved.processor.pretrained_cfg,
+        }
+        write_json(folder / "preprocessor_config.json", described)
     file = folder / "tokenizer.json"
     if file.is_file() and saved.max_length < 1_000_000:  # a tokenizer that knows no limit says 1e30
         from tokenizers import Tokenizer

@@ -29,6 +29,7 @@ class RankingSketch:
         self._cells = np.zeros((0, 3), np.int64)  # score as an ordered integer, negatives, positives
         self._waiting: list[np.ndarray] = []
         self._waiting_rows = 0
+        self._auc: float | None = None  # of the rows so far: of a thousand classes it takes seconds
 
     def update(self, scores: np.ndarray, positive: np.ndarray) -> None:
         """Adds rows.
@@ -55,12 +56,9 @@ class RankingSketch:
 
     def auc(self) -> float:
         """Returns the area under the ROC curve, nan when a class is absent."""
-        cells = self.cells()
-        if not len(cells) or not cells[:, 1:].sum(0).all():
-            return math.nan
-        positive = np.repeat([0, 1], len(cells))
-        weight = cells[:, 1:].T.ravel()
-        return float(roc_auc_score(positive, np.tile(cells[:, 0], 2), sample_weight=weight))
+        if self._auc is None:
+            self._auc = _area(self.cells())
+        return self._auc
 
     def interval(self) -> Interval:
         """Returns the 95 % interval of `auc`."""
@@ -68,6 +66,7 @@ class RankingSketch:
         return intervals.ranking(self.auc(), int(negatives), int(positives))
 
     def _add(self, cells: np.ndarray) -> None:
+        self._auc = None
         self._waiting.append(cells)
         self._waiting_rows += len(cells)
         if self._waiting_rows > self.limit:  # sorting now and then, not for each batch
@@ -84,6 +83,14 @@ class RankingSketch:
             self._waiting, self._waiting_rows = [], 0
         while len(self._cells) > self.limit:
             self._drop(1)
+
+
+def _area(cells: np.ndarray) -> float:
+    if not len(cells) or not cells[:, 1:].sum(0).all():
+        return math.nan
+    positive = np.repeat([0, 1], len(cells))
+    weight = cells[:, 1:].T.ravel()
+    return float(roc_auc_score(positive, np.tile(cells[:, 0], 2), sample_weight=weight))
 
 
 def _add_up(cells: np.ndarray) -> np.ndarray:

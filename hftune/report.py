@@ -78,7 +78,11 @@ def print_summary(
 
 
 def summary_table(
-    name: str, results: Mapping[str, float], labels: Sequence[str] = (), pos_label: str | None = None
+    name: str,
+    results: Mapping[str, float],
+    labels: Sequence[str] = (),
+    pos_label: str | None = None,
+    split: str = "test",
 ) -> Table:
     """Lays out the scores, one metric a row; a column without any score is left out.
 
@@ -88,8 +92,9 @@ def summary_table(
             scores beside them, such as `test_tfidf_METRIC` and `test_majority_METRIC`.
         labels: The class names in the order of the class numbers.
         pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+        split: What to call the split of the `test_` scores.
     """
-    columns = {"validation": "eval_", "test [95 % interval]": "test_"}
+    columns = {"validation": "eval_", f"{split} [95 % interval]": "test_"}
     # One word a line, so that 80 characters hold all columns and no interval is broken.
     columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{beside}_" for beside, title in BESIDE.items()}
     if "eval_majority_accuracy" in results:  # nothing was tested

@@ -1,11 +1,13 @@
 """The `hftune` command from its words to files and exit codes."""
 
+import ast
 import os
 import re
 import signal
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,13 +16,18 @@ import pytest
 from PIL import Image
 
 from hftune.cli import augment
+from hftune.cli.eval import KINDS as eval_flags
 from hftune.cli.find import find_recipe, known_recipes
-from hftune.cli.main import COMMANDS, main
+from hftune.cli.main import COMMANDS, FLAG, main, without_foreign_advice
 from hftune.cli.open import open_model
 from hftune.cli.run import launch_group
+from hftune.cli.words import read_words
+from hftune.config import field_types
 from hftune.errors import BadInput
+from hftune.flags import RENAMED, read_flags
 from hftune.image_settings import ImageSettings
 from hftune.recipes import shapes
+from hftune.text_settings import TextSettings
 from tests.runs import run_recipe, write_record
 from tests.test_picture_splits import files_of, write_class_folders
 from tests.tiny import tiny_checkpoint
@@ -51,6 +58,50 @@ def hftune(monkeypatch, *words) -> int:
     except SystemExit as ending:
         return ending.code
     return 0
+
+
+USING = [name for name in COMMANDS if hasattr(import_module(f"hftune.cli.{name}"), "KINDS")]
+STRINGS = {
+    node.value
+    for path in (ROOT / "hftune").rglob("*.py")
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and "--" in node.value
+}
+
+
+@pytest.mark.parametrize("name", USING)
+def test_advice_names_only_flags_that_the_command_has(name):
+    """Every message behind a semicolon, and every name that a flag had elsewhere."""
+    kinds = import_module(f"hftune.cli.{name}").KINDS
+    known = {*kinds, *(f"no_{flag}" for flag in kinds), "help", "name"}  # "written --name value"
+    for words in STRINGS:
+        _, *advice = without_foreign_advice(f"wrong; {words}", kinds).split("; ")
+        assert set(FLAG.findall("; ".join(advice))) <= known, words
+    for old in set(RENAMED) - set(kinds):
+        with pytest.raises(BadInput) as caught:
+            read_words([f"--{old}", "4"], kinds)
+        assert set(FLAG.findall(caught.value.message)) - {old} <= known, caught.value.message
+
+
+@pytest.mark.parametrize("settings", [TextSettings, ImageSettings])
+def test_a_recipe_advises_only_flags_that_it_has(settings):
+    kinds = field_types(settings)
+    for old in set(RENAMED) - set(kinds):
+        with pytest.raises(BadInput) as caught:
+            read_flags([f"--{old}", "4"], kinds)
+        named = FLAG.findall(caught.value.message.partition("accelerate launch")[0])
+        assert set(named) - {old} <= set(kinds), caught.value.message
+
+
+def test_advice_that_a_command_can_follow_stays():
+    message = "no memory; train with --per_device_train_batch_size; score with --per_device_eval_batch_size"
+    assert without_foreign_advice(message, eval_flags) == (
+        "no memory; score with --per_device_eval_batch_size"
+    )
+    assert without_foreign_advice("x; pass --no_hub_private_repo; y", {"hub_private_repo": bool}) == (
+        "x; pass --no_hub_private_repo; y"
+    )
+    assert without_foreign_advice(message, ()) == message
 
 
 def drawn(path: Path) -> np.ndarray:
@@ -103,6 +154,7 @@ RECIPE = '''"""A recipe of the user's own."""
 import hftune
 from hftune.image_settings import ImageSettings
 from hftune.recipes import shapes
+from hftune.text_settings import TextSettings
 
 recipe = shapes.recipe.replace(name="own", image_size=32)
 '''
@@ -173,15 +225,19 @@ def test_a_copy_of_ones_own_recipe_is_the_same_file(tmp_path, monkeypatch, capsy
     assert Path("new/mine.py").read_text() == RECIPE
 
 
-def test_ls_has_a_line_for_each_recipe(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "300")
+@pytest.mark.parametrize("columns", [80, 300])
+def test_ls_has_a_line_for_each_recipe(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert hftune(monkeypatch, "ls") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == known_recipes()
     for name, line in zip(known_recipes(), lines[1:], strict=True):
-        settings = find_recipe(name).settings
-        assert settings.dataset_name in line
-        assert re.search(r"0\.\d+ \[0\.\d+, 0\.\d+\]$", line), name
+        recipe = find_recipe(name)
+        purpose = recipe.description.partition("\n")[0].rstrip(".")
+        found = re.match(rf"{name} +{recipe.settings.dataset_name.split('/')[-1]} +0\.\d+ +(.*)", line)
+        assert len(line) <= columns
+        assert purpose.startswith(found[1].rstrip(" …"))
+        assert len(found[1]) > 30
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -219,7 +275,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["gradcam", "run", "one.png", "--output", "none"], "--output none is a folder; pass a file"),
     (
         ["gradcam", "run", "one.png", "--output", "x.doc"],
-        "--output x.doc: a picture's name must end with .png",
+        "--output x.doc: its name must end in one of .png",
     ),
     (["gradcam", "none", "one.png", "--revision", "v1"], "--revision v1: none is a folder"),
 ]

@@ -1,5 +1,6 @@
 """`hftune eval`: a run's own scores again, the scores of any other data, and every mismatch in one line."""
 
+import csv
 import json
 import os
 import subprocess
@@ -181,6 +182,11 @@ REFUSED = [
     ),
     (["BERT", "--dataset_name", "acme/gone"], "acme/gone is not in the cache"),
     (["BERT", "--test_file", "x.csv", "--max_eval_samples", "0"], "--max_eval_samples 0: must be at least 1"),
+    (
+        ["BERT", "--test_file", "x.csv", "--output", "x.jsonl"],
+        "its name must end in one of .json, .csv, .tsv",
+    ),
+    (["BERT", "--test_file", "x.csv", "--batch_size", "4"], "no such flag; use --per_device_eval_batch_size"),
     (["BERT", "--test_file", "x.csv", "--output", "none/x.json"], "there is no folder none"),
     (["BERT", "--test_file", "x.csv", "--revision", "v2"], " is a folder, only a Hub id has revisions"),
     (["BERT", "--test_file", "plain.csv"], "no column that is plainly the label"),
@@ -222,6 +228,25 @@ def test_scores_are_written_also_where_nobody_reads_the_table(bert, monkeypatch,
         monkeypatch.setattr(sys, "stdout", closed)
         assert hftune(monkeypatch, "eval", bert, "--test_file", tmp_path / "x.csv", "--output", output) == 0
     assert scores_of(output)["test_samples"] == 2
+
+
+def test_a_table_of_scores_and_the_class_that_they_are_of(bert, monkeypatch, capsys, tmp_path):
+    (tmp_path / "x.csv").write_text("text,label\na film,positive\nanother film,negative\na third,negative\n")
+    words = ["eval", bert, "--test_file", tmp_path / "x.csv", "--output"]
+    found = {}
+    for label in ("positive", "negative"):
+        for name in ("x.csv", "x.json"):
+            assert hftune(monkeypatch, *words, tmp_path / name, "--pos_label", label) == 0
+        with (tmp_path / "x.csv").open(newline="") as file:
+            lines = {line.pop("score"): line for line in csv.DictReader(file)}
+        scores = scores_of(tmp_path / "x.json")
+        assert float(lines["test_accuracy"]["value"]) == scores["test_accuracy"]
+        assert float(lines["test_accuracy"]["low"]) == scores["test_accuracy_low"]
+        assert lines["test_class_negative_support"] == {"value": "2", "low": "", "high": ""}
+        assert f"precision, recall, F1 of '{label}'" in " ".join(capsys.readouterr().out.split())
+        found[label] = scores["test_recall"]
+        assert found[label] == scores[f"test_class_{label}_recall"]
+    assert found["positive"] != found["negative"]
 
 
 def test_unknown_labels_are_all_listed(text_run, monkeypatch, capsys, tmp_path):

@@ -117,6 +117,22 @@ def test_many_classes_without_confusion(drawn, tmp_path):
     assert "No confusion" in words(drawn[0])
 
 
+def test_a_thousand_classes_are_a_picture_of_those_confused_most(drawn, tmp_path):
+    counts = np.diag(np.full(1000, 9))
+    counts[7, 900] = 50
+    draw_confusion(counts, [f"class{number:03}" for number in range(1000)], tmp_path / "a.png")
+    width, height = Image.open(tmp_path / "a.png").size
+    assert width * height < 4e6
+    matrix = drawn[0].axes[0]
+    names = [text.get_text() for text in matrix.get_yticklabels()]
+    assert len(names) == 61
+    assert names[7] == "class007 (59)"
+    assert names[-2:] == ["class900 (9)", "940 others (8,460)"]
+    assert "9,000 of 9,050 right" in matrix.get_title()
+    assert "the others summed up" in matrix.get_title()
+    assert "class007 → class900" in words(drawn[0])
+
+
 def test_the_surest_mistakes_come_first(drawn, tmp_path):
     # Row:      0 right  1 wrong 0.88  2 wrong 0.98  3 right  4 wrong 0.73
     logits = np.array([[9, 0], [2, 0], [0, 4], [0, 3], [1, 0]], np.float32)

@@ -193,6 +193,16 @@ def test_class_folders_of_a_run(compared, tmp_path, monkeypatch):
     assert torch.equal(compared[0]["pixel_values"], first[0]["pixel_values"])
 
 
+def test_few_rows_are_repeated_and_that_is_said(tmp_path, monkeypatch, capsys):
+    from hftune.cli.export import _contents
+
+    (tmp_path / "rows.csv").write_text("text,label\na good film,1\na bad film,0\n")
+    found = _contents(None, {"test_file": str(tmp_path / "rows.csv")}, "test_file", 5)
+    assert found == ["a good film", "a bad film"] * 2 + ["a good film"]
+    said = capsys.readouterr().out
+    assert said == f"--test_file {tmp_path}/rows.csv: 2 rows, repeated up to 5 to compare the models on\n"
+
+
 REFUSED = [
     ([], "hftune export needs one model"),
     (["run", "more"], "hftune export needs one model"),
@@ -203,7 +213,6 @@ REFUSED = [
     (["run", "--output", "rows.csv/out"], "rows.csv/out: "),
     (["run", "--test_dir", "full"], "--test_dir full: run reads texts; pass --test_file FILE"),
     (["run", "--test_file", "gone.csv"], "gone.csv"),
-    (["run", "--test_file", "rows.csv"], "--test_file rows.csv: 2 rows, but 64 are needed"),
     (["run", "--test_file", "rows.csv", "--text_column_name", "body"], "rows.csv has no column 'body'"),
     (["run", "--test_file", "numbers.csv"], "numbers.csv: which column holds the texts?"),
     (["moved"], "moved: no rows to compare on (.*gone.csv.*); pass --test_file FILE"),

@@ -1,6 +1,8 @@
 """`hftune predict`: the pipeline's answers in order, as JSON lines or a table; or one error."""
 
+import csv
 import errno
+import io
 import json
 import os
 import re
@@ -145,9 +147,60 @@ def test_output_is_written_whole_or_not_at_all(bert, monkeypatch, capsys):
         assert hftune(monkeypatch, "predict", bert, "good", "--output", target) == 4
     assert target.read_text(encoding="utf-8") == before
     assert os.listdir("answers") == ["x.jsonl"]
-    assert hftune(monkeypatch, "predict", bert, "good", "--output", target, "--format", "table") == 0
-    assert "good" in target.read_text(encoding="utf-8")
-    assert not target.read_text(encoding="utf-8").startswith("{")
+    assert hftune(monkeypatch, "predict", bert, "good", "--output", "answers/x.txt") == 0
+    assert "good" in Path("answers/x.txt").read_text(encoding="utf-8")
+    assert not Path("answers/x.txt").read_text(encoding="utf-8").startswith("{")
+
+
+@pytest.mark.parametrize(("name", "separator"), [("x.csv", ","), ("x.TSV", "\t")])
+def test_a_csv_has_the_place_and_the_other_columns_of_each_row(name, separator, bert, monkeypatch):
+    page = 'id,text,score\n007,"two\nlines, one text",5\n008,short,\n'
+    Path("new.csv").write_text(page)
+    Path("more.txt").write_text("from a text file\n")
+    words = ["predict", bert, "new.csv", "said", "more.txt", "--output", name, "--top_k", 2]
+    assert hftune(monkeypatch, *words) == 0
+    with open(name, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file, delimiter=separator))
+    ours = ["prediction", "score", *LABELS.values()]
+    assert list(lines[0]) == ["row", "place", "text", "id", "input_score", *ours]
+    found = [[line[name] for name in ("row", "place", "text", "id", "input_score")] for line in lines]
+    assert found == [
+        ["0", "new.csv line 2", "two\nlines, one text", "007", "5"],
+        ["1", "new.csv line 4", "short", "008", ""],
+        ["1", "text 2 of the command line", "said", "", ""],
+        ["0", "more.txt line 1", "from a text file", "", ""],
+    ]
+    for line in lines:
+        given = {label: float(line[label]) for label in LABELS.values() if line[label]}
+        assert len(given) == 2
+        assert given[line["prediction"]] == float(line["score"]) == max(given.values())
+
+
+def test_texts_that_begin_with_dashes_stand_behind_a_lone_one(bert, monkeypatch, capsys):
+    words = ["predict", bert, "good", "--format", "json", "--top_k", 1, "--", "--help", "--- wow", "--"]
+    assert hftune(monkeypatch, *words) == 0
+    answers = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
+    assert answers == ["good", "--help", "--- wow", "--"]
+
+
+def test_lines_are_json_whatever_the_stream_can_write(bert, monkeypatch):
+    text = "caf\u00e9 \u65e5\u672c"
+    page = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", page)
+    assert hftune(monkeypatch, "predict", bert, text, "--format", "json") == 0
+    page.flush()
+    assert json.loads(page.buffer.getvalue().decode("cp1252"))["text"] == text
+
+
+def test_a_screen_gets_no_escape_sequences(bert, monkeypatch, capsys):
+    on_a_terminal(monkeypatch)
+    text = "good\x1b[2Jfilm\x9b2J\u202e"
+    assert hftune(monkeypatch, "predict", bert, text) == 0
+    assert "good\\x1b[2Jfilm\\x9b2J\\u202e" in plain(capsys.readouterr().out)
+    assert hftune(monkeypatch, "predict", bert, text, "--format", "json") == 0
+    line = capsys.readouterr().out
+    assert line.rstrip("\n").isprintable()
+    assert json.loads(line)["text"] == text
 
 
 REFUSED = [
@@ -156,6 +209,12 @@ REFUSED = [
     (["BERT", "good", "--top_k", "0"], "--top_k 0: must be at least 1"),
     (["BERT", "good", "--topk", "1"], "--topk: no such flag; did you mean --top_k?"),
     (["BERT", "good", "--format", "xml"], "--format: expected one of json, table"),
+    (["BERT", "good", "--output", "x.xml"], "x.xml: its name must end in one of .csv, .tsv, .jsonl"),
+    (
+        ["BERT", "good", "--output", "x.csv", "--format", "json"],
+        "--output x.csv and --format json contradict",
+    ),
+    (["BERT", "--- wow"], "a text that begins with dashes stands behind a lone --"),
     (["BERT", "good", "--output", "none/x.jsonl"], "--output none/x.jsonl: there is no folder none"),
     (["BERT", "good", "--output", "."], "--output . is a folder; pass a file"),
     (["BERT", "good", "--output", "pipe"], "--output pipe is no ordinary file; pass another, or write to it"),

@@ -18,7 +18,8 @@ data's may stand in another order than the model's, but must not be others.
 --max_eval_samples N    score on at most N rows, the ones that the run would draw (other data: data_seed 42)
 --per_device_eval_batch_size N   rows in a batch
 --skip_bad_images       leave out pictures that cannot be read, and say how many
---output FILE.json      write the scores there too, in one flat object
+--pos_label NAME        of two classes, whose precision, recall and F1 are shown; else the run's, or the last
+--output FILE           write the scores there too: .json one flat object; .csv or .tsv a line for each score
 --revision R            branch, tag or commit of a model on the Hub
 --trust_remote_code     run code that comes with the model
 """
@@ -33,10 +34,11 @@ import numpy as np
 from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
 from hftune.cli.screen import Screen
 from hftune.cli.words import output_file, read_words
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 from hftune.image_settings import ImageSettings
+from hftune.predictions import as_csv
 from hftune.progress import progress_bar
-from hftune.rundir import RunRecord, read_json, with_data_seed, write_json
+from hftune.rundir import RunRecord, read_json, with_data_seed, write_json, write_text
 from hftune.text_settings import TextSettings
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "image_
 KINDS: dict[str, Any] = {
     **FLAGS,
     **dict.fromkeys((*DATA, *COLUMNS, "dataset_config_name", "dataset_revision", "split", "output"), str),
+    "pos_label": str,
     "max_eval_samples": int,
     "per_device_eval_batch_size": int,
     "skip_bad_images": bool,
@@ -58,6 +61,7 @@ OF_A_RUN = (  # the settings on which a run's test scores depend
     *(*COLUMNS, "skip_bad_images", "max_eval_samples", "per_device_eval_batch_size"),
     *("split_column_name", "data_seed", "bf16", "fp16"),
 )
+ENDINGS = (".json", ".csv", ".tsv")  # of --output
 NAMES_OF_SPLITS = {"validation": "eval"}  # in all_results.json
 
 
@@ -75,18 +79,20 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
     name = positional[0]
     own = _own_settings(name, options)
-    output = output_file(options, reads=[options.get(flag) for flag in DATA])
+    output = output_file(options, ENDINGS, reads=[options.get(flag) for flag in DATA])
     saved = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
     refuse_flags_of_the_other_kind(saved, options)
     import datasets
 
     from hftune.inputs import read_labelled
-    from hftune.metrics import METRICS
+    from hftune.metrics import METRICS, positive_class
     from hftune.scoring import with_intervals
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     settings = _settings(saved, own, options)
+    pos_label = _pos_label(name, options)
+    positive = positive_class(saved.labels, pos_label)
     data = read_labelled(
         settings,
         saved.labels,
@@ -96,16 +102,17 @@ def run(words: list[str]) -> None:
     )
     logits = _answer(saved, data, settings, precision=_precision(settings) if own else "no")
     prefix = NAMES_OF_SPLITS.get(data.split, data.split)
-    scores = with_intervals(prefix, logits, data.labels, METRICS)
+    scores = with_intervals(prefix, logits, data.labels, METRICS, positive)
     scores = {f"{data.split}_samples": len(data.labels)} | scores
+    scores |= _of_classes(prefix, data, logits, saved.labels)
     try:
         _tell_of_data(data, "split" in options)
         if own and "max_eval_samples" not in options:
             _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
-        _show(name, prefix, scores)
+        _show(name, data.split, prefix, scores, saved.labels, pos_label)
     finally:  # also where whoever reads has enough, such as `head`
         if output:
-            write_json(output, scores)
+            _write(output, scores)
 
 
 def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +130,24 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
             "--test_file or --test_dir"
         )
     return with_data_seed(record.settings) if record and not given else {}
+
+
+def _pos_label(name: str, options: dict[str, Any]) -> str | None:
+    """Returns the class that was named here, or for the run that the model is of."""
+    record = RunRecord.read(Path(name))
+    return options.get("pos_label") or (record.settings.get("pos_label") if record else None)
+
+
+def _of_classes(
+    prefix: str, data: "Labelled", logits: np.ndarray, labels: tuple[str, ...]
+) -> dict[str, float]:
+    """Returns the scores of each class, and what is to be said where all rows got one answer."""
+    from sklearn.metrics import confusion_matrix
+
+    from hftune.metrics import class_results, note_only_answer
+
+    confusion = confusion_matrix(data.labels, logits.argmax(-1), labels=range(len(labels)))
+    return class_results(prefix, confusion, labels) | note_only_answer(data.split, confusion)
 
 
 def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:
@@ -178,21 +203,35 @@ def _compare_size(run_dir: Path, key: str, rows: int) -> None:
         print(f"warning: the run was scored on {before:,} rows: its data have changed", file=sys.stderr)
 
 
-def _show(name: str, prefix: str, scores: dict[str, float]) -> None:
-    from rich.table import Table
-    from rich.text import Text
+def _show(
+    name: str,
+    split: str,
+    prefix: str,
+    scores: dict[str, float],
+    labels: tuple[str, ...],
+    pos_label: str | None,
+) -> None:
+    """Prints the table that a run prints at its end."""
+    from hftune.report import answered_alike, summary_table
 
-    from hftune.report import NAMES
+    tested = {f"test_{key.removeprefix(f'{prefix}_')}": value for key, value in scores.items()}
+    Screen().print(summary_table(name, tested, labels, pos_label, split))
+    for line in answered_alike(scores, labels):
+        print(printable(line))
 
-    table = Table(title=Text(name), title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("metric")
-    table.add_column("score", justify="right", style="bold")
-    table.add_column("95 % interval", justify="right")
-    for key, value in scores.items():
-        metric = key.removeprefix(f"{prefix}_")
-        if f"{key}_low" not in scores or math.isnan(value):
-            continue
-        low, high = scores[f"{key}_low"], scores[f"{key}_high"]
-        interval = "" if math.isnan(low + high) else f"{low:.3f} to {high:.3f}"
-        table.add_row(NAMES.get(metric, metric.replace("_", " ")), f"{value:.3f}", interval)
-    Screen().print(table)
+
+def _write(output: Path, scores: dict[str, float]) -> None:
+    """Writes the scores: one JSON object, or a line for each with its interval."""
+    if output.suffix.lower() == ".json":
+        write_json(output, scores)
+        return
+
+    def cell(key: str) -> float | str:
+        value = scores.get(key, math.nan)
+        return "" if math.isnan(value) else value
+
+    limits = {f"{key}_{end}" for key in scores for end in ("low", "high")}
+    names = [key for key in scores if key not in limits]
+    columns = [("score", names), ("value", [cell(key) for key in names])]
+    columns += [(end, [cell(f"{key}_{end}") for key in names]) for end in ("low", "high")]
+    write_text(output, as_csv(columns, "\t" if output.suffix.lower() == ".tsv" else ","))

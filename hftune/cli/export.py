@@ -13,9 +13,9 @@ onnxruntime and tokenizers alone, without PyTorch:
     inputs = {"input_ids": [ids], "attention_mask": [[1] * len(ids)]}
     print(onnxruntime.InferenceSession("runs/imdb/onnx/model.onnx").run(None, inputs))
 
-Both are asked about at least 64 rows, in batches of 1 to 32: test rows of the run's own data, else rows of
---test_file or --test_dir. If two probabilities differ by more than 0.0001, it is an error and nothing is
-written. Then sizes and speeds are shown. Needs: pip install 'hftune[export]'
+Both are asked about 64 rows, in batches of 1 to 32: test rows of the run's own data, else rows of
+--test_file or --test_dir; fewer are repeated. If two probabilities differ by more than 0.0001, it is an error
+and nothing is written. Then sizes and speeds are shown. Needs: pip install 'hftune[export]'
 
   --output FOLDER          where to write (RUN/onnx; for a Hub id NAME-onnx); must not hold anything yet
   --test_file FILE         texts to compare on: csv, tsv, jsonl or parquet
@@ -118,7 +118,7 @@ def _contents(saved: "Saved", options: dict[str, Any], flag: str, count: int) ->
     """Returns texts or pictures, of the flag's place if it was given, else of the run's own data.
 
     Raises:
-        BadInput: They cannot be had, or there are too few.
+        BadInput: They cannot be had, or there is none.
     """
     from hftune.inputs import read_pictures, read_texts
     from hftune.run_rows import contents_of_run, spread
@@ -139,6 +139,8 @@ def _contents(saved: "Saved", options: dict[str, Any], flag: str, count: int) ->
             reason = error.message.partition("; ")[0]  # what follows is advice for training
             raise BadInput(f"{saved.name}: no rows to compare on ({reason}); {other}") from None
         origin = f"the data of {saved.name}"
+    if not found:
+        raise BadInput(f"{origin}: no rows to compare the models on")
     if len(found) < count:
-        raise BadInput(f"{origin}: {len(found)} rows, but {count} are needed to compare the models on")
-    return found
+        print(f"{origin}: {len(found)} rows, repeated up to {count} to compare the models on")
+    return list(islice(cycle(found), count))

@@ -25,6 +25,7 @@ from hftune.cli.words import check_writable, output_file, read_words, refuse_to_
 from hftune.data.folders import find_image_files
 from hftune.errors import BadInput
 
+KINDS = {**FLAGS, "output": str, "image_dir": str, "skip_bad_images": bool}
 MOST = 12  # pictures on one page
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
@@ -38,9 +39,7 @@ def run(words: list[str]) -> None:
     Raises:
         BadInput: The model or a picture cannot be read, or the model has no map of places.
     """
-    positional, options = read_words(
-        words, {**FLAGS, "output": str, "image_dir": str, "skip_bad_images": bool}
-    )
+    positional, options = read_words(words, KINDS)
     if len(positional) < 2:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
@@ -83,11 +82,9 @@ def run(words: list[str]) -> None:
 
 def _target(words: list[str], options: dict[str, Any]) -> Path:
     """Returns the picture to write, which can be written."""
-    target = output_file(options, reads=words)
+    target = output_file(options, FORMATS, reads=words)
     if target is None:
         target = Path(words[0] if Path(words[0]).is_dir() else "") / "gradcam.png"
         check_writable(target, f"{target} (another: --output FILE)")
         refuse_to_replace(target, f"{target} (another: --output FILE)")
-    elif target.suffix.lower() not in FORMATS:
-        raise BadInput(f"--output {options['output']}: a picture's name must end with {', '.join(FORMATS)}")
     return target

@@ -1,9 +1,10 @@
 """The door of the `hftune` command: from its first word to the file that does it."""
 
 import errno
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from importlib.metadata import version
 
@@ -26,6 +27,7 @@ COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
     "augment": "draw what a recipe's training pictures look like before training on them",
     "gradcam": "draw where a trained image model looks",
 }
+FLAG = re.compile(r"(?<![\w-])--(\w+)")
 BAD_PATH = (errno.ENAMETOOLONG, errno.EACCES)
 USAGE = """usage: hftune COMMAND ...
 
@@ -48,6 +50,7 @@ def main() -> None:
         explained = explain(error) or of_a_path(error)
         if explained is None:
             raise
+        explained.message = without_foreign_advice(explained.message, flags_of(sys.argv[1:]))
         stop(explained)
 
 
@@ -67,13 +70,38 @@ def choose(words: list[str]) -> None:
     if name not in COMMANDS:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
-    asked = {"--help", "-h"} & set(rest)
+    asked = {"--help", "-h"} & set(rest[: rest.index("--")] if "--" in rest else rest)
     of_the_recipe = bool(asked) and name in ("run", "augment", "validate") and rest[0] not in asked
     if asked and not of_the_recipe:  # a recipe has its own --help
         print(str(module.__doc__).strip())
         return
     run: Callable[[list[str]], None] = module.run
     run(rest)
+
+
+def flags_of(words: list[str]) -> Collection[str]:
+    """Returns the flags of the command that ran; none of one whose flags are a recipe's settings."""
+    module = sys.modules.get(f"hftune.cli.{words[0]}") if words else None
+    return getattr(module, "KINDS", ())
+
+
+def without_foreign_advice(message: str, flags: Collection[str]) -> str:
+    """Leaves out of a message the advice, behind a semicolon, to use flags that the command has not.
+
+    Data and models are read by the same code in training and in use, which has other flags.
+
+    Args:
+        message: What is wrong, and behind semicolons what to do.
+        flags: The names of the command's flags; none: the message stays as it is.
+    """
+    first, *advice = message.split("; ")
+    if flags:
+        advice = [part for part in advice if all(_is_flag(name, flags) for name in FLAG.findall(part))]
+    return "; ".join([first, *advice])
+
+
+def _is_flag(name: str, flags: Collection[str]) -> bool:
+    return name in flags or name.removeprefix("no_") in flags or name in ("help", "name")
 
 
 def of_a_path(error: Exception) -> BadInput | None:

@@ -3,6 +3,7 @@
     hftune predict runs/imdb "I could not stop laughing." "A long evening."
     hftune predict runs/imdb reviews.csv --output answers.jsonl
     hftune predict runs/imdb - --top_k 1 < lines.txt
+    hftune predict runs/imdb --top_k 1 -- "--- no flag, but a text that begins with dashes"
     hftune predict runs/hotdog lunch.jpg photos --format table
     hftune predict OWNER/NAME pictures.parquet --skip_bad_images
 
@@ -15,7 +16,9 @@ has null in it:
     {"text": "A long evening.", "label": "neg", "score": 0.91, "scores": {"neg": 0.91, "pos": 0.09}}
 
 --format json|table     else: a table of at most 20 rows on a terminal, JSON lines anywhere else
---output FILE           write there instead, the whole file or nothing
+--output FILE           write there instead, the whole file or nothing: .csv or .tsv with row, place, the
+                        other columns of the tables, prediction, score and the probability of each class;
+                        .jsonl or .json with JSON lines; .txt with the table
 --top_k N               the N most probable labels of each row, else all
 --text_column_name C    the tables' column of texts, else found by its usual names
 --image_column_name C   the tables' column of pictures, else found by its kind
@@ -29,7 +32,7 @@ has null in it:
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +43,9 @@ from rich.text import Text
 from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
 from hftune.cli.screen import Screen
 from hftune.cli.words import output_file, read_words
-from hftune.errors import BadInput, NonFiniteError
+from hftune.errors import BadInput, NonFiniteError, printable
+from hftune.origins import Origins
+from hftune.predictions import as_csv
 from hftune.progress import progress_bar
 from hftune.rundir import write_text
 
@@ -50,6 +55,7 @@ if TYPE_CHECKING:
 
 NO_ANSWER = {"label": None, "score": None, "scores": None}  # of a blank row
 FEW = 20  # rows that a person reads on a terminal
+ENDINGS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".txt": "table"}
 KINDS = {
     **FLAGS,
     "format": Literal["json", "table"],
@@ -81,14 +87,17 @@ def run(words: list[str]) -> None:
     name, *sources = positional
     if options.get("top_k", 1) < 1:
         raise BadInput(f"--top_k {options['top_k']}: must be at least 1")
-    output = output_file(options, reads=positional)
+    output = output_file(options, ENDINGS, reads=positional)
+    if "format" in options and output and ENDINGS[output.suffix.lower()] != options["format"]:
+        raise BadInput(f"--output {options['output']} and --format {options['format']} contradict each other")
     saved = open_model(name, options)
     refuse_flags_of_the_other_kind(saved, options)
     import torch
 
     from hftune.answers import answer
 
-    key, every, rows = _read(saved, sources, options)
+    origins = Origins()
+    key, every, rows = _read(saved, sources, options, origins)
     names = [name for name in every if name is not None]
     bf16 = torch.autocast(saved.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
     with progress_bar("classifying", len(rows)) as tick, bf16:
@@ -98,28 +107,68 @@ def run(words: list[str]) -> None:
         raise NonFiniteError(f"{name} answers {names[broken[0]]!r:.80} with NaN or infinity")
     given = iter(as_answers(key, names, logits, saved.labels, options.get("top_k")))
     answers = [{key: None} | NO_ANSWER if name is None else next(given) for name in every]
-    few = len(answers) <= FEW and output is None and sys.stdout.isatty()
-    if options.get("format", "table" if few else "json") == "table":
+    few = len(answers) <= FEW and sys.stdout.isatty()
+    usual = ENDINGS[output.suffix.lower()] if output else "table" if few else "json"
+    kind = options.get("format", usual)
+    if kind == "table":
         _show_table(answers, key, output)
+    elif kind == "csv":
+        separator = "\t" if str(output).lower().endswith(".tsv") else ","
+        _tell(as_csv(answer_columns(answers, key, saved.labels, origins), separator), output)
     else:
-        _tell("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in answers), output)
+        _tell("".join(json_line(one, output is None) + "\n" for one in answers), output)
+
+
+def json_line(answer: dict[str, Any], shown: bool) -> str:
+    """Returns an answer as JSON; what is shown has escapes for what the stream or a screen cannot take."""
+    if not shown:
+        return json.dumps(answer, ensure_ascii=False)
+    line = json.dumps(answer, ensure_ascii="utf" not in (sys.stdout.encoding or "utf-8").lower())
+    if sys.stdout.isatty():
+        return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
+    return line
+
+
+def answer_columns(
+    answers: list[dict[str, Any]], key: str, labels: tuple[str, ...], origins: Origins
+) -> list[tuple[str, Iterable[Any]]]:
+    """Returns the columns of a csv file of answers.
+
+    Args:
+        answers: What `as_answers` returned.
+        key: What a row is: "text" or "file".
+        labels: The C class names.
+        origins: Where the rows came from; a column there with a name of ours becomes `input_NAME`.
+    """
+    ours = {"row", "place", key, "prediction", "score", *labels}
+    theirs = [(f"input_{name}" if name in ours else name, cells) for name, cells in origins.columns.items()]
+    return [
+        ("row", origins.rows),
+        ("place", origins.places),
+        (key, (one[key] for one in answers)),
+        *theirs,
+        ("prediction", (one["label"] for one in answers)),
+        ("score", (one["score"] for one in answers)),
+        *((label, [(one["scores"] or {}).get(label, "") for one in answers]) for label in labels),
+    ]
 
 
 def _read(
-    saved: "Saved", sources: list[str], options: dict[str, Any]
+    saved: "Saved", sources: list[str], options: dict[str, Any], origins: Origins
 ) -> tuple[str, Sequence[str | None], "Rows"]:
     """Returns what a row is called in the answers, the rows' names, None for blank ones, and the others."""
     from hftune.answers import picture_rows, text_rows
     from hftune.inputs import read_pictures, read_texts
 
     if saved.task == "text-classification":
-        texts, warnings = read_texts(sources, options.get("text_column_name"))
+        texts, warnings = read_texts(sources, options.get("text_column_name"), origins)
         for line in warnings:
             print(f"warning: {line}", file=sys.stderr)
         return "text", texts, text_rows(saved, [text for text in texts if text is not None])
     names, pictures, warnings = read_pictures(
         sources,
         options.get("image_column_name"),
+        origins,
         image_dir=options.get("image_dir"),
         skip_bad=options.get("skip_bad_images", False),
         background=saved.background,
@@ -169,7 +218,8 @@ def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) ->
             continue
         others = [f"{label} {score:.3f}" for label, score in list(one["scores"].items())[1:4]]
         cells = [" ".join(one[key].split()), one["label"], f"{one['score']:.3f}"]
-        table.add_row(*map(Text, [*cells, ", ".join(others)] if several else cells))
+        cells += [", ".join(others)] if several else []
+        table.add_row(*map(Text, map(printable, cells)))
     if output is None:
         Screen().print(table)
         return

@@ -15,6 +15,8 @@ from hftune.errors import BadInput
 from hftune.process import prepare_environment
 from hftune.rundir import RunRecord
 
+KINDS = {"hub_model_id": str, "hub_private_repo": bool, "hub_revision": str}
+
 
 def run(words: list[str]) -> None:
     """Pushes a run and prints its address.
@@ -26,8 +28,7 @@ def run(words: list[str]) -> None:
         BadInput: The folder holds no finished run, or the Hub would not take it.
         PushFailed: The Hub refused or stayed away.
     """
-    kinds = {"hub_model_id": str, "hub_private_repo": bool, "hub_revision": str}
-    positional, options = read_words(words, kinds)
+    positional, options = read_words(words, KINDS)
     if len(positional) != 1:
         raise BadInput("hftune push needs one run: hftune push RUN --hub_model_id OWNER/NAME")
     run_dir = Path(positional[0])

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ OF_A_RUN = (*AT_THE_END, "run.json", "exit.json", "log.jsonl")
 
 
 def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Returns the words before the first flag, and the flags by name.
+    """Returns the words before the first flag and behind a lone `--`, and the flags by name.
 
     Args:
         words: What stands behind the command's name.
@@ -24,27 +24,36 @@ def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict
         BadInput: A flag is unknown, repeated, without a value or mistyped, or stands before what the
             command works on.
     """
+    end = words.index("--") if "--" in words else len(words)
+    words, behind = words[:end], words[end + 1 :]
     first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
     flags = words[first:]
     try:
-        return words[:first], read_flags(flags, kinds)
+        return words[:first] + behind, read_flags(flags, kinds)
     except BadInput as error:
+        if any(word.startswith("--") and " " in word.partition("=")[0] for word in flags):
+            raise BadInput(
+                f"{error.message}; a text that begins with dashes stands behind a lone --"
+            ) from None
         # `--top_k 1 RUN` leaves a word over, `--bf16 RUN` makes it a value: neither message would help.
         if first == 0 and any(not word.startswith("--") for word in flags):
             raise BadInput(f"{error.message} (what a command works on stands before its flags)") from None
         raise
 
 
-def output_file(options: dict[str, Any], reads: Iterable[str | None] = ()) -> Path | None:
+def output_file(
+    options: dict[str, Any], endings: Collection[str], reads: Iterable[str | None] = ()
+) -> Path | None:
     """Returns the file of `--output`, None without one. A file that is there is replaced.
 
     Args:
-        options: The command's flags.
+        options: The flags by name.
+        endings: What its name may end in, which says what is written.
         reads: Files and folders that the command reads, the model among them.
 
     Raises:
-        BadInput: It could not be written, is read or lies in a folder that is read and not a run's, or is a
-            file of a run or a saved model; said before anything is computed.
+        BadInput: It could not be written, ends otherwise, is read or lies in a folder that is read and not a
+            run's, or is a file of a run or a saved model; said before anything is computed.
     """
     if "output" not in options:
         return None
@@ -58,6 +67,8 @@ def output_file(options: dict[str, Any], reads: Iterable[str | None] = ()) -> Pa
     of_a_model = any((path.parent / name).is_file() for name in ("run.json", "config.json"))
     if of_a_model and any(path.match(name) for name in OF_A_RUN):
         raise BadInput(f"{said} has the name of a file of the run or model there; pass another file")
+    if path.suffix.lower() not in endings:
+        raise BadInput(f"{said}: its name must end in one of {', '.join(endings)}")
     return path
 
 
