@@ -161,7 +161,8 @@ def test_lost_classes_and_a_small_validation_are_counted():
     assert "24 of 30 classes have no validation row (first: class " in told[1]
     assert "; validation rows: 6): the best model is chosen without them; raise --train_val_" in told[1]
     assert told[2:] == [
-        "29 of 30 classes have no test row (first: class 00; test rows: 1): the test scores say nothing of them"
+        "29 of 30 classes have no test row (first: class 00; test rows: 1): the test scores say nothing of "
+        "them"
     ]
     small = split([table("train", ["a", "b"] * 8)])
     assert "only 3 validation rows to choose the best model by; raise --train_val_split, or pass" in "".join(
