@@ -241,7 +241,7 @@ def test_the_test_split_is_taken_then_validation_or_what_is_asked_for():
     assert (found.content, found.split) == (["i j"], "validation")
     assert read_labelled(settings, ("pos", "neg"), split="train").content == ["a b", "c d"]
     with pytest.raises(
-        BadInput, match=r"--split dev2: set has no such split \(splits: train, validation, test\)"
+        BadInput, match=r"--split dev2: set/.* has no such split \(splits: train, validation, test\)"
     ):
         read_labelled(settings, ("pos", "neg"), split="dev2")
 
