@@ -6,6 +6,8 @@ Polyak and Juditsky 1992; as a decaying mean, Tarvainen and Valpola 2017 (arXiv:
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
 
 class WeightAverage:
     """An exponential moving average of everything in a model's `state_dict`, by torch's `AveragedModel`.
@@ -62,7 +64,7 @@ class WeightAverage:
         self._average.n_averaged.fill_(1)
         self._steps = steps
 
-    def _mix(self, mean: list[torch.Tensor], now: list[torch.Tensor], _count: torch.Tensor) -> None:
+    def _mix(self, mean: Tensors, now: Tensors, _count: torch.Tensor | int) -> None:
         """Takes tensors of one dtype into the mean."""
         if mean[0].is_floating_point():
             torch._foreach_lerp_(mean, now, 1 - self._kept)

@@ -232,7 +232,8 @@ def read_labelled(
         content, numbers = content.take(rows), numbers[rows]
     if kind is TEXT:
         content = content.to_pylist()
-    return Labelled(content, numbers, chosen, source.origin, [*warnings, *table.warnings, *told])
+    told = [*warnings, *source.warnings, *table.warnings, *told]
+    return Labelled(content, numbers, chosen, source.origin, list(dict.fromkeys(told)))
 
 
 def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.ndarray:
@@ -416,8 +417,7 @@ def _find_source(
         return Source({"test": table}, test_dir, files=True), warnings
     if isinstance(settings, ImageSettings):
         return find_pictures(settings)
-    source = find_source(settings, load_sample)
-    return source, []
+    return find_source(settings, load_sample), []
 
 
 def _pick(

@@ -308,12 +308,13 @@ def test_the_test_split_is_taken_then_validation_or_what_is_asked_for():
     settings = write_set(train=train, validation=reviews(["i j"], [0]), test=test)
     found = read_labelled(settings, ("pos", "neg"))
     assert (found.content, found.labels.tolist(), found.split) == (["e f", "g h"], [0, 1], "test")
-    assert (found.origin, found.warnings) == ("set", [])
+    files = "set/train-00000-of-00001.parquet, test: set/test-00000-of-00001.parquet"
+    assert (found.origin, found.warnings) == (files, [])
     found = read_labelled(settings, ("pos", "neg"), split="validation")
     assert (found.content, found.split) == (["i j"], "validation")
     assert read_labelled(settings, ("pos", "neg"), split="train").content == ["a b", "c d"]
     with pytest.raises(
-        BadInput, match=r"--split dev2: set has no such split \(splits: train, validation, test\)"
+        BadInput, match=r"--split dev2: set/.* has no such split \(splits: train, validation, test\)"
     ):
         read_labelled(settings, ("pos", "neg"), split="dev2")
 

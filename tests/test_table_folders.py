@@ -35,6 +35,7 @@ def fill(folder: Path, *names: str) -> str:
         ),
         ("data/train.csv data/test.csv", {"train": ["data/train.csv"], "test": ["data/test.csv"]}),
         ("reviews.csv", {"train": ["reviews.csv"]}),
+        ("train.csv", {"train": ["train.csv"]}),
         ("my_train_rows.csv", {"train": ["my_train_rows.csv"]}),
         ("monday.csv tuesday.csv", {"train": ["monday.csv", "tuesday.csv"]}),
     ],

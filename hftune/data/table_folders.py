@@ -132,7 +132,7 @@ def _sort(name: str, names: dict[str, str]) -> tuple[dict[str, list[str]], list[
     splits = {split: [path for path in plain if plain[path] in words] for split, words in found.items()}
     rest = [path for path in plain if not any(path in paths for paths in splits.values())]
     unclear = splits.pop(UNCLEAR, []) + [path for path in rest if mentions_split(plain[path])]
-    if len(plain) == 1 and unclear == rest and _is_train_alone(*plain.values()):
+    if len(plain) == 1 and unclear and unclear == rest and _is_train_alone(*plain.values()):
         return {"train": rest}, []
     if unclear:
         raise BadInput(
