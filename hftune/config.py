@@ -94,7 +94,7 @@ class Settings:
     dataset_name: str | None = None  # Hub id, local folder, or "sample" for the built-in data
     dataset_config_name: str | None = None  # configuration of the data set, where it has several
     dataset_revision: str | None = None  # branch, tag or commit of the data set on the Hub
-    train_file: str | None = None  # csv, tsv, json lines or parquet, instead of dataset_name
+    train_file: str | None = None  # csv, tsv, json or parquet, instead of dataset_name
     validation_file: str | None = None  # rows that choose the best model (else split off the training rows)
     test_file: str | None = None  # rows that are scored once, at the end
     label_column_name: str | None = None  # column of the labels (else found by its usual names)

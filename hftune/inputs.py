@@ -305,7 +305,8 @@ def _read_text_file(name: str, column: str | None, origins: Origins) -> Texts:
     if Path(name).suffix.lower() == LINES:
         return _read_lines(name, read_bytes(name, (LINES,)), origins)
     if Path(name).suffix.lower() not in TABLE_SUFFIXES:
-        raise BadInput(f"{name}: a file of texts must end with {LINES}, {', '.join(TABLE_SUFFIXES)}")
+        pipe = "" if Path(name).is_file() else "; a pipe's lines are read from standard input: pass -"
+        raise BadInput(f"{name}: a file of texts must end with {LINES}, {', '.join(TABLE_SUFFIXES)}{pipe}")
     table = read_table(name, keep_blank=True)
     key = _content_column(table, TEXT, column)
     values = table.columns[key]

@@ -102,6 +102,7 @@ def test_words_that_are_as_long_as_names_are_a_doubt_only():
 
 
 TRUE_TEXTS = [
+    "Well,I tried it\nOh no",
     "Well, I tried\nOh no",
     "Oh no\nWell, I tried\nnever, again",
     "first\n\nsecond, third\n",
@@ -130,7 +131,7 @@ def test_true_texts_of_several_lines_pass_without_a_word(names, separator):
 
 def test_a_list_with_labels_numbered_as_its_items_is_no_error():
     rows = [row | {"label": str(n % 5 + 1)} for n, row in enumerate(make_rows(60, seed=5))]
-    rows[7]["text"] = "what I bought:\nfresh milk,2\nbrown eggs,3\nwhite bread"
+    rows[7]["text"] = "what I bought:\nfresh milk,2\nbrown eggs,3\ngreen tea,1\nwhite bread"
     table = read_csv("x.csv", quoted(rows, ("text", "label")), ",")
     assert len(table.lines) == 60
     assert table.warnings[0].startswith("x.csv line 9: the quoted cell")  # a doubt, said once

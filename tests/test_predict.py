@@ -236,7 +236,7 @@ REFUSED = [
 @pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_what_cannot_be_answered_is_one_line_and_code_2(words, message, bert, eye, monkeypatch, capsys):
     Path("gap.csv").write_text("text,label\ngood,1\n,0\n")
-    Path("hollow.csv").write_text("text,label\n,1\n,0\n")
+    Path("hollow.csv").write_text("text,label\n,1\n")
     os.mkfifo("pipe")
     named = {"BERT": bert, "EYE": eye}
     assert hftune(monkeypatch, "predict", *(named.get(word, word) for word in words)) == 2

@@ -20,8 +20,12 @@ def table(name: str, columns: dict[str, list]) -> Table:
     ],
 )  # fmt: skip
 def test_advice_fits_what_the_columns_hold(columns, advice):
-    assert table("x.csv", columns).advice[: len(advice) or None] == advice
+    assert table("x.jsonl" if "data" in columns else "x.csv", columns).advice[: len(advice) or None] == advice
     assert len(table("x.csv", columns).column_list) < 100
+
+
+def test_objects_of_a_parquet_file_may_be_pictures():
+    assert table("x.parquet", {"image": [{"bytes": b"", "path": "a.png"}], "id": [1]}).advice == ""
 
 
 def test_only_files_with_a_header_line_can_lack_it():

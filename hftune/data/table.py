@@ -71,8 +71,9 @@ class Table:
     @property
     def advice(self) -> str:
         """What may be wrong where no column is what is looked for, as the end of a message."""
+        ending = self.name.lower().rpartition(".")[2]
         objects = [column for column, values in self.columns.items() if _holds_objects(values)]
-        if objects:
+        if objects and ending in ("json", "jsonl"):  # of parquet, these may be pictures
             merged = " + ".join(f".[{json.dumps(column, ensure_ascii=False)}]" for column in objects[:3])
             return (
                 f"; {listed(objects)} hold objects: write what is in them as columns, for example with "
@@ -84,7 +85,7 @@ class Table:
                 f"; {numbers:,} columns hold numbers, as of pictures with one column per pixel: save each "
                 "picture as a file, and list the paths"
             )
-        written = self.name.lower().endswith((".csv", ".tsv"))  # json and parquet have no header line
+        written = ending in ("csv", "tsv")  # the others have no header line
         if written and any(_is_number(column) or len(column.split()) > 2 for column in self.columns):
             return "; is the header line missing?"
         return ""
