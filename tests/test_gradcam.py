@@ -11,7 +11,6 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate
 from transformers import (
-    AutoImageProcessor,
     ConvNextConfig,
     ConvNextForImageClassification,
     ResNetConfig,
@@ -24,9 +23,11 @@ from transformers import (
 )
 
 from hftune import gallery
+from hftune.answers import as_seen, pixels_of
 from hftune.errors import BadInput
-from hftune.gradcam import as_seen, heatmap, last_map
+from hftune.gradcam import heatmap, last_map
 from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
+from hftune.saved import load_saved
 from tests.test_cli import hftune
 from tests.test_picture_splits import painted
 from tests.test_saved import save_pictures_model
@@ -284,11 +285,10 @@ def test_the_command_shows_true_colours_and_names_what_it_leaves_out(tmp_path, m
 
 def test_an_image_is_shown_in_its_own_colours(tmp_path):
     eye = save_pictures_model(tmp_path / "eye")
-    processor = AutoImageProcessor.from_pretrained(eye)
+    saved = load_saved(str(eye))
     dull = np.full((16, 16, 3), (100, 120, 140), np.uint8)
     dull[:8] = (90, 130, 135)
-    pixels = processor(images=Image.fromarray(dull), return_tensors="pt")["pixel_values"]
-    assert as_seen(processor, pixels)[[1, -2], 5] == pytest.approx(dull[[1, -2], 5], abs=1)
+    assert as_seen(saved, pixels_of(saved, dull))[[1, -2], 5] == pytest.approx(dull[[1, -2], 5], abs=1)
 
 
 def test_the_command_leaves_out_what_cannot_be_read_when_asked(tmp_path, monkeypatch, capsys):
@@ -302,12 +302,12 @@ def test_the_command_leaves_out_what_cannot_be_read_when_asked(tmp_path, monkeyp
     monkeypatch.setattr(gallery, "draw_overlays", lambda *parts: drawn.append(parts))
     capsys.readouterr()
     assert hftune(monkeypatch, "gradcam", "eye", ".") == 2
-    message = "01.png is a text file, not a picture; --skip_bad_images leaves such pictures out\n"
+    message = "./01.png is a text file, not a picture; --skip_bad_images leaves such pictures out\n"
     assert capsys.readouterr().err == f"error: {message}"
     assert hftune(monkeypatch, "gradcam", "eye", ".", "--skip_bad_images") == 0
     pictures, _, titles, _ = drawn[0]
-    assert [title[:6] for title in titles] == [f"{number:02d}.png" for number in (0, *range(2, 13))]
+    assert [title[:6] for title in titles] == [f"{number:02d}.png" for number in (0, *range(2, 12))]
     assert pictures[1].mean() == pytest.approx(8000 / 65535 * 255, abs=1)  # 16 bits are scaled
     told = capsys.readouterr()
-    assert "warning: 1 cannot be read and are left out (the first: 01.png is a text file" in told.err
+    assert "1 of 12 picture cannot be read and is left out (the first: ./01.png is a text file" in told.err
     assert told.out == "look at eye/gradcam.png (the first 12 of 14 pictures)\n"
