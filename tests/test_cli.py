@@ -266,7 +266,6 @@ REFUSED: list[tuple[list[str], str]] = [
     (["gradcam"], "hftune gradcam needs a model and pictures"),
     (["gradcam", "run"], "hftune gradcam needs a model and pictures"),
     (["gradcam", "run", "nothing.png"], "nothing.png does not exist"),
-    (["gradcam", "run", "empty.py"], "empty.py is a text file, not a picture"),
     (["gradcam", "run", "none"], "none: a folder without pictures"),
     (["gradcam", "none", "one.png"], "none: no model could be loaded"),
     (["gradcam", "acme/gone", "one.png"], "acme/gone"),
@@ -375,9 +374,9 @@ def test_a_group_of_processes_ends_with_the_code_of_its_run(ending, code, tmp_pa
 
 
 def test_a_path_that_the_system_refuses_is_bad_input(monkeypatch, capsys):
-    for words in (["push", "x" * 300], ["gradcam", "x", "y" * 300], ["cp", "imdb", "z" * 300 + ".py"]):
+    for words in (["push", "x" * 300], ["cp", "imdb", "z" * 300 + ".py"]):
         assert hftune(monkeypatch, *words) == 2
-        assert re.fullmatch(r"error: ([xyz])\1{299}(\.py)?: File name too long\n", capsys.readouterr().err)
+        assert re.fullmatch(r"error: ([xz])\1{299}(\.py)?: File name too long\n", capsys.readouterr().err)
 
 
 def test_a_bug_is_not_called_bad_input(monkeypatch):
