@@ -45,5 +45,5 @@ def test_a_picture_of_the_users_is_not_drawn_over():
     refuse_to_replace(Path("augment.png"), "augment.png")
     refuse_to_replace(Path("none.png"), "none.png")
     Path("augment.png").write_bytes(b"\x89PNG of somebody")
-    with pytest.raises(BadInput, match="augment.png is there, and not of hftune"):
+    with pytest.raises(BadInput, match="is there, and not of hftune"):
         refuse_to_replace(Path("augment.png"), "augment.png")
