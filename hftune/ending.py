@@ -28,7 +28,7 @@ def tell(error: HftuneError) -> None:
 
 def leave_note(run_dir: Path, code: int, reason: str) -> None:
     """Writes `exit.json`, unless the folder never came to be the run's: then it has no lock."""
-    if is_main() and (run_dir / ".lock").is_file():
+    if is_main() and os.path.isfile(run_dir / ".lock"):
         from hftune.rundir import write_exit
 
         write_exit(run_dir, code, reason, "repeat the same command" if code not in (0, 2) else None)

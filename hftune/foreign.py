@@ -137,7 +137,7 @@ def _is_of_a_run(path: Path) -> bool:
 
 def _foreign_without_run(run_dir: Path) -> list[str]:
     """Lists what stands in the way of a first run; one whose record alone is lost stands in nobody's."""
-    if not run_dir.is_dir():
+    if not os.path.isdir(run_dir) or not os.access(run_dir, os.R_OK | os.X_OK):  # `RunDir.open` will tell
         return []
     steps, foreign = list_checkpoints(run_dir), _foreign_checkpoints(run_dir)
     if len(foreign) < len(steps):

@@ -116,7 +116,9 @@ def test_one_commit_with_what_is_published_and_nothing_else(hub, run_dir):
 def test_what_changed_is_one_more_commit_and_the_rest_stays(hub, run_dir):
     assert_pushed_once(hub, push(hub, run_dir, *AT))
     (run_dir / "README.md").write_bytes(b"# Better\n\n![](curve.png)\n")
-    assert push(hub, run_dir, *AT).returncode == 0
+    again = push(hub, run_dir, *AT)
+    assert again.returncode == 0
+    assert "the run's card takes the place of the README.md there" in again.stderr
     assert hub.files("ann/model") == {**PUBLISHED, "README.md": b"# Better\n\n![](curve.png)\n"}
     assert len(hub.repos["ann/model"].messages) == 3
 
