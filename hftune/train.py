@@ -8,7 +8,7 @@ A *step* is an optimizer step, a *micro-batch* what passes the model at once.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from signal import SIGINT, SIGTERM
 
@@ -103,7 +103,7 @@ class Training:
         """Returns this process's micro-batches of a step."""
         return step.micro_batches[self.accelerator.process_index :: self.accelerator.num_processes]
 
-    def batches(self, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(self, first_step: int) -> Generator[dict[str, torch.Tensor], None, None]:
         """Yields this process's batches from a step on, to the end of the run."""
         steps = self.plan.steps(first_step, self.total_steps)
         row_ids = (micro.visits(step.epoch) for step in steps for micro in self.my_share(step))
@@ -121,35 +121,36 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
         NonFiniteError: In the step whose loss or gradient is not finite, before it changes a weight.
         StoppedBySignal: After the step in which SIGINT or SIGTERM arrived, with a checkpoint written.
     """
-    batches = training.batches(progress.step)
-    if training.after_step:
-        training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
-    for step in training.plan.steps(progress.step, training.total_steps):
-        if progress.finished:
-            break
-        began = time.monotonic()
-        training.model.train()
-        loss, norm, signum = update(training, step, batches)
-        progress.step += 1
-        progress.rows += step.rows
-        progress.loss_sum += loss
-        progress.loss_steps += 1
-        progress.total_loss += loss
-        progress.skipped += not math.isfinite(norm)
+    # Closed whatever happens: workers that live on to the exit are taken for failed ones there.
+    with contextlib.closing(training.batches(progress.step)) as batches:
         if training.after_step:
             training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
-        bar.advance(progress.step, step.rows, loss)
-        if progress.step % training.log_every == 0 or progress.step == training.total_steps:
-            log_training(training, progress, step, norm)
-        improved = progress.step in training.eval_at and evaluate(training, progress, step, bar)
-        progress.seconds += time.monotonic() - began
-        last = progress.finished or progress.step == training.total_steps
-        if last or signum or progress.step in training.save_at or (improved and training.keep_best):
-            training.save(progress)
-        if signum:
-            raise StoppedBySignal(
-                signum, f"step {progress.step:,} is saved; the same command goes on from there"
-            )
+        for step in training.plan.steps(progress.step, training.total_steps):
+            if progress.finished:
+                break
+            began = time.monotonic()
+            training.model.train()
+            loss, norm, signum = update(training, step, batches)
+            progress.step += 1
+            progress.rows += step.rows
+            progress.loss_sum += loss
+            progress.loss_steps += 1
+            progress.total_loss += loss
+            progress.skipped += not math.isfinite(norm)
+            if training.after_step:
+                training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
+            bar.advance(progress.step, step.rows, loss)
+            if progress.step % training.log_every == 0 or progress.step == training.total_steps:
+                log_training(training, progress, step, norm)
+            improved = progress.step in training.eval_at and evaluate(training, progress, step, bar)
+            progress.seconds += time.monotonic() - began
+            last = progress.finished or progress.step == training.total_steps
+            if last or signum or progress.step in training.save_at or (improved and training.keep_best):
+                training.save(progress)
+            if signum:
+                raise StoppedBySignal(
+                    signum, f"step {progress.step:,} is saved; the same command goes on from there"
+                )
 
 
 def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[float, float, int]:

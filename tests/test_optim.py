@@ -203,3 +203,20 @@ def test_what_a_schedule_does_not_take_is_bad_input(name, arguments):
     with pytest.raises(BadInput, match="lr_scheduler_kwargs") as caught:
         rates(name, lr_scheduler_kwargs=arguments)
     assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("adahessian", "needs second derivatives"),
+        ("bnbadam8bit", "CUDA required"),
+        ("fusedlamb", "CUDA required"),
+    ],
+)
+def test_an_optimizer_that_does_not_work_here_is_refused(name, words, monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2, 2))]}]
+    with pytest.raises(BadInput, match=words) as caught:
+        optim.build_optimizer(groups, TextSettings(optim=f"timm_{name}"))
+    assert caught.value.message.startswith(f"--optim timm_{name}")

@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import math
+from signal import SIGTERM
+from types import SimpleNamespace
 
 import pytest
 
-from hftune.train import Progress, beats
+from hftune.errors import StoppedBySignal
+from hftune.train import Progress, beats, fit
 
 NAN = math.nan
 
@@ -59,3 +62,31 @@ def test_no_number_is_worse_than_every_number():
     assert beats(0.0, NAN, True)
     assert beats(9.0, NAN, False)
     assert not any(beats(NAN, other, upwards) for other in (0.0, NAN) for upwards in (True, False))
+
+
+def test_the_loader_is_closed_while_the_error_lives(monkeypatch):
+    """Workers that live on to the exit of a stopped run would be taken there for failed ones."""
+    closed = []
+
+    def batches(first_step):
+        try:
+            yield {}
+        finally:
+            closed.append(first_step)
+
+    def update(training, step, batches):
+        next(batches)
+        raise StoppedBySignal(SIGTERM, "")
+
+    monkeypatch.setattr("hftune.train.update", update)
+    training = SimpleNamespace(
+        batches=batches,
+        after_step=None,
+        plan=SimpleNamespace(steps=lambda first, last: [None]),
+        total_steps=1,
+        model=SimpleNamespace(train=lambda: None),
+    )
+    with pytest.raises(StoppedBySignal) as caught:
+        fit(training, Progress(), None)
+    assert closed == [0]
+    assert caught.tb  # its frames hold the batches

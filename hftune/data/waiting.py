@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ MEASURED = 20
 WORTH_TELLING = 0.1
 
 
-def watch_waiting(batches: Iterator[Batch], workers: int) -> Iterator[Batch]:
+def watch_waiting(batches: Iterator[Batch], workers: int) -> Generator[Batch, None, None]:
     """Passes batches on; after some of them tells if more than a tenth of the time went into waiting.
 
     Args:
