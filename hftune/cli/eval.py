@@ -229,6 +229,6 @@ def _write(output: Path, scores: dict[str, float]) -> None:
 
     limits = {f"{key}_{end}" for key in scores for end in ("low", "high")}
     names = [key for key in scores if key not in limits]
-    columns = [("score", names), ("value", [cell(key) for key in names])]
+    columns: list[tuple[str, list[Any]]] = [("score", names), ("value", [cell(key) for key in names])]
     columns += [(end, [cell(f"{key}_{end}") for key in names]) for end in ("low", "high")]
     write_text(output, as_csv(columns, "\t" if output.suffix.lower() == ".tsv" else ","))

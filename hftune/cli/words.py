@@ -1,7 +1,7 @@
 """A command's words: what it works on, its flags, and the file that it is to write."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict
         raise
 
 
-def output_file(options: dict[str, Any], endings: Sequence[str]) -> Path | None:
+def output_file(options: dict[str, Any], endings: Collection[str]) -> Path | None:
     """Returns the file of `--output`, None without one.
 
     Args:
