@@ -227,7 +227,7 @@ def test_a_signal_ends_a_rehearsal_and_is_no_check():
 def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(BadInput, match=r"--output_dir .*runs/x cannot be written"):
-        rehearsal.inspect(tmp_path / "runs/x", TextSettings())
+        rehearsal.inspect(imdb.recipe, tmp_path / "runs/x", TextSettings())
 
 
 def test_trackers_are_left_alone_and_nothing_is_frozen(nearby, tmp_path, monkeypatch, capfd):
