@@ -81,7 +81,7 @@ def watched_patches(model: nn.Module) -> Iterator[set[int]]:
     uneven: set[int] = set()
 
     def note(patches: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        side = int(patches.kernel_size[0])  # type: ignore[index,arg-type]
+        side = int(patches.kernel_size[0])  # type: ignore[index]
         if any(length % side for length in inputs[0].shape[-2:]):
             uneven.add(side)
 
