@@ -78,7 +78,7 @@ def run(words: list[str]) -> None:
         raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
     name = positional[0]
     own = _own_settings(name, options)
-    output = output_file(options, ENDINGS)
+    output = output_file(options, ENDINGS, [options.get("test_file", "")])
     saved = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
     refuse_flags_of_the_other_kind(saved, options)
     import datasets

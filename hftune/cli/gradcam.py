@@ -40,7 +40,7 @@ def run(words: list[str]) -> None:
     if len(positional) < 2:
         raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
-    target = _target(name, options)
+    target = _target(name, sources, options)
     files = _files(sources)
     pictures = [(path, _read(path)) for path in files[:MOST]]
     saved = open_model(name, options)
@@ -66,9 +66,9 @@ def run(words: list[str]) -> None:
     print(f"look at {target}{rest}")
 
 
-def _target(name: str, options: dict[str, Any]) -> Path:
+def _target(name: str, sources: list[str], options: dict[str, Any]) -> Path:
     """Returns the picture to write, which can be written."""
-    target = output_file(options, FORMATS)
+    target = output_file(options, FORMATS, sources)
     if target is None:
         target = Path(name if Path(name).is_dir() else "") / "gradcam.png"
         check_writable(target, f"{target} (another: --output FILE)")

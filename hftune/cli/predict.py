@@ -83,7 +83,7 @@ def run(words: list[str]) -> None:
     name, *sources = positional
     if options.get("top_k", 1) < 1:
         raise BadInput(f"--top_k {options['top_k']}: must be at least 1")
-    output = output_file(options, ENDINGS)
+    output = output_file(options, ENDINGS, sources)
     if "format" in options and output and ENDINGS[output.suffix.lower()] != options["format"]:
         raise BadInput(f"--output {options['output']} and --format {options['format']} contradict each other")
     saved = open_model(name, options)

@@ -1,7 +1,7 @@
 """A command's words: what it works on, its flags, and the file that it is to write."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,13 @@ def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict
         raise
 
 
-def output_file(options: dict[str, Any], endings: Collection[str]) -> Path | None:
+def output_file(options: dict[str, Any], endings: Collection[str], read: Sequence[str] = ()) -> Path | None:
     """Returns the file of `--output`, None without one.
 
     Args:
         options: The flags by name.
         endings: What its name may end in, which says what is written.
+        read: Files that the command reads, which it must not overwrite.
 
     Raises:
         BadInput: It could not be written, or ends otherwise; said before anything is computed.
@@ -51,6 +52,8 @@ def output_file(options: dict[str, Any], endings: Collection[str]) -> Path | Non
         return None
     path = Path(os.path.expanduser(options["output"]))
     check_writable(path, f"--output {options['output']}")
+    if path.exists() and any(os.path.exists(word) and path.samefile(word) for word in read):
+        raise BadInput(f"--output {options['output']} is a file that is read here; pass another")
     if path.suffix.lower() not in endings:
         raise BadInput(f"--output {options['output']}: its name must end in one of {', '.join(endings)}")
     return path
