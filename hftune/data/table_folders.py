@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from hftune.data.label_values import listed
 from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split, split_of_name
 from hftune.data.tables import SUFFIXES, Table, read_table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 
 _BY_DATASETS = (
     ".arrow",
