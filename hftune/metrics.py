@@ -21,7 +21,7 @@ from sklearn.metrics import (
 )
 
 from hftune import intervals
-from hftune.errors import BadInput, NonFiniteError
+from hftune.errors import BadInput, NonFiniteError, listed
 from hftune.intervals import Interval
 from hftune.ranking import RANKED_SCORES, RankingSketch
 

@@ -188,7 +188,7 @@ REFUSED = [
     ),
     (
         ["BERT", "--test_file", "x.csv", "--output", "x.csv"],
-        "--output x.csv is what is read; pass another file",
+        "--output x.csv is what is read",
     ),
     (["BERT", "--test_file", "x.csv", "--batch_size", "4"], "no such flag; use --per_device_eval_batch_size"),
     (["BERT", "--test_file", "x.csv", "--output", "none/x.json"], "there is no folder none"),

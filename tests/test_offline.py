@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hftune import launcher
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 from hftune.offline import (
     OFFLINE,
     cached_dataset,

@@ -22,12 +22,11 @@ from hftune.data.label_values import (
     exact_number,
     is_number,
     label_name,
-    listed,
     quoted,
     single_label,
 )
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 
 UNLABELLED = -1  # what the Hub's sets write where the label is not public
 
