@@ -290,14 +290,15 @@ def show_result(
     console: Console, recipe: Recipe, settings: Settings, results: dict[str, float], run_dir: Path
 ) -> None:
     """Prints what a finished run came to, the same when it ends and whenever it is asked for again."""
-    names = read_json(run_dir / "config.json")["id2label"]
+    config = read_json(run_dir / "config.json")
+    names = config.get("id2label")  # timm's have a list in its place
     print_summary(
         console,
         recipe.name,
         results,
         run_dir,
         next_steps(run_dir),
-        labels=[names[str(number)] for number in range(len(names))],
+        labels=[names[str(number)] for number in range(len(names))] if names else config["label_names"],
         pos_label=settings.pos_label,
         advice=what_to_try(results, read_log(run_dir / "log.jsonl"), settings),
     )

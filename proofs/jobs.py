@@ -239,6 +239,10 @@ def _become(
     os.fsync = lambda descriptor: None  # what a kill leaves does not depend on what the disk has
     if before:
         before(*arguments)
+    from hftune.errors import HftuneError
     from hftune.launcher import launch
 
-    launch(import_module(f"hftune.recipes.{recipe}").recipe, words)
+    try:
+        launch(import_module(f"hftune.recipes.{recipe}").recipe, words)
+    except HftuneError as error:  # told, and in a program of its own the exit code
+        raise SystemExit(error.exit_code) from None

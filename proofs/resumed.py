@@ -162,7 +162,7 @@ def signal_after(step: int | None, number: int | None) -> None:
     torch.compiler.set_stance("force_eager")  # one optimizer compiles itself, for a minute
     for name in FIGURES:
         module, _, function = name.rpartition(".")
-        setattr(import_module(module), function, lambda *_: None)
+        setattr(import_module(module), function, lambda *_, **__: None)
     if step is not None and number is not None:
         hftune.train.update = after(step, lambda: os.kill(os.getpid(), number))
 

@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 def run_here(monkeypatch, capfd, quick_disk):
     """Runs a job in this process, which is told to stop, or dies, after a step."""
     for name in FIGURES:
-        monkeypatch.setattr(name, lambda *_: None)
+        monkeypatch.setattr(name, lambda *_, **__: None)
 
     def run(job, run_dir, processes, step, number):
         flags = job.words(run_dir)[:-2]
