@@ -56,7 +56,17 @@ def test_a_column_of_yes_and_no(column, values, sizes):
         ("split", ["a", "b", "a"], ["a.csv: column 'split' (a: 2, b: 1) is not used for splits"]),
         ("fold", [0, 1, 2], ["a.csv: column 'fold' (0: 1, 1: 1, 2: 1) is not used for splits"]),
         ("split", ["train", "train", "train"], []),
-        ("place", ["train", "test", "test"], []),
+        ("kfold", [0, 1, 2], ["a.csv: column 'kfold' (0: 1, 1: 1, 2: 1) is not used for splits"]),
+        (
+            "kind",
+            ["train", "test", "test"],
+            [
+                "a.csv: column 'kind' (train: 1, test: 2) is not used for splits; --split_column_name kind "
+                "uses it"
+            ],
+        ),
+        ("vehicle", ["train", "bus", "train"], []),
+        ("kind", ["test", "val", "test"], []),
     ],
 )
 def test_what_is_no_split_is_left_and_named(column, values, warned):
