@@ -104,6 +104,13 @@ def test_beside_other_splits_the_column_is_only_named_unless_it_is_asked_for():
         follow(tables, "part")
 
 
+def test_rows_of_another_split_in_a_test_table_are_named():
+    tables = {"train": table(n=[1]), "test": table("b.csv", split=["train", "test"], fold=[1, 2])}
+    warned = "b.csv: column 'split' (train: 1, test: 1) is not used: all rows are test rows"
+    assert follow(tables).warnings == [warned]
+    assert follow({"valid": table(split=["val", "dev"])}).warnings == []
+
+
 def test_a_column_with_another_use_is_no_split():
     assert follow({"train": table(split=["train", "test"])}, used=["split"]).column is None
 

@@ -52,6 +52,9 @@ def follow_marks(tables: Mapping[str, Table], wanted: str | None, used: Collecti
     """
     warnings: list[str] = []
     kept = {split: _without_rejected(table, used, warnings) for split, table in tables.items()}
+    for split, table in kept.items():
+        if split != "train":
+            warnings += _of_other_splits(table, split, used)
     train = kept.get("train")
     if train is None:
         return Marked(kept, None, warnings)
@@ -96,6 +99,16 @@ class _Meanings(NamedTuple):
 def _candidates(table: Table, used: Collection[str | None]) -> list[str]:
     plain = {c: "".join(re.findall("[a-z]+", c.casefold())) for c in table.columns if c not in used}
     return [c for c, name in plain.items() if name in _SPLIT_COLUMNS or _flag(c)]
+
+
+def _of_other_splits(table: Table, split: str, used: Collection[str | None]) -> list[str]:
+    """Returns warnings about columns of a validation or test table that name rows of other splits."""
+    found = [_meanings(table, column) for column in _candidates(table, used) if not _flag(column)]
+    return [
+        f"{table.name}: column {one.column!r} ({one.counts()}) is not used: all rows are {split} rows"
+        for one in found
+        if None not in (named := set(one.split.values())) and named != {split_of_name(split)}
+    ]
 
 
 def _unnamed_splits(table: Table, used: Collection[str | None]) -> list[str]:
