@@ -85,8 +85,8 @@ def find_files(name: str) -> Files | None:
     shown = {split: [_shown(name, root, path) for path in paths] for split, paths in splits.items()}
     left = [os.path.relpath(path, root) for path in rest]
     warnings = [f"{name}: not used, as their names mean no split: {listed(left)}"] if left else []
-    others = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _NOT_READ]
-    if others := [path.name for path in others if mentions_split(path.stem) and not _is_hidden(path)]:
+    unread = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _NOT_READ]
+    if others := [path.name for path in unread if mentions_split(path.stem) and not _is_hidden(path)]:
         warnings.append(f"{name}: not read, as they are no {', '.join(SUFFIXES)}: {listed(others)}")
     return Files(shown, warnings)
 
