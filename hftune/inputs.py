@@ -24,6 +24,7 @@ from hftune.data.label_values import canonical_label, difference, quoted
 from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import check_pictures, quiet, room_for_pictures
+from hftune.data.row_marks import follow_marks
 from hftune.data.sample import load_sample
 from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
@@ -412,7 +413,9 @@ def _find_source(
 ) -> tuple[Source, list[str]]:
     if test_file:
         table = read_table(test_file)
-        return Source({"test": table}, table.origin, files=True), []
+        columns = ("label_column_name", "text_column_name", "image_column_name")
+        marked = follow_marks({"test": table}, None, [getattr(settings, name, None) for name in columns])
+        return Source(marked.tables, table.origin, files=True), marked.warnings
     if test_dir:
         table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)  # type: ignore[union-attr]
         return Source({"test": table}, test_dir, files=True), warnings

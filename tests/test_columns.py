@@ -30,6 +30,7 @@ def words(*columns: str, **others: list) -> Table:
         (words("text", "title", "label_text", label=[0, 1]), ("text", "label")),
         (words("text", label=[0, 1], topic=[2, 3]), ("text", "label")),
         (words("Review", Sentiment=["pos", "neg"]), ("Review", "Sentiment")),
+        (words(" text", "title", **{"label ": [0, 1]}), (" text", "label ")),
         (words("remark", id=["r1", "r2"], target=[0, 1]), ("remark", "target")),
         (table({"remark": ["很好", "不好"], "label": [0, 1], "id": ["a", "b"]}), ("remark", "label")),
         (table({"x": ["a b"], "kind": [0]}, class_names={"kind": ["p", "q"]}), ("x", "kind")),

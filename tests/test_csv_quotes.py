@@ -137,6 +137,13 @@ def test_a_list_with_labels_numbered_as_its_items_is_no_error():
     assert table.warnings[0].startswith("x.csv line 9: the quoted cell")  # a doubt, said once
 
 
+def test_lists_with_blanks_pass_in_a_file_of_few_rows():
+    rows = [row | {"date": f"2020-01-{n + 10}"} for n, row in enumerate(make_rows(2, seed=6))]
+    rows[0]["text"] = "\n".join(f"one{n}, two{n}, three{n}" for n in range(10))
+    rows[1]["text"] = ""
+    assert read_csv("x.csv", quoted(rows, ("label", "text", "date")), ",").warnings == ()
+
+
 def test_quotes_within_a_cell_are_ordinary_signs():
     text = 'text,label\na 5" disc,pos\nthe "best" one,neg\n'
     assert read_csv("x.csv", text, ",").columns["text"].to_pylist() == ['a 5" disc', 'the "best" one']

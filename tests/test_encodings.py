@@ -12,6 +12,7 @@ from hftune.data.encodings import likely_encoding
         ("café, très agréable, ações", "latin-1", "ISO-8859-1"),
         ("Отличный фильм, мне понравилось", "cp1251", "WINDOWS-1251"),
         ("Отличный фильм, мне понравилось", "koi8-r", "KOI8-R"),
+        ("الفيلم ممتاز وأنصح به للجميع", "cp1256", "WINDOWS-1256"),
         ("这部电影非常好看，推荐大家去看", "gb18030", "GB18030"),
         ("這部電影非常好看，推薦", "big5", "BIG5"),
         ("とても良い映画でした", "shift_jis", "SHIFT_JIS"),

@@ -92,6 +92,8 @@ def test_a_run_gets_the_scores_of_its_results_again(
     assert "accuracy" in said.out
     assert ("left out" in said.err) == (kind == "picture")
     assert "have changed" not in said.err
+    assert hftune(monkeypatch, "eval", run_dir, "--split", "train") == 0  # of which the run validated on some
+    assert "have changed" not in capsys.readouterr().err
 
 
 def test_bfloat16_changes_the_scores_of_the_text_run(text_run, reviews):
@@ -122,7 +124,7 @@ def test_other_data_are_matched_by_the_names_of_their_labels(bert, reviews, monk
     assert scores["test_accuracy_low"] < scores["test_accuracy"] < scores["test_accuracy_high"]
     page = capsys.readouterr().out
     low, high = scores["test_accuracy_low"], scores["test_accuracy_high"]
-    assert f"{scores['test_accuracy']:.3f} │ {low:.3f} to {high:.3f} │" in page
+    assert f"{scores['test_accuracy']:.3f} [{low:.3f}, {high:.3f}] │" in page
     assert "log loss" in page
 
 

@@ -350,6 +350,10 @@ def test_a_file_or_a_folder_of_classes_is_the_test_set():
     found = read_labelled(TextSettings(label_column_name="kind"), ("neg", "pos"), test_file="mine.tsv")
     assert (found.content, found.labels.tolist()) == (["some words", "other words"], [1, 0])
     assert (found.split, found.origin) == ("test", "mine.tsv")
+    write("tool.csv", "text,label,answer\nsome words,pos,reject\nother words,neg,accept\n")
+    found = read_labelled(TextSettings(), ("neg", "pos"), test_file="tool.csv")
+    assert (found.content, found.labels.tolist()) == (["other words"], [0])
+    assert "1 of 2 rows are left out" in found.warnings[0]
     write_class_folders(Path("pets"), 2, "test")
     found = read_labelled(ImageSettings(), CLASSES[::-1], test_dir="pets")
     assert found.labels.tolist() == [2, 2, 1, 1, 0, 0]

@@ -51,7 +51,8 @@ def number(train, test=None, class_names=None):
 )
 def test_labels_are_numbered_in_sorted_order(train, names, numbers):
     found, labels, warnings = number(train)
-    warnings = [line for line in warnings if "numbers with a point" not in line]
+    told = ("numbers with a point", "is the same number as")
+    warnings = [line for line in warnings if not any(words in line for words in told)]
     assert (found, labels["train"].tolist(), warnings) == (names, numbers, [])
     assert labels["train"].dtype == np.int64
 
@@ -110,6 +111,13 @@ def test_half_stars_are_classes_alike_in_every_format(column):
         (["a", "b", "B & A "], "label 'B & A ' (1 row, first: train.csv line 4) looks like several labels"),
         (["b|mixed", "a", "b"], "label 'b|mixed' (1 row, first: train.csv line 2) looks like several labels"),
         (["b a", "a", "b"], "label 'b a' (1 row, first: train.csv line 2) looks like several labels joined"),
+        (["a", "b", "a-b"], "label 'a-b' (1 row, first: train.csv line 4) looks like several labels joined"),
+        (
+            ["1", "02", "01"],
+            "label '01' (1 row, first: train.csv line 4) is the same number as another class",
+        ),
+        (["b", "a_b", "a"], "label 'a_b' (1 row, first: train.csv line 3) looks like several labels joined"),
+        (["b\u3001c", "b", "a"], "label 'b\u3001c' (1 row, first: train.csv line 2) looks like several"),
         (["b, c", "a, b", "a, c"], "label 'b, c' (1 row, first: train.csv line 2) looks like several labels"),
     ],
 )
@@ -126,6 +134,9 @@ def test_classes_that_may_be_none_are_doubted(train, doubt):
         ["C++", "C"],
         ["-2", "-1", "0"],
         ["R&D", "R&B"],
+        ["01", "02", "10"],
+        ["e-mail", "mail", "t-shirt"],
+        ["\U0001f3f4\U000e0067\U000e0065\U000e007f", "\U0001f3f4\U000e0067\U000e0073\U000e007f"],  # flags
         ["very good", "good", "very bad", "bad"],
     ],
 )
@@ -180,8 +191,11 @@ def test_gaps_are_closed_with_a_warning():
         (["1", "nan"], None, "tools write 'nan' for a missing label: fill it in or remove the row"),
         (["pos", "caf\u00e9", "cafe\u0301"], None, "has U+0065 U+0301 where there is U+00E9, and so only lo"),
         (["good", "bad"], ["go\u00adod"], "test.csv line 2: label 'go\\xadod' has U+00AD where there is not"),
+        (["1", "1.0", "02"], None, "train.csv line 3: label '1.0' is the same number as '1' (train"),
+        (["\u2764\ufe0f", "\u2764"], None, "has nothing where there is U+FE0F, and so only looks like"),
         (["good", "\uff47ood\u200b"], None, "has U+FF47 U+006F U+006F U+0064 U+200B where there is"),
         (["a", "b"], ["-1"], "-1' is a number, but 'a'"),
+        (["a", "b"], ["-1"], "; if -1 marks rows without a label, remove them: hftune predict RUN FILE "),
         ([0, 1], [-1], "test.csv line 2: label '-1' does not occur in train.csv, so it cannot be learned; r"),
         (["a", "\u200b"], None, "train.csv line 3: the label (column 'label') is missing"),
         (["a", "[]"], None, "train.csv line 3: the label (column 'label') is missing"),

@@ -56,7 +56,17 @@ def test_a_column_of_yes_and_no(column, values, sizes):
         ("split", ["a", "b", "a"], ["a.csv: column 'split' (a: 2, b: 1) is not used for splits"]),
         ("fold", [0, 1, 2], ["a.csv: column 'fold' (0: 1, 1: 1, 2: 1) is not used for splits"]),
         ("split", ["train", "train", "train"], []),
-        ("place", ["train", "test", "test"], []),
+        ("kfold", [0, 1, 2], ["a.csv: column 'kfold' (0: 1, 1: 1, 2: 1) is not used for splits"]),
+        (
+            "kind",
+            ["train", "test", "test"],
+            [
+                "a.csv: column 'kind' (train: 1, test: 2) is not used for splits; --split_column_name kind "
+                "uses it"
+            ],
+        ),
+        ("vehicle", ["train", "bus", "train"], []),
+        ("kind", ["test", "val", "test"], []),
     ],
 )
 def test_what_is_no_split_is_left_and_named(column, values, warned):
@@ -92,6 +102,13 @@ def test_beside_other_splits_the_column_is_only_named_unless_it_is_asked_for():
         follow({**tables, "validation": table("c.csv", split=["val"])}, "split")
     with pytest.raises(BadInput, match=r"a\.csv has no column 'part' \(--split_column_name\)"):
         follow(tables, "part")
+
+
+def test_rows_of_another_split_in_a_test_table_are_named():
+    tables = {"train": table(n=[1]), "test": table("b.csv", split=["train", "test"], fold=[1, 2])}
+    warned = "b.csv: column 'split' (train: 1, test: 1) is not used: all rows are test rows"
+    assert follow(tables).warnings == [warned]
+    assert follow({"valid": table(split=["val", "dev"])}).warnings == []
 
 
 def test_a_column_with_another_use_is_no_split():

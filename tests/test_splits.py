@@ -164,6 +164,8 @@ def test_lost_classes_and_a_small_validation_are_counted():
         "29 of 30 classes have no test row (first: class 00; test rows: 1): "
         "the test scores say nothing of them"
     ]
+    long = split([table("train", [f"{row % 6} " + "x" * 200 for row in range(12)])]).warnings[0]
+    assert len(long) < 250
     small = split([table("train", ["a", "b"] * 8)])
     assert "only 3 validation rows to choose the best model by; raise --train_val_split, or pass" in "".join(
         small.warnings

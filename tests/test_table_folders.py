@@ -99,3 +99,30 @@ def test_files_of_one_split_stand_one_below_the_other(tmp_path):
         f"{tmp_path}/part2.parquet row 0",
         f"{tmp_path}/part3.csv line 2",
     ]
+
+
+def test_files_of_one_split_may_differ_in_columns_that_nobody_reads(tmp_path):
+    folder = fill(tmp_path, "train_1.csv", "train_2.csv", "train_3.csv")
+    (tmp_path / "train_2.csv").write_text("Text,Label,id\nsecond,b,7\n")
+    assert read_files(find_files(folder))["train"].columns["label"].to_pylist() == ["a", "b", "a"]
+    (tmp_path / "train_1.csv").write_text("text,label,note\nfirst,b,x\n")
+    train = read_files(find_files(folder))["train"]
+    assert train.warnings == (
+        f"{tmp_path}/train_1.csv: not read, as other files of the split lack them: note",
+    )
+    (tmp_path / "train_3.csv").write_text("review,label\nthird,b\n")
+    with pytest.raises(BadInput, match=r"train_3\.csv has no column 'text', but .*train_1\.csv has; name"):
+        read_files(find_files(folder))
+
+
+def test_warnings_of_all_files_are_kept(tmp_path):
+    folder = fill(tmp_path, "train_1.csv", "train_2.csv")
+    (tmp_path / "train_2.csv").write_text("text,label\na,b\ntext,label\nb,a\n")
+    assert "repeat the header" in read_files(find_files(folder))["train"].warnings[0]
+
+
+def test_a_split_in_a_format_that_is_not_read_is_named(tmp_path):
+    folder = fill(tmp_path, "train.csv", "test.xlsx", "test_notes.md", "labels.txt")
+    assert find_files(folder).warnings == [
+        f"{tmp_path}: not read, as they are no .csv, .tsv, .jsonl, .json, .parquet: test.xlsx"
+    ]

@@ -108,7 +108,9 @@ def run(words: list[str]) -> None:
     scores |= _of_classes(prefix, data, logits, saved.labels)
     try:
         _tell_of_data(data, "split" in options)
-        if own and "max_eval_samples" not in options:
+        if (
+            own and "max_eval_samples" not in options and data.split != "train"
+        ):  # of which some were validated on
             _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
         _show(name, data.split, prefix, scores, saved.labels, pos_label)
     finally:  # also where whoever reads has enough, such as `head`

@@ -98,7 +98,7 @@ def with_names_of(table: Table, columns: Iterable[str]) -> Table:
     """
     renamed = {}
     for wanted in columns:
-        alike = [c for c in table.columns if c.strip().casefold() == wanted.strip().casefold()]
+        alike = [c for c in table.columns if _plain(c) == _plain(wanted)]
         if wanted not in table.columns and len(alike) == 1:
             renamed[alike[0]] = wanted
     if not renamed:
@@ -128,9 +128,7 @@ def unread_texts(table: Table, text: str, label: str) -> list[str]:
 
 def _label_candidates(table: Table, text: str | None) -> list[str]:
     named = [
-        c
-        for c in table.columns
-        if c.casefold() in LABEL_NAMES or c.casefold().endswith(("_label", "_labels"))
+        c for c in table.columns if _plain(c) in LABEL_NAMES or _plain(c).endswith(("_label", "_labels"))
     ]
     if not named:
         named = [c for c in table.columns if re.sub(r"[\s_-]", "", c.casefold()) in MORE_LABEL_NAMES]
@@ -138,10 +136,14 @@ def _label_candidates(table: Table, text: str | None) -> list[str]:
     return ["label"] if "label" in candidates else candidates
 
 
+def _plain(column: str) -> str:
+    return column.strip().casefold()
+
+
 def _text_candidates(table: Table, label: str) -> list[str]:
     if "text" in table.columns and label != "text":
         return ["text"]
-    named = [c for c in table.columns if c.casefold() in TEXT_NAMES and c != label]
+    named = [c for c in table.columns if _plain(c) in TEXT_NAMES and c != label]
     return named or [c for c in table.columns if c != label and _is_free_text(table.columns[c])]
 
 

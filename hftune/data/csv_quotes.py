@@ -151,9 +151,9 @@ def check_records(
         own = rows[record.row] if record.row < len(rows) else []
         if few:
             others = [row for row in rows if row is not own]
-            columns = _profile(
-                others + [_unquoted(cells) for cells in split if len(cells) in widths], widths[0]
-            )
+            known = _profile(others, widths[0])
+            formed = [_unquoted(cells) for cells in split if _has_the_form(cells, widths, known)]
+            columns = _profile(others + formed, widths[0])
         elif columns is None:
             columns = _profile(rows, widths[0])
         full = [number for number, line in enumerate(lines) if line.strip()]

@@ -2,6 +2,8 @@
 
 import logging
 
+from hftune.errors import shown
+
 log = logging.getLogger(__name__)
 
 
@@ -15,7 +17,7 @@ def log_splits(origin: str, sizes: dict[str, int], labels: tuple[str, ...], warn
         warnings: Lines to show to the user.
     """
     log.info("data: %s", origin)
-    shown = ", ".join(labels[:20]) + (f", ... ({len(labels)} in all)" if len(labels) > 20 else "")
-    log.info("rows: %s; labels %s", ", ".join(f"{count:,} {name}" for name, count in sizes.items()), shown)
+    names = ", ".join(map(shown, labels[:20])) + (f", ... ({len(labels)} in all)" if len(labels) > 20 else "")
+    log.info("rows: %s; labels %s", ", ".join(f"{count:,} {name}" for name, count in sizes.items()), names)
     for warning in warnings:
         log.warning("%s", warning)

@@ -47,6 +47,13 @@ def _is_cyrillic(runs: list[bytes], high: bytes, small: tuple[int, int]) -> bool
     )
 
 
+def _is_arabic(data: bytes, runs: list[bytes]) -> bool:
+    """Tells words of Arabic letters: every third of them is alef, lam or yeh, and many begin with alef."""
+    text = b"".join(runs).decode("cp1256")
+    usual = sum(text.count(letter) for letter in "\u0627\u0644\u064a")
+    return len(text) >= 2.5 * len(runs) and usual > 0.25 * len(text) and b"\xc7\xe1" in data
+
+
 def _are_pairs(runs: list[bytes]) -> bool:
     return all(len(run) % 2 == 0 for run in runs)
 
@@ -64,6 +71,7 @@ def _is_chinese(data: bytes, runs: list[bytes], encoding: str, dense: float) -> 
 _DENSE: dict[str, Callable[[bytes, list[bytes], bytes], bool]] = {
     "SHIFT_JIS": lambda data, runs, high: _share(data, "cp932", "\u3040", "\u30ff") > 0.25,
     "EUC-JP": lambda data, runs, high: _share(data, "euc_jp", "\u3040", "\u30ff") > 0.25,
+    "WINDOWS-1256": lambda data, runs, high: _is_arabic(data, runs),
     "WINDOWS-1251": lambda data, runs, high: _is_cyrillic(runs, high, (0xE0, 0xFF)),
     "KOI8-R": lambda data, runs, high: _is_cyrillic(runs, high, (0xC0, 0xDF)),
     "EUC-KR": lambda data, runs, high: _is_korean(data, runs),

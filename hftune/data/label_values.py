@@ -22,6 +22,9 @@ MISSING_WORDS = frozenset(  # what tools write for a missing value, in lower cas
 )
 EXACT = 2**53  # beyond it a number with a point is not exact: neighbours are one and the same
 
+_UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+_TAGS = range(0xE0020, 0xE0080)  # which tell the flags of England, Scotland and Wales apart
+
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,999}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,999}(\.[0-9]*)?|\.[0-9]+)")
 
@@ -140,15 +143,23 @@ def canonical_label(text: str) -> str:
     """Returns what is the same in labels that look alike.
 
     Case, blanks, normal forms (an accent as one character or two, fullwidth letters) and characters
-    that are not seen (zero-width, soft hyphen, direction and byte order marks, controls) do not count.
+    that are not seen (zero-width, soft hyphen, direction and byte order marks, controls, the marks that
+    choose between two forms of an emoji) do not count.
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    seen = (c for c in plain if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
-    return " ".join("".join(seen).split())
+    return " ".join("".join(filter(_is_seen, plain)).split())
+
+
+def _is_seen(c: str) -> bool:
+    if unicodedata.category(c) in ("Cc", "Cf"):
+        return c.isspace() or ord(c) in _TAGS
+    return c not in _UNSEEN
 
 
 def difference(text: str, other: str) -> str:
     """Says how a label differs from another that looks alike, to stand between the two."""
+    if is_number(text) and is_number(other):
+        return "is the same number as"
     if " ".join(text.split()).casefold() == " ".join(other.split()).casefold():
         return "differs only by case or blanks from"
     before = _equal_at_start(text, other)

@@ -30,7 +30,8 @@ from hftune.errors import BadInput, listed
 
 UNLABELLED = -1  # what the Hub's sets write where the label is not public
 
-_SIGNS = re.compile(r"\s*[|;,/&+]\s*")  # what people write between several labels of a row
+_SIGNS = re.compile(r"\s*[|;,/&+\u3001\u060c\u061b]\s*")  # what people write between several labels of a row
+_WORDS = re.compile(r"[^\W_]+")
 
 _Entry = tuple[Any, Table, int]  # a label as it was written, and the table and row where it appears first
 
@@ -233,6 +234,8 @@ def _refuse_mixed(entries: list[_Entry]) -> None:
         if kind(value) != kind(first):
             missing = [word for word in (value, first) if _is_missing_word(word)]
             advice = "write all labels as words or all as numbers"
+            if "-1" in (str(value), str(first)):
+                advice = "if -1 marks rows without a label, remove them: hftune predict RUN FILE answers such"
             if missing:
                 advice = f"tools write {missing[0]!r} for a missing label: fill it in or remove the row"
             raise BadInput(
@@ -249,7 +252,8 @@ def _refuse_variants(entries: list[_Entry]) -> None:
     seen: dict[str, _Entry] = {}
     problems = []
     for value, table, row in entries:
-        first, first_table, first_row = seen.setdefault(canonical_label(value), (value, table, row))
+        plain = label_name(value) if is_number(value) else canonical_label(value)
+        first, first_table, first_row = seen.setdefault(plain, (value, table, row))
         if value != first:
             places = (
                 f"{table.place(row)}: label {quoted(value)}",
@@ -348,6 +352,11 @@ def _doubts(train: _Labels, values: list[Any]) -> list[str]:
             "learned",
         ),
         (
+            _padded(words),
+            "is the same number as another class, and is taken as a class of its own; if they are one, write "
+            "both alike",
+        ),
+        (
             [UNLABELLED] if negative == {UNLABELLED} else [],
             "is taken as a class; if it marks rows without a label, remove them",
         ),
@@ -365,11 +374,18 @@ def _doubts(train: _Labels, values: list[Any]) -> list[str]:
     return lines
 
 
+def _padded(words: Iterable[str]) -> list[str]:
+    """Returns the labels that are one number with others, but for zeros before it or a sign."""
+    numbers = {word: Decimal(word.strip()) for word in words if is_number(word)}
+    often = Counter(numbers.values())
+    return [word for word, value in numbers.items() if often[value] > 1 and word != str(value)]
+
+
 def _joined(words: Mapping[str, str]) -> list[str]:
     """Returns the labels that look like others joined.
 
-    By a sign, one part at least must be a label or be joined otherwise too; by blanks, all parts must be
-    labels, as words of ordinary names recur.
+    By a sign, one part at least must be a label or be joined otherwise too; by blanks, hyphens and such, all
+    parts must be labels, as words of ordinary names recur.
 
     Args:
         words: What `canonical_label` makes of each label, by label.
@@ -380,7 +396,7 @@ def _joined(words: Mapping[str, str]) -> list[str]:
     for word, own in parts.items():
         known = [part in labels for part in own]
         if (len(own) > 1 and (any(known) or all(often[part] > 1 for part in own))) or (
-            len(own) == 1 and len(blank := own[0].split()) > 1 and labels.issuperset(blank)
+            len(own) == 1 and len(apart := _WORDS.findall(own[0])) > 1 and labels.issuperset(apart)
         ):
             found.append(word)
     return found

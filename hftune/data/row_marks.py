@@ -15,8 +15,9 @@ from hftune.errors import BadInput, listed
 # Names of columns that say the split, without blanks and signs.
 _SPLIT_COLUMNS = (
     *("split", "splits", "set", "subset", "dataset", "datasplit", "splitname", "partition", "phase", "usage"),
-    *("mluse", "traintest", "traintestsplit", "trainvaltest", "trainvaltestsplit", "fold"),
+    *("mluse", "traintest", "traintestsplit", "trainvaltest", "trainvaltestsplit", "fold", "kfold"),
 )
+_MANY = 10  # different values: more are no splits
 _YES, _NO = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f")
 _LEFT_OUT = {"answer": ("reject", "ignore"), "was_cancelled": _YES}  # of Prodigy and of Label Studio
 _VERDICTS = {"answer": ("accept", "reject", "ignore"), "was_cancelled": (*_YES, *_NO)}
@@ -50,6 +51,9 @@ def follow_marks(tables: Mapping[str, Table], wanted: str | None, used: Collecti
     """
     warnings: list[str] = []
     kept = {split: _without_rejected(table, used, warnings) for split, table in tables.items()}
+    for split, table in kept.items():
+        if split != "train":
+            warnings += _of_other_splits(table, split, used)
     train = kept.get("train")
     if train is None:
         return Marked(kept, None, warnings)
@@ -71,6 +75,12 @@ def follow_marks(tables: Mapping[str, Table], wanted: str | None, used: Collecti
             warnings.append(
                 f"{train.name}: column {column!r} ({meanings.counts()}) is not used for splits{why}"
             )
+    for column in [] if wanted else _unnamed_splits(train, used):
+        counts = _meanings(train, column).counts()
+        warnings.append(
+            f"{train.name}: column {column!r} ({counts}) is not used for splits; "
+            f"--split_column_name {column} uses it"
+        )
     return Marked(kept, None, warnings)
 
 
@@ -88,6 +98,33 @@ class _Meanings(NamedTuple):
 def _candidates(table: Table, used: Collection[str | None]) -> list[str]:
     plain = {c: "".join(re.findall("[a-z]+", c.casefold())) for c in table.columns if c not in used}
     return [c for c, name in plain.items() if name in _SPLIT_COLUMNS or _flag(c)]
+
+
+def _of_other_splits(table: Table, split: str, used: Collection[str | None]) -> list[str]:
+    """Returns warnings about columns of a validation or test table that name rows of other splits."""
+    found = [_meanings(table, column) for column in _candidates(table, used) if not _flag(column)]
+    return [
+        f"{table.name}: column {one.column!r} ({one.counts()}) is not used: all rows are {split} rows"
+        for one in found
+        if None not in (named := set(one.split.values())) and named != {split_of_name(split)}
+    ]
+
+
+def _unnamed_splits(table: Table, used: Collection[str | None]) -> list[str]:
+    """Returns the columns of other names whose values are train and another split, and nothing else."""
+    named, found = _candidates(table, used), []
+    for column, values in table.columns.items():
+        if column in used or column in named or isinstance(values, list) or not _holds_words(values.type):
+            continue
+        different = values.unique().to_pylist()
+        splits = {split_of_name(word) for word in different if word} if len(different) < _MANY else set()
+        if {"train"} < splits <= set(SPLITS):
+            found.append(column)
+    return found
+
+
+def _holds_words(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _flag(column: str) -> str | None:

@@ -16,7 +16,7 @@ from hftune.data.columns import with_names_of
 from hftune.data.labels import is_unlabelled, number_labels
 from hftune.data.source import SPLIT_NAMES, Source
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 from hftune.seed import permutation
 
 SMALL = 10  # rows of validation: fewer tell two models apart by chance alone
@@ -128,7 +128,9 @@ def _lost_classes(parts: Mapping[str, Part], whole: Part, labels: tuple[str, ...
         rows, lost = len(part.label), np.setdiff1d(known, part.label)
         if len(lost):
             count = f"{len(lost):,} of {len(known):,} classes have no {split} row"
-            warnings.append(f"{count} (first: {labels[lost[0]]}; {split} rows: {rows:,}): {meaning[split]}")
+            warnings.append(
+                f"{count} (first: {listed([labels[lost[0]]])}; {split} rows: {rows:,}): {meaning[split]}"
+            )
         elif split == "validation" and rows < SMALL:
             warnings.append(f"only {rows:,} validation rows to choose the best model by; {more}")
     return warnings
@@ -148,7 +150,9 @@ def _clean(
         if table is None:
             continue
         if content not in table.columns:
-            raise BadInput(f"{table.name} has no column {content!r}, but train has")
+            raise BadInput(
+                f"{table.name} has no column {content!r}, but train has; rename it ({table.column_list})"
+            )
         if split == "train" or not (missing := _without_labels(table, label)):
             tables[split] = table
             continue

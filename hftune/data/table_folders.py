@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from hftune.data.columns import with_names_of
 from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split, split_of_name
 from hftune.data.tables import SUFFIXES, Table, read_table
 from hftune.errors import BadInput, listed
@@ -26,6 +27,7 @@ _BY_DATASETS = (
     ".lance",
     ".xml",
 )
+_NOT_READ = (".xlsx", ".xls", ".ods", ".txt", ".feather", ".pkl", ".orc", ".avro", ".db")
 _SHARD = re.compile(r"-\d+-of-\d+.*")
 _ADVICE = "call the files train, validation and test, or pass each with its flag, such as --test_file"
 
@@ -81,7 +83,11 @@ def find_files(name: str) -> Files | None:
         return None
     shown = {split: [_shown(name, root, path) for path in paths] for split, paths in splits.items()}
     left = [os.path.relpath(path, root) for path in rest]
-    return Files(shown, [f"{name}: not used, as their names mean no split: {listed(left)}"] if left else [])
+    warnings = [f"{name}: not used, as their names mean no split: {listed(left)}"] if left else []
+    unread = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _NOT_READ]
+    if others := [path.name for path in unread if mentions_split(path.stem) and not _is_hidden(path)]:
+        warnings.append(f"{name}: not read, as they are no {', '.join(SUFFIXES)}: {listed(others)}")
+    return Files(shown, warnings)
 
 
 def read_files(files: Files) -> dict[str, Table]:
@@ -171,9 +177,22 @@ def _joined(tables: list[Table]) -> Table:
     for other in tables[1:]:
         if other.class_names != first.class_names:
             raise BadInput(f"{other.name} has other classes than {first.name}; make them alike")
+    tables = [first, *(with_names_of(other, first.columns) for other in tables[1:])]
     columns = [column for column in first.columns if all(column in table.columns for table in tables)]
+    apart = [column for column in first.columns if column not in columns]
+    if apart and len(columns) < 2:
+        other = min(tables, key=lambda table: len({*first.columns} & {*table.columns}))
+        lacking = next(column for column in first.columns if column not in other.columns)
+        raise BadInput(
+            f"{other.name} has no column {lacking!r}, but {first.name} has; name the columns alike "
+            f"({other.column_list})"
+        )
+    warnings = [line for table in tables for line in table.warnings]
+    if apart:
+        warnings.append(f"{first.name}: not read, as other files of the split lack them: {listed(apart)}")
     return replace(
         first,
+        warnings=tuple(dict.fromkeys(warnings)),
         columns={column: _below([table.columns[column] for table in tables]) for column in columns},
         lines=None,
         places=[table.place(row) for table in tables for row in range(table.rows)],
