@@ -30,6 +30,15 @@ FOUND = {  # what the folder `data` holds, and which folder or list each split i
     "sets": (classes("Training Set", "test-set"), {"train": "data/Training Set", "test": "data/test-set"}),
     "one word": (classes("trainset", "testset"), {"train": "data/trainset", "test": "data/testset"}),
     "numbers": (classes("1_train", "2_dev"), {"train": "data/1_train", "validation": "data/2_dev"}),
+    "one word before": (
+        classes("seg_train", "seg_test"),
+        {"train": "data/seg_train", "test": "data/seg_test"},
+    ),
+    "one word behind": (
+        classes("train_small", "val_small"),
+        {"train": "data/train_small", "validation": "data/val_small"},
+    ),
+    "classes of one word": (["blood_test/1.jpg", "blood_sample/1.jpg"], {"train": "data"}),
     "holdout": (classes("train", "holdout"), {"train": "data/train", "test": "data/holdout"}),
     "evaluation": (
         classes("train", "dev", "evaluation"),
@@ -134,7 +143,15 @@ NO_CLASSES = {
     ),
     "train only": (
         classes("train"),
-        "data holds splits (train), not classes; pass it with --dataset_name, or one",
+        "data holds one folder, train, around the others (cat, dog); pass data/train",
+    ),
+    "twice": (
+        classes("seg_train/seg_train", "seg_test/seg_test"),
+        "data holds splits (seg_test, seg_train), not classes; pass it with",
+    ),
+    "not which": (
+        classes("train_a", "test_b"),
+        "data holds splits by the names of its folders (test_b, train_a), but not which; pass each with",
     ),
     "beside others": ([*classes("train"), "docs/1.jpg"], "data holds splits (train), not classes"),
     "without classes": (
