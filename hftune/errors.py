@@ -100,8 +100,7 @@ def first_line(error: Exception) -> str:
 
 def shown(text: str, most: int = 60) -> str:
     """Returns a name or a value as a message shows it: one line of at most `most` characters."""
-    text = text if len(text) <= most else text[: most - 3] + "..."
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return printable(text if len(text) <= most else text[: most - 3] + "...")
 
 
 def listed(names: Iterable[str]) -> str:

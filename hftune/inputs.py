@@ -20,7 +20,7 @@ from hftune.data.file_text import decode_text, read_bytes
 from hftune.data.folders import find_image_files, list_files, read_class_folders
 from hftune.data.image_paths import locate_images
 from hftune.data.image_rows import Pictures
-from hftune.data.label_values import canonical_label, difference, listed, shown
+from hftune.data.label_values import canonical_label, difference, quoted
 from hftune.data.labels import is_unlabelled, label_words
 from hftune.data.picture_splits import PICTURE, find_pictures
 from hftune.data.pictures import check_pictures, quiet, room_for_pictures
@@ -29,7 +29,7 @@ from hftune.data.source import SPLIT_NAMES, Source, find_source
 from hftune.data.splits import choose_stratified
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables import Table, read_table
-from hftune.errors import BadInput, printable
+from hftune.errors import BadInput, listed, printable
 from hftune.image_settings import ImageSettings
 from hftune.origins import Origins
 from hftune.text_settings import TextSettings
@@ -266,11 +266,11 @@ def number_by_name(table: Table, column: str, labels: tuple[str, ...]) -> np.nda
     if unknown:
         first, *more = sorted(unknown, key=lambda word: unknown[word])
         alike = [name for name in labels if canonical_label(name) == canonical_label(first)]
-        hint = f"; it {difference(first, alike[0])} {shown(alike[0])}" if alike else ""
+        hint = f"; it {difference(first, alike[0])} {quoted(alike[0])}" if alike else ""
         raise BadInput(
-            f"{table.place(unknown[first])}: the model knows no label {shown(first)} (it knows "
+            f"{table.place(unknown[first])}: the model knows no label {quoted(first)} (it knows "
             f"{listed(labels)}){hint}",
-            [f"{table.place(unknown[word])}: label {shown(word)}" for word in more],
+            [f"{table.place(unknown[word])}: label {quoted(word)}" for word in more],
         )
     return np.array([number[word] for word in words], np.int64)
 

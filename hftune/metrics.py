@@ -21,7 +21,7 @@ from sklearn.metrics import (
 )
 
 from hftune import intervals
-from hftune.errors import BadInput, NonFiniteError
+from hftune.errors import BadInput, NonFiniteError, listed
 from hftune.intervals import Interval
 from hftune.ranking import RANKED_SCORES, RankingSketch
 
@@ -247,8 +247,7 @@ def positive_class(labels: Sequence[str], pos_label: str | None) -> int:
     if pos_label is None:
         return 1
     if pos_label not in labels:
-        known = ", ".join(labels[:5]) + (f", ... ({len(labels)} in all)" if len(labels) > 5 else "")
-        raise BadInput(f"--pos_label {pos_label}: no such class; the classes are {known}")
+        raise BadInput(f"--pos_label {pos_label}: no such class; the classes are {listed(labels)}")
     if len(labels) > 2:
         raise BadInput(
             f"--pos_label {pos_label}: scores of {len(labels)} classes are means over all; leave it out"

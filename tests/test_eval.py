@@ -186,6 +186,10 @@ REFUSED = [
         ["BERT", "--test_file", "x.csv", "--output", "x.jsonl"],
         "its name must end in one of .json, .csv, .tsv",
     ),
+    (
+        ["BERT", "--test_file", "x.csv", "--output", "x.csv"],
+        "--output x.csv is what is read",
+    ),
     (["BERT", "--test_file", "x.csv", "--batch_size", "4"], "no such flag; use --per_device_eval_batch_size"),
     (["BERT", "--test_file", "x.csv", "--output", "none/x.json"], "there is no folder none"),
     (["BERT", "--test_file", "x.csv", "--revision", "v2"], " is a folder, only a Hub id has revisions"),
@@ -231,8 +235,10 @@ def test_scores_are_written_also_where_nobody_reads_the_table(bert, monkeypatch,
 
 
 def test_a_table_of_scores_and_the_class_that_they_are_of(bert, monkeypatch, capsys, tmp_path):
-    (tmp_path / "x.csv").write_text("text,label\na film,positive\nanother film,negative\na third,negative\n")
-    words = ["eval", bert, "--test_file", tmp_path / "x.csv", "--output"]
+    (tmp_path / "rows.csv").write_text(
+        "text,label\na film,positive\nanother film,negative\na third,negative\n"
+    )
+    words = ["eval", bert, "--test_file", tmp_path / "rows.csv", "--output"]
     found = {}
     for label in ("positive", "negative"):
         for name in ("x.csv", "x.json"):

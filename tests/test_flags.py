@@ -96,7 +96,8 @@ def test_old_names_are_not_settings_and_point_to_some():
     known = set(field_types(TextSettings))
     assert not known & set(RENAMED)
     for new in RENAMED.values():
-        flags = [word.strip(",") for word in new.split() if word.startswith("--")]
+        words = " ".join([new] if isinstance(new, str) else new).split()
+        flags = [word.strip(",") for word in words if word.startswith("--")]
         own = [flag.removeprefix("--") for flag in flags if flag not in ("--cpu", "--mixed_precision")]
         assert set(own) <= known
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hftune import launcher
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 from hftune.offline import (
     OFFLINE,
     cached_dataset,
@@ -280,7 +280,7 @@ def test_what_cannot_be_a_hub_id_is_refused_at_once(tmp_path: Path, value: str, 
     (tmp_path / "reviews.csv").write_text("text,label\n")
     with pytest.raises(BadInput) as caught:
         hub_id(value, "dataset_name")
-    assert f"--dataset_name {value}: " in caught.value.message
+    assert f"--dataset_name {printable(value)}: " in caught.value.message
     assert part in caught.value.message
 
 
@@ -302,3 +302,13 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(monkeypatch, tmp_path, 
     assert refused.exit_code == 2
     assert launcher.explain(PermissionError(errno.EACCES, "Permission denied", "/elsewhere")) is None
     assert launcher.explain(FileNotFoundError(errno.ENOENT, "No such file", str(tmp_path / below))) is None
+
+
+def test_a_proxy_that_is_in_the_way_is_named_without_its_password(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+    monkeypatch.setenv("http_proxy", "http://me:secret@proxy.example:3128")
+    monkeypatch.setattr("hftune.offline.reach_hub", lambda: False)
+    with pytest.raises(BadInput) as caught:
+        ensure_reachable(None, "owner/gone")
+    assert "(hub.example) cannot be reached through the proxy proxy.example:3128" in caught.value.message
+    assert "secret" not in caught.value.message

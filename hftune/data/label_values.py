@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
+from hftune.errors import shown
+
 Label = str | bool | int | float | Decimal
 
 MISSING_WORDS = frozenset(  # what tools write for a missing value, in lower case
@@ -44,12 +46,12 @@ def single_label(written: Any) -> Any:
         return written if held is None else single_label(held)
     if isinstance(written, Mapping):
         if set(written) != {"choices"}:
-            raise NotOneLabel(f"an object ({shown(written)})")
+            raise NotOneLabel(f"an object ({quoted(written)})")
         return single_label(written["choices"])
     if isinstance(written, (list, tuple, set, frozenset)):
         if len(written) > 1:
             one_hot = "; for one-hot rows write the class's name" if set(map(str, written)) <= _BITS else ""
-            raise NotOneLabel(f"a list of {len(written)} ({shown(written)}){one_hot}")
+            raise NotOneLabel(f"a list of {len(written)} ({quoted(written)}){one_hot}")
         return single_label(next(iter(written))) if written else None
     return written
 
@@ -79,16 +81,9 @@ def _written_collection(text: str) -> Collection | None:
     return None
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Returns a value as Python writes it, cut to what fits into a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def listed(values: Collection[Any]) -> str:
-    """Returns the first five values, and how many there are where there are more."""
-    words = [str(value) if len(str(value)) <= 60 else str(value)[:57] + "..." for value in [*values][:5]]
-    return ", ".join(words) + (f", ... ({len(values):,} in all)" if len(values) > 5 else "")
+    return shown(repr(value))
 
 
 def is_number(text: str) -> bool:

@@ -22,12 +22,11 @@ from hftune.data.label_values import (
     exact_number,
     is_number,
     label_name,
-    listed,
-    shown,
+    quoted,
     single_label,
 )
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 
 UNLABELLED = -1  # what the Hub's sets write where the label is not public
 
@@ -101,7 +100,7 @@ def number_labels(
     values = _as_named(found, brought) if brought else _as_one_kind(found)
     if not own:
         _refuse_unlabelled(found, values)
-    _refuse_strangers(found, values, column)
+    _refuse_unknown(found, values, column)
     names, warnings = _order(tables["train"], set(values["train"]), brought)
     if not brought:
         warnings += _doubts(found["train"], values["train"])
@@ -200,7 +199,7 @@ def _as_named(found: Mapping[str, _Labels], names: list[str]) -> dict[str, list[
                 values[split].append(name)
             else:
                 raise BadInput(
-                    f"{table.place(row)}: label {shown(value)} is none of the {len(names)} classes "
+                    f"{table.place(row)}: label {quoted(value)} is none of the {len(names)} classes "
                     f"({listed(names)})"
                     + ("; -1 marks rows without a label: remove them" if value == UNLABELLED else "")
                 )
@@ -237,7 +236,7 @@ def _refuse_mixed(entries: list[_Entry]) -> None:
             if missing:
                 advice = f"tools write {missing[0]!r} for a missing label: fill it in or remove the row"
             raise BadInput(
-                f"{other.place(other_row)}: label {shown(value)} is {kind(value)}, but {shown(first)} "
+                f"{other.place(other_row)}: label {quoted(value)} is {kind(value)}, but {quoted(first)} "
                 f"({table.place(row)}) is {kind(first)}; {advice}"
             )
 
@@ -253,8 +252,8 @@ def _refuse_variants(entries: list[_Entry]) -> None:
         first, first_table, first_row = seen.setdefault(canonical_label(value), (value, table, row))
         if value != first:
             places = (
-                f"{table.place(row)}: label {shown(value)}",
-                f"{shown(first)} ({first_table.place(first_row)})",
+                f"{table.place(row)}: label {quoted(value)}",
+                f"{quoted(first)} ({first_table.place(first_row)})",
             )
             problems.append(f" {difference(value, first)} ".join(places))
     if problems:
@@ -282,7 +281,7 @@ def _refuse_unlabelled(found: Mapping[str, _Labels], values: Mapping[str, list[A
                 )
 
 
-def _refuse_strangers(found: Mapping[str, _Labels], values: Mapping[str, list[Any]], column: str) -> None:
+def _refuse_unknown(found: Mapping[str, _Labels], values: Mapping[str, list[Any]], column: str) -> None:
     """Raises BadInput for labels that train lacks, for a train of one class, and for ids."""
     known = set(values["train"])
     train = found["train"].table.name
@@ -290,18 +289,18 @@ def _refuse_strangers(found: Mapping[str, _Labels], values: Mapping[str, list[An
         raise BadInput(
             f"{train}: every row has the label {values['train'][0]!r}; training needs at least two classes"
         )
-    strangers = [
+    unknown = [
         (label_name(value), labels.table.place(row))
         for split, labels in found.items()
         for value, row in zip(values[split], labels.first, strict=True)
         if value not in known
     ]
-    if strangers:
-        label, place = strangers[0]
+    if unknown:
+        label, place = unknown[0]
         hint = "; rows without a label are answered by: hftune predict RUN FILE" if label == "-1" else ""
-        more = [f"{place}: label {shown(label)}" for label, place in strangers[1:]]
+        more = [f"{place}: label {quoted(label)}" for label, place in unknown[1:]]
         raise BadInput(
-            f"{place}: label {shown(label)} does not occur in {train}, so it cannot be learned{hint}", more
+            f"{place}: label {quoted(label)} does not occur in {train}, so it cannot be learned{hint}", more
         )
     rows = len(found["train"].codes)
     # Other splits with no label of their own tell that a few rows a class are meant.
@@ -360,7 +359,7 @@ def _doubts(train: _Labels, values: list[Any]) -> list[str]:
             codes = [code for code, other in enumerate(values) if other == value]
             count, first = rows[codes].sum(), train.table.place(min(train.first[code] for code in codes))
             plural = "s" if count != 1 else ""
-            lines.append(f"label {shown(value)} ({count:,} row{plural}, first: {first}) {meaning}")
+            lines.append(f"label {quoted(value)} ({count:,} row{plural}, first: {first}) {meaning}")
         if len(found) > 3:
             lines.append(f"{len(found) - 3:,} more labels are such: {listed(found[3:])}")
     return lines

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.label_values import listed
 from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split, split_of_name
 from hftune.data.tables import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 
 # Names of columns that say the split, without blanks and signs.
 _SPLIT_COLUMNS = (

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from hftune.data.label_values import listed
 from hftune.data.split_names import (
     SPLITS,
     UNCLEAR,
@@ -18,7 +17,7 @@ from hftune.data.split_names import (
     without_common_words,
 )
 from hftune.data.tables import SUFFIXES, Table, read_table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, listed
 
 _BY_DATASETS = (
     ".arrow",
