@@ -453,8 +453,8 @@ def saved_labels(run_dir: Path) -> list[str]:
     config = read_json(run_dir / "config.json")
     if "label_names" in config:  # of timm
         return list(config["label_names"])
-    names = PreTrainedConfig.from_dict(config).id2label  # the names that transformers leaves out, too
-    return [names[number] for number in sorted(names)]
+    names = PreTrainedConfig.from_dict(config).id2label or {}  # also those that transformers leaves out
+    return [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
 
 
 def next_steps(run_dir: Path) -> list[str]:

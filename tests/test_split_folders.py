@@ -197,6 +197,24 @@ CLASSES = {
         ["invalid/1.jpg", "valid/1.jpg"],
         ["data/valid is taken as a class, although its name can mean a split"],
     ),
+    "splits by one word of several": (
+        [*classes("x_train", "y_test"), "samples/1.jpg"],
+        [
+            f"data/{folder} is taken as a class, although its name can mean a split"
+            for folder in ("x_train", "y_test")
+        ],
+    ),
+    "views of classes that share a word": (
+        classes("test_tube", "test_strip", "test_rig"),
+        [
+            *(
+                f"data/{folder} is taken as a class, although its name can mean a split"
+                for folder in ("test_rig", "test_strip", "test_tube")
+            ),
+            "data: test_rig, test_strip, test_tube are taken as classes, but the same folders (cat, dog) lie "
+            "in each; if they are splits, pass them with --train_dir, --validation_dir and --test_dir",
+        ],
+    ),
     "another language": (
         classes("Pruefung", "Schulung"),
         [

@@ -271,9 +271,8 @@ def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None,
         raise BadInput(f"{table.name}: none of its {count:,} pictures can be read; {first}", problems[1:])
     if skip_bad:
         noun, verb = "picture" if count == 1 else "pictures", "is" if number == 1 else "are"
-        return [
-            f"{table.name}: {number:,} of {count:,} {noun} cannot be read and {verb} left out (the first: {first})"
-        ]
+        which = f"{number:,} of {count:,} {noun} cannot be read and {verb} left out"
+        return [f"{table.name}: {which} (the first: {first})"]
     more = f" ({number - 1:,} more cannot be read)" if number > 1 else ""
     advice = "" if skip_bad is None else "; --skip_bad_images leaves such pictures out"
     raise BadInput(f"{first}{more}{advice}", problems[1:])

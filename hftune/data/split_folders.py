@@ -88,10 +88,10 @@ def check_class_folders(name: str) -> list[str]:
     _refuse_splits(name, folders, splits)
     warnings = [
         f"{printable(os.path.join(name, folder))} is taken as a class, although its name can mean a split"
-        for folder in _all(splits)
+        for folder in [*_all(splits), *_divided_mentions(name, folders)]
     ]
     if len(inside) > 1 and len(inside[0]) > 1 and all(others == inside[0] for others in inside):
-        if all(map(mentions_split, folders)):
+        if all(map(mentions_split, without_common_words(folders))):
             raise BadInput(
                 f"{name} holds splits by the names of its folders ({_some(folders)}), but not which; pass "
                 "each with --train_dir, --validation_dir and --test_dir"
@@ -111,6 +111,13 @@ def _splits_among(folders: list[str]) -> dict[str, list[str]]:
     whole = dict(zip(without_common_words(folders), folders, strict=True))
     splits = {split: [whole[name] for name in names] for split, names in find_splits(whole).items()}
     return splits if len(splits) > 1 and "train" in splits else {}
+
+
+def _divided_mentions(name: str, folders: list[str]) -> list[str]:
+    """Returns folders of class folders whose names hold words of splits beside others, if several do."""
+    mentions = [folder for folder in folders if mentions_split(folder) and not find_splits([folder])]
+    found = [folder for folder in mentions if _is_divided(os.path.join(name, folder))]
+    return found if len(found) > 1 else []
 
 
 def _refuse_splits(name: str, folders: list[str], splits: dict[str, list[str]]) -> None:
