@@ -157,11 +157,18 @@ def read_pictures(
     room = room_for_pictures()
     found = []
     files, warnings = find_image_files(words)
-    for table, key in _picture_tables(files, column):
+    spare = bool(skip_bad) and len(files) > 1  # one of several may be unreadable as a whole
+    for table, key in _picture_tables(files, column, spare):
         table, folder, told = locate_images(table, key, image_dir=image_dir, skip_bad=skip_bad)
         warnings += told
         checked = check_pictures(
-            table, key, folder=folder, skip_bad=skip_bad, room=room, background=background
+            table,
+            key,
+            folder=folder,
+            skip_bad=skip_bad,
+            room=room,
+            background=background,
+            spare=spare,
         )
         room -= checked.bytes_held
         found.append(checked)
@@ -174,6 +181,8 @@ def read_pictures(
         for row in checked.rows
     ]
     warnings += [line for checked in found for line in checked.warnings]
+    if not names:
+        raise BadInput("none of the pictures can be read", warnings)
     return NamedPictures(names, _Joined([checked.pictures for checked in found]), warnings)
 
 
@@ -373,25 +382,25 @@ def _content_column(table: Table, kind: Content, given: str | None) -> str:
     return candidates[0]
 
 
-def _picture_tables(files: list[str], column: str | None) -> list[tuple[Table, str]]:
+def _picture_tables(files: list[str], column: str | None, spare: bool) -> list[tuple[Table, str]]:
     """Returns tables, each with its column of pictures."""
     tables: list[tuple[Table, str]] = []
     loose: list[str] = []  # pictures of neighbouring words, checked together
     for file in files:
         if file.lower().endswith(TABLE_SUFFIXES):
-            tables += _table_of_files(loose)
+            tables += _table_of_files(loose, spare)
             loose = []
             table = read_table(file)
             tables.append((table, _content_column(table, PICTURE, column)))
         else:
             loose.append(file)
-    return tables + _table_of_files(loose)
+    return tables + _table_of_files(loose, spare)
 
 
-def _table_of_files(files: list[str]) -> list[tuple[Table, str]]:
+def _table_of_files(files: list[str], spare: bool) -> list[tuple[Table, str]]:
     if not files:
         return []
-    if len(files) == 1:  # what is wrong with it is all that there is to say
+    if len(files) == 1 and not spare:  # what is wrong with it is all that there is to say
         try:
             with quiet():
                 decode(files[0])

@@ -266,7 +266,7 @@ def _describe(saved: Saved, folder: Path) -> None:
         described = {
             "image_processor_type": "TimmWrapperImageProcessor",
             "architecture": config["architecture"],
-            "pretrained_cfg": saved.processor.pretrained_cfg,
+            "pretrained_cfg": config["pretrained_cfg"],  # a processor that was loaded has none
         }
         write_json(folder / "preprocessor_config.json", described)
     file = folder / "tokenizer.json"

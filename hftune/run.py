@@ -14,7 +14,7 @@ import transformers
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from rich.console import Console
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 import hftune.finish as finish
 from hftune.advice import what_to_try
@@ -290,15 +290,13 @@ def show_result(
     console: Console, recipe: Recipe, settings: Settings, results: dict[str, float], run_dir: Path
 ) -> None:
     """Prints what a finished run came to, the same when it ends and whenever it is asked for again."""
-    config = read_json(run_dir / "config.json")
-    names = config.get("id2label")  # timm's have a list in its place
     print_summary(
         console,
         recipe.name,
         results,
         run_dir,
         next_steps(run_dir),
-        labels=[names[str(number)] for number in range(len(names))] if names else config["label_names"],
+        labels=saved_labels(run_dir),
         pos_label=settings.pos_label,
         advice=what_to_try(results, read_log(run_dir / "log.jsonl"), settings),
     )
@@ -448,6 +446,15 @@ def find_checkpoint(settings: Settings, run_dir: Path, accelerator: Accelerator)
     checkpoint = load_checkpoint(path)
     log.info("resuming from %s", path)
     return checkpoint
+
+
+def saved_labels(run_dir: Path) -> list[str]:
+    """Returns the class names of a finished run's model, in the order of the class numbers."""
+    config = read_json(run_dir / "config.json")
+    if "label_names" in config:  # of timm
+        return list(config["label_names"])
+    names = PreTrainedConfig.from_dict(config).id2label or {}  # also those that transformers leaves out
+    return [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
 
 
 def next_steps(run_dir: Path) -> list[str]:

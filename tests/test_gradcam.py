@@ -309,5 +309,5 @@ def test_the_command_leaves_out_what_cannot_be_read_when_asked(tmp_path, monkeyp
     assert [title[:6] for title in titles] == [f"{number:02d}.png" for number in (0, *range(2, 12))]
     assert pictures[1].mean() == pytest.approx(8000 / 65535 * 255, abs=1)  # 16 bits are scaled
     told = capsys.readouterr()
-    assert "1 of 12 picture cannot be read and is left out (the first: ./01.png is a text file" in told.err
+    assert "1 of 12 pictures cannot be read and is left out (the first: ./01.png is a text file" in told.err
     assert told.out == "look at eye/gradcam.png (the first 12 of 14 pictures)\n"

@@ -124,7 +124,7 @@ def test_many_missing_files_are_five_and_a_count(here):
     assert str(caught.value).count("\n") == 5
     assert len(max(str(caught.value).splitlines(), key=len)) < 250
     for skip_bad in (False, True):  # where none is right, the folder is wrong
-        with pytest.raises(BadInput, match="nor do 1 more"):
+        with pytest.raises(BadInput, match="nor does 1 more"):
             located("gone.jpg", "lost.jpg", skip_bad=skip_bad)
 
 

@@ -187,7 +187,15 @@ def test_bad_pictures_are_named_or_left_out():
     names, pictures, warnings = read_pictures(["photos/3.png", "bad.png", "photos/1.png"], skip_bad=True)
     assert (names, first_pixels(pictures)) == (["photos/3.png", "photos/1.png"], [3, 1])
     (warning,) = warnings
-    assert "1 of 3 picture cannot be read and is left out (the first: bad.png" in warning
+    assert "1 of 3 pictures cannot be read and is left out (the first: bad.png" in warning
+    names, pictures, warnings = read_pictures(["list/list.csv", "bad.png"], skip_bad=True)
+    assert (names, first_pixels(pictures), len(warnings)) == (
+        ["../photos/4.png", "../photos/2.png"],
+        [4, 2],
+        1,
+    )
+    with pytest.raises(BadInput, match="none of the pictures can be read"):
+        read_pictures(["bad.png", "bad.png"], skip_bad=True)
 
 
 def test_paths_come_from_standard_input_too(monkeypatch):

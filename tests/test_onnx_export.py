@@ -9,10 +9,12 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoImageProcessor, TimmWrapperConfig
 
 from hftune import onnx_export
 from hftune.answers import answer, picture_rows, text_rows
@@ -21,8 +23,8 @@ from hftune.data.decode import decode
 from hftune.data.sample import load_sample
 from hftune.errors import BadInput, HftuneError
 from hftune.models.textcnn import TextCNNForSequenceClassification
-from hftune.onnx_export import ROWS, write_onnx
-from hftune.rundir import RunRecord
+from hftune.onnx_export import ROWS, _describe, write_onnx
+from hftune.rundir import RunRecord, read_json
 from hftune.saved import load_saved
 from tests.runs import write_record
 from tests.test_picture_splits import files_of, write_class_folders
@@ -243,3 +245,22 @@ def test_without_the_packages_the_message_names_the_extra(trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(BadInput, match=r"hftune\[export\]"):
         export.run([str(trained)])
+
+
+def test_the_processor_of_a_loaded_timm_model_is_written_too(tmp_path):
+    """Transformers saves nothing of it; it stands in config.json."""
+    config = TimmWrapperConfig(
+        architecture="resnet18",
+        pretrained_cfg={"input_size": (3, 48, 48), "mean": (0.5,) * 3, "std": (0.25,) * 3},
+        id2label={0: "cat", 1: "dog"},
+        label2id={"cat": 0, "dog": 1},
+    )
+    config.save_pretrained(tmp_path / "run")
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "run")
+    saved = SimpleNamespace(
+        model=SimpleNamespace(config=config), labels=("cat", "dog"), processor=processor, max_length=0
+    )
+    _describe(saved, tmp_path)
+    written = AutoImageProcessor.from_pretrained(tmp_path)
+    assert written.data_config == processor.data_config
+    assert read_json(tmp_path / "config.json")["id2label"] == {"0": "cat", "1": "dog"}

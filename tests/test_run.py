@@ -14,12 +14,13 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import BertConfig, TimmWrapperConfig, pipeline
 
 from hftune import finish
 from hftune.checkpoint import list_checkpoints
 from hftune.errors import HftuneError
 from hftune.recipes import imdb
+from hftune.run import saved_labels
 from hftune.scoring import predict
 from hftune.track import read_log
 from tests.runs import file_flags, run_recipe
@@ -258,3 +259,11 @@ def test_the_loss_can_choose_the_best_model(metric, flags, tmp_path):
     scores = [line for line in read_log(tmp_path / "log.jsonl") if "eval_loss" in line]
     best = min(scores, key=lambda line: line["eval_loss"])
     assert json.loads((tmp_path / "run.json").read_text())["best_step"] == best["step"]
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("LABEL_0", "LABEL_1")])
+def test_class_names_are_read_from_every_kind_of_config(names, tmp_path):
+    """Those of timm have their own key, and transformers leaves out the names that it would give."""
+    for kind in (TimmWrapperConfig, BertConfig):
+        kind(id2label=dict(enumerate(names)), label2id={}, architecture="resnet18").save_pretrained(tmp_path)
+        assert saved_labels(tmp_path) == list(names)

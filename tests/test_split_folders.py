@@ -30,6 +30,15 @@ FOUND = {  # what the folder `data` holds, and which folder or list each split i
     "sets": (classes("Training Set", "test-set"), {"train": "data/Training Set", "test": "data/test-set"}),
     "one word": (classes("trainset", "testset"), {"train": "data/trainset", "test": "data/testset"}),
     "numbers": (classes("1_train", "2_dev"), {"train": "data/1_train", "validation": "data/2_dev"}),
+    "one word before": (
+        classes("seg_train", "seg_test"),
+        {"train": "data/seg_train", "test": "data/seg_test"},
+    ),
+    "one word behind": (
+        classes("train_small", "val_small"),
+        {"train": "data/train_small", "validation": "data/val_small"},
+    ),
+    "classes of one word": (["blood_test/1.jpg", "blood_sample/1.jpg"], {"train": "data"}),
     "holdout": (classes("train", "holdout"), {"train": "data/train", "test": "data/holdout"}),
     "evaluation": (
         classes("train", "dev", "evaluation"),
@@ -134,7 +143,15 @@ NO_CLASSES = {
     ),
     "train only": (
         classes("train"),
-        "data holds splits (train), not classes; pass it with --dataset_name, or one",
+        "data holds one folder, train, around the others (cat, dog); pass data/train",
+    ),
+    "twice": (
+        classes("seg_train/seg_train", "seg_test/seg_test"),
+        "data holds splits (seg_test, seg_train), not classes; pass it with",
+    ),
+    "not which": (
+        classes("train_a", "test_b"),
+        "data holds splits by the names of its folders (test_b, train_a), but not which; pass each with",
     ),
     "beside others": ([*classes("train"), "docs/1.jpg"], "data holds splits (train), not classes"),
     "without classes": (
@@ -179,6 +196,24 @@ CLASSES = {
     "an opposite": (
         ["invalid/1.jpg", "valid/1.jpg"],
         ["data/valid is taken as a class, although its name can mean a split"],
+    ),
+    "splits by one word of several": (
+        [*classes("x_train", "y_test"), "samples/1.jpg"],
+        [
+            f"data/{folder} is taken as a class, although its name can mean a split"
+            for folder in ("x_train", "y_test")
+        ],
+    ),
+    "views of classes that share a word": (
+        classes("test_tube", "test_strip", "test_rig"),
+        [
+            *(
+                f"data/{folder} is taken as a class, although its name can mean a split"
+                for folder in ("test_rig", "test_strip", "test_tube")
+            ),
+            "data: test_rig, test_strip, test_tube are taken as classes, but the same folders (cat, dog) lie "
+            "in each; if they are splits, pass them with --train_dir, --validation_dir and --test_dir",
+        ],
     ),
     "another language": (
         classes("Pruefung", "Schulung"),

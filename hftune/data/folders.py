@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hftune.data.decode import NOT_READ, SUFFIXES
 from hftune.data.tables import Table
-from hftune.errors import BadInput, printable
+from hftune.errors import BadInput, listed, printable
 
 _OF_SYSTEMS = {  # what systems and programs leave behind, besides names that begin with a dot
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "__pycache__"),
@@ -107,7 +107,7 @@ def images_below(name: str) -> tuple[list[str], list[str]]:
     warnings += _left_out(name, found.others, "file", "no pictures by their extensions")
     if not found.images:
         reason = f": {warnings[0].removeprefix(f'{name}: ')}" if warnings else ""
-        raise BadInput(f"{name}: a folder without pictures ({', '.join(SUFFIXES)}){reason}")
+        raise BadInput(f"{name}: a folder without pictures ({listed(SUFFIXES)}){reason}")
     return [os.path.join(name, path) for path in found.images], warnings
 
 

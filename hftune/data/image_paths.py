@@ -289,7 +289,7 @@ def _nowhere(
         return f"{table.place(row)} ({_quoted(paths[row])}) does not exist{hint}"
 
     start = f"the folder {printable(folder)}" if folder else "the working folder"
-    more = f", nor do {len(lost) - 1:,} more" if len(lost) > 1 else ""
+    more = f", nor do{'es' if len(lost) == 2 else ''} {len(lost) - 1:,} more" if len(lost) > 1 else ""
     advice = ": pass another with --image_dir FOLDER, or leave such pictures out with --skip_bad_images"
     return BadInput(
         f"{said(lost[0])}{more}; paths start from {start}{advice if flags else ''}",

@@ -185,6 +185,7 @@ def check_pictures(
     room: int,
     background: str | None = None,
     trains: bool = False,
+    spare: bool = False,
 ) -> Checked:
     """Reads every picture of a split once, in as many threads as there are cores.
 
@@ -197,6 +198,7 @@ def check_pictures(
         room: Bytes that decoded pictures may take; a split that needs more is not held at all.
         background: The colour behind transparent pixels, see `decode`.
         trains: Whether a run reads them: the warnings may then name its flags.
+        spare: With `skip_bad`, leave out even all of them: there are other tables.
 
     Raises:
         BadInput: Pictures cannot be read; the message names the first, the details the others.
@@ -225,7 +227,7 @@ def check_pictures(
             results += block
             tick(len(block))
     problems = [f"{everything.place(row)} {one.reason}" for row, one in enumerate(results) if one.reason]
-    found = _judge(table, problems, count, skip_bad)
+    found = _judge(table, problems, count, skip_bad, spare)
     rows = np.array([row for row, one in enumerate(results) if not one.reason], dtype=np.int64)
     held = None if memory.held is None else [memory.held[row] for row in rows]
     pictures = Pictures(table, column, rows, folder, held, everything.sizes[rows], background)
@@ -260,16 +262,17 @@ class _Memory:
                 self.held = None
 
 
-def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None) -> list[str]:
+def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None, spare: bool) -> list[str]:
     """Returns the warning about bad pictures, or raises it."""
     if not problems:
         return []
     first, number = problems[0], len(problems)
-    if number == count:
+    if number == count and not spare:
         raise BadInput(f"{table.name}: none of its {count:,} pictures can be read; {first}", problems[1:])
     if skip_bad:
-        verb = "picture cannot be read and is" if number == 1 else "pictures cannot be read and are"
-        return [f"{table.name}: {number:,} of {count:,} {verb} left out (the first: {first})"]
+        noun, verb = "picture" if count == 1 else "pictures", "is" if number == 1 else "are"
+        which = f"{number:,} of {count:,} {noun} cannot be read and {verb} left out"
+        return [f"{table.name}: {which} (the first: {first})"]
     more = f" ({number - 1:,} more cannot be read)" if number > 1 else ""
     advice = "" if skip_bad is None else "; --skip_bad_images leaves such pictures out"
     raise BadInput(f"{first}{more}{advice}", problems[1:])

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hftune.data.folders import check_folder, list_files, list_folders, sort_files
-from hftune.data.split_names import UNCLEAR, find_splits
+from hftune.data.split_names import UNCLEAR, find_splits, mentions_split, without_common_words
 from hftune.data.tables import SUFFIXES as TABLE_SUFFIXES
 from hftune.errors import BadInput, printable
 
@@ -44,7 +44,7 @@ def image_splits(name: str) -> tuple[dict[str, str], list[str]]:
         )
     if len(images) <= 10 * len(shards) or _is_configured(Path(name).expanduser()):
         return {}, []  # the images are a preview at most, or it says itself how it is to be read
-    splits = find_splits(list_folders(name))
+    splits = _splits_among(list_folders(name))
     if any(_is_divided(os.path.join(name, folder)) for folder in _all(splits)):
         return _from_folders(name, splits, images)
     lists = [path for path in files if os.sep not in path and path.lower().endswith(TABLE_SUFFIXES)]
@@ -75,8 +75,6 @@ def check_class_folders(name: str) -> list[str]:
     """
     check_folder(name)
     folders = list_folders(name)
-    splits = find_splits(folders)
-    _refuse_splits(name, folders, splits)
     inside = [list_folders(os.path.join(name, folder)) for folder in folders]
     if any(_has_images(os.path.join(name, folder), below=False) for folder in folders):
         inside = []  # images of a class lie in its folder itself
@@ -86,16 +84,40 @@ def check_class_folders(name: str) -> list[str]:
             f"{name} holds one folder, {printable(folders[0])}, around the others ({_some(inside[0])}); pass "
             f"{printable(inner)}"
         )
+    splits = _splits_among(folders)
+    _refuse_splits(name, folders, splits)
     warnings = [
         f"{printable(os.path.join(name, folder))} is taken as a class, although its name can mean a split"
-        for folder in _all(splits)
+        for folder in [*_all(splits), *_divided_mentions(name, folders)]
     ]
     if len(inside) > 1 and len(inside[0]) > 1 and all(others == inside[0] for others in inside):
+        if all(map(mentions_split, without_common_words(folders))):
+            raise BadInput(
+                f"{name} holds splits by the names of its folders ({_some(folders)}), but not which; pass "
+                "each with --train_dir, --validation_dir and --test_dir"
+            )
         warnings.append(
             f"{name}: {_some(folders)} are taken as classes, but the same folders ({_some(inside[0])}) lie "
             "in each; if they are splits, pass them with --train_dir, --validation_dir and --test_dir"
         )
     return warnings
+
+
+def _splits_among(folders: list[str]) -> dict[str, list[str]]:
+    """Returns the folders by split; words that all names share do not count where the rest are splits."""
+    splits = find_splits(folders)
+    if splits:
+        return splits
+    whole = dict(zip(without_common_words(folders), folders, strict=True))
+    splits = {split: [whole[name] for name in names] for split, names in find_splits(whole).items()}
+    return splits if len(splits) > 1 and "train" in splits else {}
+
+
+def _divided_mentions(name: str, folders: list[str]) -> list[str]:
+    """Returns folders of class folders whose names hold words of splits beside others, if several do."""
+    mentions = [folder for folder in folders if mentions_split(folder) and not find_splits([folder])]
+    found = [folder for folder in mentions if _is_divided(os.path.join(name, folder))]
+    return found if len(found) > 1 else []
 
 
 def _refuse_splits(name: str, folders: list[str], splits: dict[str, list[str]]) -> None:

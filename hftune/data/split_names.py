@@ -68,6 +68,21 @@ def find_splits(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def without_common_words(names: Iterable[str]) -> list[str]:
+    """Takes the words off that all names begin or end with; each keeps one word at least.
+
+    What is left has blanks between its words: "seg_train" and "seg_test" become "train" and "test".
+    """
+    words = [re.findall(r"[^\W_]+", name) for name in names]
+    for at in (0, -1):
+        while len(words) > 1 and all(len(own) > 1 for own in words):
+            if len({own[at].casefold() for own in words}) > 1:
+                break
+            for own in words:
+                own.pop(at)
+    return [" ".join(own) for own in words]
+
+
 def _words(name: str) -> list[str]:
     """Returns the words of a name in lower case, without numbers; "TrainSet" and "trainset" are two words."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))

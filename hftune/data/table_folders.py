@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from hftune.data.columns import with_names_of
-from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split, split_of_name
+from hftune.data.split_names import (
+    SPLITS,
+    UNCLEAR,
+    find_splits,
+    mentions_split,
+    split_of_name,
+    without_common_words,
+)
 from hftune.data.tables import SUFFIXES, Table, read_table
 from hftune.errors import BadInput, listed
 
@@ -132,7 +138,7 @@ def _is_for_datasets(root: Path) -> bool:
 
 def _sort(name: str, names: dict[str, str]) -> tuple[dict[str, list[str]], list[str]]:
     """Returns paths by split, and those that mean none; `names` are what counts of each path."""
-    plain = _without_common_words(names)
+    plain = dict(zip(names, without_common_words(names.values()), strict=True))
     found = find_splits(dict.fromkeys(plain.values()))
     splits = {split: [path for path in plain if plain[path] in words] for split, words in found.items()}
     rest = [path for path in plain if not any(path in paths for paths in splits.values())]
@@ -156,18 +162,6 @@ def _sort(name: str, names: dict[str, str]) -> tuple[dict[str, list[str]], list[
 def _is_train_alone(name: str) -> bool:
     """Tells whether the only split that a name's words mean is train, as in "reviews train small"."""
     return {split_of_name(word) for word in name.split()} - {None} == {"train"}
-
-
-def _without_common_words(names: Mapping[str, str]) -> dict[str, str]:
-    """Takes the words off that all names begin or end with."""
-    words = {path: re.findall(r"[^\W_]+", name) for path, name in names.items()}
-    for at in (0, -1):
-        while len(words) > 1 and all(len(own) > 1 for own in words.values()):
-            if len({own[at].casefold() for own in words.values()}) > 1:
-                break
-            for own in words.values():
-                own.pop(at)
-    return {path: " ".join(own) for path, own in words.items()}
 
 
 def _joined(tables: list[Table]) -> Table:
