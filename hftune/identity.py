@@ -19,10 +19,11 @@ import hashlib
 import importlib.util
 import linecache
 import logging
+import os
 import sys
 import sysconfig
 import types
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ CHANGING = {"add", "append", "appendleft", "clear", "discard", "extend", "insert
     *("remove", "setdefault", "update", "write"),
 }
 CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}
+DEEPEST = 100  # values within values that are told apart
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), range, slice)
 NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
 PACKAGE = Path(__file__).resolve().parent
@@ -48,15 +50,30 @@ class _Description:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, str]] = {}  # the value too, so that no other gets its id
+        self._homes: set[Path] = set()  # folders of the files that functions stand in
+        self._depth = 0
 
     def of(self, value: Any) -> str:
+        if isinstance(value, str | PurePath) and os.path.isabs(value):
+            return f"{type(value).__name__}({self._from_home(value)!r})"
         if isinstance(value, PLAIN):
             return repr(value)
         if id(value) not in self._known:
             self._known[id(value)] = value, "itself"
-            text = self._of_code(value) or self._of_values(value) or self._of_instance(value)
+            self._depth += 1
+            text = _name(type(value))
+            if self._depth <= DEEPEST:
+                text = self._of_code(value) or self._of_values(value) or self._of_instance(value)
+            self._depth -= 1
             self._known[id(value)] = value, hashlib.sha256(text.encode()).hexdigest()
         return self._known[id(value)][1]
+
+    def _from_home(self, path: str | PurePath) -> str:
+        """Returns a path near a recipe's file from there on, so that a project can be moved."""
+        for home in sorted(self._homes):
+            if home.parent != home.parent.parent and PurePath(path).is_relative_to(home.parent):
+                return os.path.relpath(path, home)
+        return str(path)
 
     def _of_code(self, value: Any) -> str:
         """Writes down what can be called or imported; "" for anything else."""
@@ -79,9 +96,9 @@ class _Description:
     def _of_values(self, value: Any) -> str:
         """Writes down tensors, arrays and containers; "" for anything else."""
         if isinstance(value, torch.Tensor):
-            numbers = value.detach().cpu()
-            numbers = numbers.float() if numbers.dtype == torch.bfloat16 else numbers  # which NumPy lacks
-            return f"tensor({value.dtype}, {self.of(numbers.numpy())})"
+            return f"tensor({value.dtype}, {tuple(value.shape)}, {_digest(value)})"
+        if isinstance(value, torch.distributions.Distribution):
+            return f"{_name(type(value))}({self.of(vars(value))})"
         if isinstance(value, np.ndarray):
             content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
             return f"array({value.dtype}, {value.shape}, {hashlib.sha256(content).hexdigest()})"
@@ -92,7 +109,7 @@ class _Description:
         if isinstance(value, list | tuple):
             return f"{type(value).__name__}({', '.join(map(self.of, value))})"
         if isinstance(value, enum.Enum):
-            return f"{type(value).__name__}.{value.name}"
+            return f"{type(value).__name__}.{value.name}={self.of(value.value)}"
         return ""
 
     def _of_instance(self, value: Any) -> str:
@@ -100,6 +117,10 @@ class _Description:
         kind, own = type(value), _is_own(type(value))
         if hasattr(value, "__wrapped__"):  # functools.cache and its kin
             return f"{_name(kind)} of {self.of(value.__wrapped__)}"
+        if not own and hasattr(value, "flush"):  # a file or a log: where it writes to decides no number
+            return _name(kind)
+        if not own and hasattr(kind, "to_numpy"):  # a table or column of pandas
+            return f"{_name(kind)}({self.of(value.to_numpy())})"
         slots = [slot for base in kind.__mro__ for slot in vars(base).get("__slots__", ()) if own]
         fields = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)}
         fields |= getattr(value, "__dict__", {})
@@ -138,6 +159,8 @@ class _Description:
 
     def _function(self, function: types.FunctionType) -> str:
         code = function.__code__
+        if os.path.isfile(code.co_filename):
+            self._homes.add(Path(code.co_filename).absolute().parent)
         if not _is_own_file(code.co_filename):
             if hasattr(function, "__wrapped__"):  # a library's decorator around it, such as torch.no_grad
                 return f"{code.co_qualname} of {self.of(function.__wrapped__)}"
@@ -163,6 +186,8 @@ def _values_read(function: types.FunctionType, tree: ast.AST | None) -> dict[str
     for name, attribute in sorted(_names_read(code)):
         if name not in scope or name in changed or attribute in CHANGING:
             continue
+        if name in ("__file__", "__name__"):  # a project may be moved, a recipe be launched or imported
+            continue
         value = scope[name]
         if isinstance(value, types.ModuleType) and not _is_own_file(
             getattr(value, "__file__", None) or "<frozen"
@@ -173,6 +198,16 @@ def _values_read(function: types.FunctionType, tree: ast.AST | None) -> dict[str
         else:
             read[name] = value
     return read
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    """Hashes a tensor's numbers, of whatever kind and layout; "" of one that has none."""
+    if tensor.is_meta:
+        return ""
+    plain = tensor.detach().dequantize() if tensor.is_quantized else tensor.detach().cpu()
+    plain = plain if plain.layout == torch.strided else plain.to_dense()
+    plain = plain.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _name(kind: type) -> str:
@@ -277,7 +312,7 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 
 
 def _changed(tree: ast.AST) -> set[str]:
-    """Returns what code changes: "n" for `n += 1` of outside or `n.append(1)`, ".n" for `self.n = 1`."""
+    """Returns what code changes: "n" for `n += 1` of outside or `n.append(1)`, "self.n" for `self.n = 1`."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Global | ast.Nonlocal):
@@ -292,12 +327,12 @@ def _changed(tree: ast.AST) -> set[str]:
 
 
 def _root(node: ast.expr) -> set[str]:
-    """Returns the name at the root of `name.attribute[key]`, and ".attribute"."""
+    """Returns the name at the root of `name.attribute[key]`, and "name.attribute"."""
     attribute = ""
     while isinstance(node, ast.Attribute | ast.Subscript):
-        attribute = f".{node.attr}" if isinstance(node, ast.Attribute) else attribute
+        attribute = node.attr if isinstance(node, ast.Attribute) else attribute
         node = node.value
-    return {attribute, node.id} if isinstance(node, ast.Name) else set()
+    return {f"{node.id}.{attribute}", node.id} if isinstance(node, ast.Name) else set()
 
 
 def _changed_by_methods(kind: type) -> set[str]:
@@ -306,8 +341,10 @@ def _changed_by_methods(kind: type) -> set[str]:
     for base in filter(_is_own, kind.__mro__):
         for name, member in vars(base).items():
             if name not in CONSTRUCTORS and isinstance(member, types.FunctionType):
-                tree = _tree_of(member.__code__)
-                found |= {changed[1:] for changed in (_changed(tree) if tree else ()) if changed[:1] == "."}
+                tree, code = _tree_of(member.__code__), member.__code__
+                own = f"{code.co_varnames[0]}." if code.co_argcount else "self."
+                changed = _changed(tree) if tree else set()
+                found |= {each.removeprefix(own) for each in changed if each.startswith(own)}
     return found
 
 

@@ -35,8 +35,12 @@ def prepare_environment() -> None:
 def print_any_text() -> None:
     """Lets standard output and error take any text: what their encoding lacks is escaped.
 
-    A pipe on Windows and the C locale have encodings of a few hundred characters.
+    A pipe on Windows and the C locale have encodings of a few hundred characters. Where a stream was closed
+    before the start, Python has none, and what is printed goes nowhere.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, for the whole process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -102,6 +102,16 @@ def test_only_what_runs_counts(digest):
             "import enum\nclass E(enum.Enum):\n A = 1\n B = 2\ne = E.A\ndef part(b): return e",
             "import enum\nclass E(enum.Enum):\n A = 1\n B = 2\ne = E.B\ndef part(b): return e",
         ),
+        ("import enum\nclass E(enum.Enum):\n A = 2\ndef part(b): return E.A.value",) * 2,
+        ("import torch\nd = torch.distributions.Beta(0.2, 1.0)\ndef part(b): return d.sample()",) * 2,
+        ("import pandas\nt = pandas.DataFrame({'a': [1.0, 2, 3]})\ndef part(b): return t",) * 2,
+        ("import torch\nw = torch.tensor([1.0, 2]).to_sparse()\ndef part(b): return w",) * 2,
+        ("import torch\nw = torch.tensor([1.0, 2]).to(torch.float8_e4m3fn)\ndef part(b): return w",) * 2,
+        (
+            "class C:\n def __init__(self): self.k = 2\n def __call__(self, b):\n  b.k = 1\n"
+            "  return self.k\npart = C()",
+        )
+        * 2,
     ],
 )
 def test_another_value_is_another_part(one, other, digest):
@@ -145,6 +155,44 @@ def test_what_a_part_counts_or_fills_is_no_part_of_it():
     after_step(1, None)
     counting(None, None)
     assert (identify(after_step), identify(counting)) == before
+
+
+def test_a_project_may_be_moved_and_its_paths_with_it(tmp_path):
+    """What lies near a file is told by its place from there; another place or name is another part."""
+    text = (
+        "import os\nfrom pathlib import Path\nHERE = Path(__file__).parent\n"
+        "DATA = HERE.parent / 'data'\n"
+        "TEXT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '{name}')\n"
+        "def part(settings): return HERE, DATA, TEXT, __file__, __name__, '{far}'\n"
+    )
+    found = []
+    for folder, name, far in (
+        ("a", "x", "/data"),
+        ("b", "x", "/data"),
+        ("b", "y", "/data"),
+        ("b", "x", "/o"),
+    ):
+        (tmp_path / folder / "project").mkdir(parents=True, exist_ok=True)
+        module = module_of(tmp_path / folder / "project", text.format(name=name, far=far))
+        found.append(identify(module.part))
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+def test_where_a_log_is_written_is_no_part_of_what_writes_it(tmp_path):
+    text = "w = open({!r}, 'w')\ndef part(steps, model): print(steps, file=w)\n"
+    one, other = (module_of(tmp_path, text.format(str(tmp_path / name))).part for name in "ab")
+    assert identify(one) == identify(other)
+
+    class Writer:  # as tensorboard's, whose folder has the time in its name
+        def __init__(self, log_dir):
+            self.log_dir = log_dir
+
+        def flush(self):
+            pass
+
+    Writer.__module__ = "torch"
+    assert identify(Writer("12:00")) == identify(Writer("12:01"))
 
 
 def test_modules_of_the_user_are_read(tmp_path, monkeypatch):
@@ -207,3 +255,7 @@ def test_parts_of_hftune_are_their_names_and_any_object_has_an_identity():
     ring = []
     ring.append(ring)
     assert identify(ring)
+    for _ in range(3000):
+        ring = [ring]
+    assert identify(ring)
+    assert identify(torch.zeros(2, device="meta")) != identify(torch.zeros(3, device="meta"))

@@ -89,6 +89,16 @@ def test_any_text_can_be_printed_on_any_pipe(monkeypatch, encoding):
     assert b"\\udcff" in pipe.buffer.getvalue()
 
 
+def test_where_a_stream_was_closed_what_is_printed_goes_nowhere(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # `hftune ls >&-`
+    print_any_text()
+    print("nobody reads this", flush=True)
+    assert not sys.stdout.isatty()
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 @pytest.mark.parametrize(
     "command",
     [["recipes/imdb_bag.py", "--help"], ["-c", HFTUNE, "predict", "--help"], ["-c", HFTUNE, "ls"]],
