@@ -294,7 +294,7 @@ def test_a_class_that_test_lacks_is_a_warning_and_one_that_train_lacks_an_error(
     assert np.bincount(splits.parts["test"].label).tolist() == [0, 0, 4]
     assert without_validation(splits.warnings) == [
         "pets/test: 1 class folder left out, without images (the first: pets/test/green)",
-        "pets/test has no images of 2 of the 3 classes (the first: 'blue')",
+        "2 of 3 classes have no test row (first: blue; test rows: 4): the test scores say nothing of them",
     ]
     for path in (here / "pets/train/red").iterdir():
         path.unlink()

@@ -129,7 +129,7 @@ def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
     origin = name or ", ".join(folders.values())
     if "train" in tables:
         tables = _spelt_as_in_train(tables)
-        warnings += _compare_classes(tables, folders)
+        _refuse_unknown_classes(tables, folders)
     return Source(tables, origin, files=True, validation=folders.get("validation", "")), warnings
 
 
@@ -148,22 +148,16 @@ def _labels(table: Table) -> list[str]:
     return table.columns["label"].to_pylist()  # type: ignore[union-attr]
 
 
-def _compare_classes(tables: dict[str, Table], folders: dict[str, str]) -> list[str]:
-    """Returns warnings about classes that a split lacks; raises `BadInput` for those that train lacks."""
+def _refuse_unknown_classes(tables: dict[str, Table], folders: dict[str, str]) -> None:
+    """Raises `BadInput` for class folders of which train has no images."""
     train = set(_labels(tables["train"]))
-    warnings = []
     for split, table in tables.items():
-        here = set(_labels(table))
-        if unknown := sorted(here - train):
+        if unknown := sorted(set(_labels(table)) - train):
             raise BadInput(
                 f"{folders['train']} has no images of the class {unknown[0]!r}, which {folders[split]} has; "
                 "a class cannot be learned without",
                 [f"{folders[split]}: class {label!r}" for label in unknown[1:]],
             )
-        if lacking := sorted(train - here):
-            count = f"{len(lacking):,} of the {len(train):,} classes"
-            warnings.append(f"{folders[split]} has no images of {count} (the first: {lacking[0]!r})")
-    return warnings
 
 
 def _image_candidates(table: Table, label: str) -> list[str]:
