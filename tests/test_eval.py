@@ -124,7 +124,7 @@ def test_other_data_are_matched_by_the_names_of_their_labels(bert, reviews, monk
     assert scores["test_accuracy_low"] < scores["test_accuracy"] < scores["test_accuracy_high"]
     page = capsys.readouterr().out
     low, high = scores["test_accuracy_low"], scores["test_accuracy_high"]
-    assert f"{scores['test_accuracy']:.3f} [{low:.3f}, {high:.3f}] │" in page
+    assert f"{scores['test_accuracy']:.3f} [{low:.3f}, {high:.3f}]" in page
     assert "log loss" in page
 
 
