@@ -26,7 +26,7 @@ class HftuneError(Exception):
     def __init__(self, message: str, details: list[str] | None = None):
         self.message = _cut(message)
         self.details = [_cut(line) for line in details or []]
-        super().__init__(self.message)
+        super().__init__(PASSWORD.sub("", message))  # whole: torch puts a worker's traceback before it
 
     def __str__(self) -> str:
         bullets = [f"  - {line}" for line in self.details[:5]]

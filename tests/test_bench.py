@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import accelerate
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -20,6 +21,8 @@ import page  # noqa: E402
 import results  # noqa: E402
 from case import Case, Side  # noqa: E402
 from stopwatch import Stopwatch  # noqa: E402
+
+from hftune.errors import BadInput  # noqa: E402
 
 
 def call_here(command: list[str], log: Path) -> float:
@@ -74,7 +77,12 @@ def tokens(measurement: dict) -> int:
     return round(measurement["tokens_per_second"] * measurement["seconds"])
 
 
-@pytest.mark.parametrize("name", ["minilm", "textcnn", "bilstm", "start"])
+BFLOAT16_LSTM = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU computes no LSTM in bfloat16"
+)
+
+
+@pytest.mark.parametrize("name", ["minilm", "textcnn", pytest.param("bilstm", marks=BFLOAT16_LSTM), "start"])
 def test_all_sides_of_a_case_on_texts_read_the_same_tokens(name, rehearse, work):
     entry = rehearse(name)
     (found,) = entry["rounds"]
@@ -128,10 +136,9 @@ def test_the_page_has_every_case_and_side(rehearse, work):
     assert str(work) not in text + json.dumps(entry)
 
 
-def test_flags_behind_the_dashes_reach_hftune_alone(rehearse, capsys):
-    with pytest.raises(SystemExit):
+def test_flags_behind_the_dashes_reach_hftune_alone(rehearse):
+    with pytest.raises(BadInput, match="--no_such_flag: no such flag"):
         rehearse("minilm", "--", "--no_such_flag", "1")
-    assert "no_such_flag" in capsys.readouterr().err
 
 
 def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):

@@ -147,6 +147,8 @@ def test_loss_is_mean_cross_entropy(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_runs_under_autocast_with_a_float32_loss(name):
+    if name.startswith("bilstm") and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU computes no LSTM in bfloat16")
     model = small(name).train()
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(**pad([[5, 6, 7], [8]]), labels=torch.tensor([2, 1])).loss

@@ -243,7 +243,7 @@ def batch_loader(
             yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     except BadInput as error:
         # torch puts a worker's traceback into the message; the error itself is its last line.
-        raise BadInput(error.message.rpartition("BadInput: ")[2].strip()) from None
+        raise BadInput(str(error.args[0]).rpartition("BadInput: ")[2].strip()) from None
 
 
 def _leave_signals_to_main(_worker: int) -> None:
