@@ -133,6 +133,20 @@ def test_help_behind_a_recipe_is_the_recipes(monkeypatch, capsys):
     assert "--image_size" in capsys.readouterr().out
 
 
+def test_a_recipe_imports_what_lies_beside_it(tmp_path, monkeypatch):
+    """Under `hftune run` and `validate`, from whatever folder, as under `python FILE.py`."""
+    (tmp_path / "its_neighbour.py").write_text("NAME = 'beside'\n")
+    file = tmp_path / "my_recipe.py"
+    file.write_text(
+        "import its_neighbour\nfrom hftune.recipes import shapes\n"
+        "recipe = shapes.recipe.replace(name=its_neighbour.NAME)\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert find_recipe(str(file)).name == "beside"
+    for name in ("its_neighbour", "my_recipe"):
+        del sys.modules[name]
+
+
 def test_the_installed_command_answers_without_loading_anything(tmp_path):
     script = Path(sys.executable).parent / "hftune"
     if not script.exists():

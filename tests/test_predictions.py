@@ -48,6 +48,23 @@ def test_a_sample_of_texts_leads_back_to_file_and_line(tmp_path):
         assert {name: line[name] for name in written[row]} == written[row]
 
 
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_rows_of_a_table_with_a_column_of_splits_have_their_numbers_in_the_table(kind, tmp_path):
+    write_class_folders(tmp_path, 8, "test")
+    content = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
+    labels = [name.split("/")[0] for name in content]
+    splits = [("train", "train", "validation", "test")[row % 4] for row in range(len(content))]
+    (tmp_path / "all.csv").write_text(as_csv([(kind, content), ("label", labels), ("split", splits)]))
+    named = {"train_file": str(tmp_path / "all.csv"), "max_eval_samples": 3}
+    if kind == "text":
+        data = load_text(TextSettings(model_type="bag", min_frequency=1, **named))
+    else:
+        data = load_images(ImageSettings(model_type="resnet9", image_size=16, **named))
+    rows = data.places.rows.tolist()
+    assert [splits[row] for row in rows] == ["test"] * 3
+    assert [data.places.content(number) for number in range(3)] == [content[row] for row in rows]
+
+
 def test_pictures_lead_back_to_their_files(tmp_path):
     for split, each in (("train", 6), ("test", 4)):
         write_class_folders(tmp_path / "pets" / split, each, split)

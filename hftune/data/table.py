@@ -24,6 +24,7 @@ class Table:
         places: What each row is called, such as the path of its file; None where a number has to do.
         notes: How the file was read where that is not the usual way, such as "separated by semicolons".
         warnings: Lines to show to the user.
+        taken: Row of the user's table that each was, where only some were taken, int64; None for all.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Table:
     places: list[str] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    taken: np.ndarray | None = None
 
     def place(self, row: int) -> str:
         """Says where a row (0-based) stands, such as "train.csv line 17" or "x.parquet row 3"."""
@@ -56,7 +58,11 @@ class Table:
         }
         lines = None if self.lines is None else [self.lines[row] for row in rows]
         places = [self.place(row) for row in rows.tolist()] if lines is None or self.places else None
-        return replace(self, columns=columns, lines=lines, places=places)
+        return replace(self, columns=columns, lines=lines, places=places, taken=self.of_user(rows))
+
+    def of_user(self, rows: np.ndarray) -> np.ndarray:
+        """Returns which rows of the user's table some of these are (int64)."""
+        return rows if self.taken is None else self.taken[rows]
 
     @property
     def origin(self) -> str:

@@ -78,7 +78,8 @@ def load_splits(settings: TextSettings) -> TextSplits:
 
 
 def _places(part: Part) -> Places:
-    return Places(part.rows, part.place, "text", lambda row: part.content[row].as_py())
+    rows = part.table.of_user(part.rows)
+    return Places(rows, part.place, "text", lambda row: part.content[row].as_py())
 
 
 def _dataset(part: Part, fingerprint: str) -> datasets.Dataset:
