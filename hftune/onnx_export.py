@@ -262,11 +262,11 @@ def _describe(saved: Saved, folder: Path) -> None:
     config |= {"id2label": names, "label2id": {label: int(number) for number, label in names.items()}}
     write_json(folder / "config.json", config)
     saved.processor.save_pretrained(folder)
-    if config["model_type"] == "timm_wrapper":  # whose processor saves nothing
+    if config["model_type"] == "timm_wrapper" and not (folder / "preprocessor_config.json").exists():
         described = {
             "image_processor_type": "TimmWrapperImageProcessor",
             "architecture": config["architecture"],
-            "pretrained_cfg": config["pretrained_cfg"],  # a processor that was loaded has none
+            "pretrained_cfg": config["pretrained_cfg"],  # timm's own processor saves nothing
         }
         write_json(folder / "preprocessor_config.json", described)
     file = folder / "tokenizer.json"
