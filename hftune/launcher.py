@@ -158,5 +158,8 @@ def explain(error: Exception) -> HftuneError | None:
         return BadInput("two processes of this run have the same GPU; start one process per GPU")
     if re.search(PEERS, said):
         last = f" ({said.strip().splitlines()[-1][:200]})" if "NCCL" in said else ""
-        return PeerFailed(f"another process of this run failed or stalled{last}; the same command goes on")
+        return PeerFailed(
+            f"another process of this run failed or stalled{last}; see its own error, and once nothing is "
+            "wrong with the command, repeat it to go on"
+        )
     return None
