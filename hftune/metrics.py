@@ -293,14 +293,16 @@ def class_results(prefix: str, confusion: np.ndarray, labels: Sequence[str]) -> 
         labels: The C class names.
 
     Returns:
-        `PREFIX_class_NAME_precision`, `_recall`, `_f1` and `_support`, the rows that have the class.
+        `PREFIX_class_NAME_precision`, `_recall`, `_f1` and `_support`, the rows that have the class. A class
+        with rows that is never answered has precision 0, as in the scores over all classes.
     """
     if len(labels) > CLASSES_WITH_RESULTS or not confusion.any():
         return {}
     results: dict[str, float] = {}
     for scores in per_class(confusion, labels):
         key = f"{prefix}_class_{scores.label}"
-        results |= {f"{key}_precision": scores.precision, f"{key}_recall": scores.recall}
+        never = scores.rows > 0 and np.isnan(scores.precision)
+        results |= {f"{key}_precision": 0.0 if never else scores.precision, f"{key}_recall": scores.recall}
         results |= {f"{key}_f1": scores.f1, f"{key}_support": scores.rows}
     return results
 

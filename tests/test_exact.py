@@ -111,12 +111,12 @@ def test_precision_and_device_are_those_that_a_run_began_with(reviews, tmp_path,
     """Also where it goes on on a machine that would choose another one."""
     flags = small_textcnn(reviews, max_steps=4, save_steps=2)
     del flags[flags.index("--bf16") : flags.index("--bf16") + 2]
-    monkeypatch.setattr("hftune.precision._fast_here", lambda: ("no", "it is slow"))
+    monkeypatch.setattr("hftune.precision._fast_on", lambda device: ("no", "it is slow"))
     straight = run_here(imdb_textcnn, flags, tmp_path / "straight")
     record = json.loads((tmp_path / "straight/run.json").read_text())
     assert (record["precision"], record["device"][:5]) == ("no", "cpu: ")
 
-    monkeypatch.setattr("hftune.precision._fast_here", lambda: ("bf16", "it is fast"))
+    monkeypatch.setattr("hftune.precision._fast_on", lambda device: ("bf16", "it is fast"))
     start_from(tmp_path / "straight", tmp_path / "resumed", 2)
     assert run_here(imdb_textcnn, flags, tmp_path / "resumed") == straight
     assert "precision: no on cpu, because the run began with it" in capsys.readouterr().out

@@ -347,6 +347,7 @@ def test_every_class_has_its_scores_by_name():
     assert found["test_class_c_f1"] == pytest.approx(0.8)
     assert [found[f"test_class_{name}_support"] for name in ("a b", "c", "d")] == [4, 2, 0]
     assert math.isnan(found["test_class_d_recall"])
+    assert class_results("test", np.array([[3, 0], [2, 0]]), ["a", "b"])["test_class_b_precision"] == 0
     assert class_results("test", np.eye(101, dtype=int), [str(n) for n in range(101)]) == {}
 
 

@@ -448,7 +448,7 @@ BAD_FLAGS: list[tuple[dict, str]] = [
     (TIMM | {"model_type": "mobilnetv2_100"}, "did you mean mobilenetv2_100?"),
     (
         {"model_type": "vit", "config_overrides": "num_hidden_layers=1", "image_size": 8},
-        "--image_size 8: vit takes no pictures of 8 x 8 pixels",
+        "--image_size 8: vit cuts a picture into patches of 16 x 16 pixels",
     ),
     ({"image_size": 4}, "--image_size 4: must be at least 8"),
     ({"eval_image_size": 4}, "--eval_image_size 4: must be at least 8"),
