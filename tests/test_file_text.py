@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hftune.data.file_text import decode_text, read_bytes
-from hftune.errors import BadInput
+from hftune.errors import BadInput, printable
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def _here(tmp_path, monkeypatch):
 def test_what_is_no_file_is_said(name, message):
     with pytest.raises(BadInput) as caught:
         read_bytes(name, (".csv",))
-    assert str(caught.value).startswith(name)
+    assert str(caught.value).startswith(printable(name))
     assert message in str(caught.value)
 
 

@@ -230,7 +230,7 @@ def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
         rehearsal.inspect(imdb.recipe, tmp_path / "runs/x", TextSettings())
 
 
-def test_trackers_are_left_alone_and_nothing_is_frozen(nearby, tmp_path, monkeypatch, capfd):
+def test_trackers_are_left_alone_and_nothing_is_frozen(texts, nearby, tmp_path, monkeypatch, capfd):
     """No tracker begins a run of its own, memory is at its worst, and the simple models take no time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rehearsal, "check_trackers", lambda settings: None)
@@ -249,7 +249,7 @@ def test_trackers_are_left_alone_and_nothing_is_frozen(nearby, tmp_path, monkeyp
         (rehearsal.finish, "score_result"),
     ):
         monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
-    words = [*SHAPES, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--floor", "true"]
+    words = [*texts, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--floor", "true"]
     code, _, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
     assert seen["make_accelerator"].report_to == "none"

@@ -7,6 +7,8 @@ import pytest
 from hftune.cli.words import output_file, refuse_to_replace
 from hftune.errors import BadInput
 
+ANY = (".csv", ".jsonl", ".json", ".md", ".py")
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
@@ -29,13 +31,18 @@ def here(tmp_path, monkeypatch):
 )
 def test_what_is_read_and_files_of_a_model_are_not_written_over(output, message):
     with pytest.raises(BadInput, match=message):
-        output_file({"output": output}, reads=["run", "reviews.csv", None, "x" * 9999])
+        output_file({"output": output}, ANY, reads=["run", "reviews.csv", None, "x" * 9999])
 
 
 @pytest.mark.parametrize("output", ["old.jsonl", "new.jsonl", "run/answers.jsonl"])
 def test_any_other_file_is(output):
-    assert output_file({"output": output}, reads=["run", "reviews.csv"]) == Path(output)
-    assert output_file({}, reads=["run"]) is None
+    assert output_file({"output": output}, ANY, reads=["run", "reviews.csv"]) == Path(output)
+    assert output_file({}, ANY, reads=["run"]) is None
+
+
+def test_an_ending_that_is_not_written_is_refused():
+    with pytest.raises(BadInput, match=r"--output new\.xlsx: its name must end in one of \.csv, \.json"):
+        output_file({"output": "new.xlsx"}, (".csv", ".json"))
 
 
 def test_a_picture_of_the_users_is_not_drawn_over():
