@@ -162,7 +162,7 @@ def assemble(
     if not recipe.loss:  # which might read the states of the other tokens
         keep_first_token(model)
     if settings.gradient_checkpointing:
-        model.activation_checkpointing_enable()
+        recompute_activations(model)
     if settings.torch_compile:
         model.compile()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
@@ -200,6 +200,20 @@ def assemble(
     )
     training.save = _saving(training, model, average, settings, record, run_dir)
     return training, average
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Lets a model compute its activations again in the backward pass, which takes less memory.
+
+    Raises:
+        BadInput: If its architecture cannot.
+    """
+    try:
+        model.activation_checkpointing_enable()
+    except ValueError:  # what transformers raises for it
+        raise BadInput(
+            f"--gradient_checkpointing: {type(model).__name__} cannot recompute its activations; leave it out"
+        ) from None
 
 
 def in_turn(functions: Iterable[AfterStep | None]) -> AfterStep | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hftune.assemble import check_choice, prepare_model
+from hftune.assemble import check_choice, prepare_model, recompute_activations
 from hftune.config import Settings
 from hftune.errors import BadInput
 
@@ -57,3 +57,10 @@ def test_weights_train_in_float32_whatever_build_model_returned(models, caplog, 
     caplog.clear()
     prepare_model(model, Settings(), accelerator)
     assert not caplog.text
+
+
+def test_a_model_that_cannot_compute_its_activations_again_is_named(models):
+    recompute_activations(models["bert"])
+    assert models["bert"].is_gradient_checkpointing
+    with pytest.raises(BadInput, match="--gradient_checkpointing: TextCNNForSequenceClassification cannot"):
+        recompute_activations(models["textcnn"])
