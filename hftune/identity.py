@@ -115,7 +115,7 @@ class _Description:
     def _of_instance(self, value: Any) -> str:
         """Writes down an object by its class and attributes; of a library's, the public plain ones."""
         kind, own = type(value), _is_own(type(value))
-        if hasattr(value, "__wrapped__"):  # functools.cache and its kin
+        if hasattr(value, "__wrapped__"):  # functools.cache and the like
             return f"{_name(kind)} of {self.of(value.__wrapped__)}"
         if not own and hasattr(value, "flush"):  # a file or a log: where it writes to decides no number
             return _name(kind)

@@ -47,7 +47,7 @@ def print_any_text() -> None:
 
 
 def close_output() -> None:
-    """Lets what is still printed go nowhere: whoever read it, such as `head`, has closed the pipe."""
+    """Lets what is still printed go nowhere: its reader, such as `head`, has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

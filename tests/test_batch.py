@@ -1,5 +1,6 @@
 """The plan of batches: every row once, shares that add up, and the same rows wherever a run starts."""
 
+import os
 import subprocess
 import sys
 from itertools import islice, pairwise
@@ -11,7 +12,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hftune.data.batch import BatchPlan, batch_loader, by_length
+from hftune.data.batch import BatchPlan, batch_loader, by_length, worker_count
 from hftune.errors import BadInput
 
 
@@ -317,3 +318,11 @@ def test_what_a_worker_finds_is_told_in_its_words(workers):
 def test_the_size_of_a_step_is_said(changes, said):
     """A recipe that starts on eight GPUs has batches of eight times the rows."""
     assert make_plan([1] * 9, **changes).describe() == said
+
+
+def test_a_system_that_does_not_say_which_cores_are_ours_has_workers(monkeypatch):
+    """MacOS has no sched_getaffinity."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert worker_count(None, torch.device("cuda"), processes=2) == 2
+    assert worker_count(3, torch.device("cuda"), processes=2) == 3

@@ -44,6 +44,8 @@ class FromScratch(ImageSettings):
         ({"image_size": "32.5"}, ["--image_size"]),
         ({"image_mean": "0.5,0.5"}, ["--image_mean 0.5,0.5", "one number or three"]),
         ({"image_mean": "red"}, ["--image_mean red"]),
+        ({"image_mean": "123,117,104"}, ["--image_mean", "not of 255", "0.482,0.459,0.408"]),
+        ({"image_std": "58"}, ["--image_std", "not of 255", "0.227"]),
         ({"transparent_background": "wite"}, ["--transparent_background wite", "a colour, such as white"]),
         ({"image_mean": "0.5,-0.1,0.5"}, ["--image_mean"]),
         ({"image_mean": "0.5,,0.5"}, ["--image_mean"]),

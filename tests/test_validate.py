@@ -199,6 +199,14 @@ def test_a_few_rows_keep_their_pictures():
     assert rehearsal.excerpt(dataclasses.replace(data, test=None), 1).test is None
 
 
+def test_a_device_that_does_not_count_its_memory_is_no_error(monkeypatch):
+    def refuse(device):
+        raise RuntimeError("Allocator for xpu is not a DeviceAllocator.")
+
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", refuse)
+    assert peak_memory(torch.device("xpu", 0)) == "not known on xpu:0"
+
+
 @pytest.mark.parametrize(("mirrored", "views"), [(False, 1), (True, 3)])
 def test_the_parts_of_a_forecast_are_those_of_the_settings(mirrored, views):
     settings = ImageSettings(

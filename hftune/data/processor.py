@@ -99,7 +99,7 @@ class TimmProcessor:
 
 
 def load_processor(settings: ImageSettings) -> Preprocessing:
-    """Finds out how the model that the settings name is fed; `--image_size` and its kin override it.
+    """Finds out how the model that the settings name is fed; `--image_size` and the like override it.
 
     A checkpoint brings its own processor. A model from scratch has timm's for its architecture, or scales
     the shorter side, cuts a square from the middle and normalises with ImageNet's mean and deviation.

@@ -116,5 +116,5 @@ def longest_text(model: nn.Module) -> int | None:
     for name, module in model.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None:
-            limit -= padding + 1  # RoBERTa and its kin count from behind the padding's position
+            limit -= padding + 1  # RoBERTa and models like it count from behind the padding's position
     return limit
