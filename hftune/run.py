@@ -253,6 +253,7 @@ def train_and_score(
     progress = restore(training, model, average, checkpoint, data.fingerprint) if checkpoint else Progress()
     if checkpoint and settings.load_best_model_at_end:
         keep_best(checkpoint, run_dir, copies=accelerator.is_main_process)
+        accelerator.wait_for_everyone()  # the others may need it at once, where no step is left
     if accelerator.is_main_process:
         record.write(run_dir)
     with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:

@@ -77,7 +77,8 @@ def interrupted(drawn: Draw, straight: Path, other: Path, run: Runner, through: 
     """Runs a draw in the way that it was drawn; returns after which step it went on, and how it ended."""
     left = list_checkpoints(straight)
     if drawn.way == "elsewhere" and left:
-        step = left[int(drawn.place * len(left))]
+        whole = [step for step in left if best_at(straight, step) in (None, *left)] or left
+        step = whole[int(drawn.place * len(whole))]
         job = drawn.job.but(resume_from_checkpoint=straight / f"checkpoint-{step}")
         return step, run(job, other, drawn.processes, None, None)
     steps = left[-1] if left else 1
@@ -86,6 +87,12 @@ def interrupted(drawn: Draw, straight: Path, other: Path, run: Runner, through: 
     if unexplained(first) and first.codes != [-signal.SIGKILL] * drawn.processes:
         return 0, first
     return 0, run(drawn.job, other, drawn.processes, None, None)
+
+
+def best_at(run_dir: Path, step: int) -> int | None:
+    """Returns the best step at a checkpoint: a run that goes on elsewhere needs it, and it may be gone."""
+    state = json.loads((run_dir / f"checkpoint-{step}/state.json").read_text(encoding="utf-8"))
+    return state["progress"]["best_step"]
 
 
 def unexplained(ending: Ending) -> str:
