@@ -154,6 +154,11 @@ def explain(error: Exception) -> HftuneError | None:
             "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing; "
             "score with a smaller --per_device_eval_batch_size"
         )
+    if said.startswith("DataLoader timed out"):
+        return PeerFailed(
+            "a process that prepares batches does not answer; the same command goes on "
+            "(--dataloader_num_workers 0 does without such processes)"
+        )
     if re.search(SAME_GPU, said):
         return BadInput("two processes of this run have the same GPU; start one process per GPU")
     if re.search(PEERS, said):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from itertools import islice, pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hftune.data import batch
 from hftune.data.batch import BatchPlan, batch_loader, by_length, worker_count
 from hftune.errors import BadInput
 
@@ -326,3 +328,24 @@ def test_a_system_that_does_not_say_which_cores_are_ours_has_workers(monkeypatch
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert worker_count(None, torch.device("cuda"), processes=2) == 2
     assert worker_count(3, torch.device("cuda"), processes=2) == 3
+
+
+class Stuck:
+    """Rows of which one never comes."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        if row:
+            time.sleep(60)
+        return row
+
+
+def test_a_worker_that_never_answers_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(batch, "SILENCE", 1)
+    loader = batch_loader(
+        Stuck(), [[0], [1]], lambda rows: {"x": torch.tensor(rows)}, workers=1, device=torch.device("cpu")
+    )
+    with pytest.raises(RuntimeError, match="DataLoader timed out after 1 seconds"):
+        list(loader)

@@ -70,6 +70,7 @@ def test_a_disk_that_fails_has_exit_code_four_whoever_met_it(error):
         ("NCCL error: unhandled cuda error 'out of memory'", 4),
         ("NCCL error: Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000", 2),
         ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer", 6),
+        ("DataLoader timed out after 600 seconds", 6),
         ("NCCL communicator was aborted\nLast error:\nRemote process exited", 6),
     ],
 )

@@ -20,6 +20,7 @@ from hftune.errors import BadInput
 from hftune.seed import key, permutation
 
 CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
+SILENCE = 600  # seconds; CPython 3.11 may lock a worker up for ever as it is forked, which nothing else tells
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,7 @@ def batch_loader(
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
+        timeout=SILENCE if workers else 0,
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(key("loader")),
         worker_init_fn=_leave_signals_to_main if workers and hasattr(signal, "sigwaitinfo") else None,
