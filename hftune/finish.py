@@ -184,6 +184,8 @@ def reload(
 
 def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:
     """Returns the figures of the training itself, named as transformers' example scripts name them."""
+    if progress.skipped:
+        log.warning("fp16: %d of %d steps overflowed and changed no weight", progress.skipped, progress.step)
     return {
         "epoch": plan.epochs(progress.step),
         "train_steps": progress.step,

@@ -259,8 +259,6 @@ def train_and_score(
     with stop.hold(), Bar(console, training.total_steps, progress.step) as bar:
         fit(training, progress, bar)
     training.log.close()
-    if progress.skipped:
-        log.warning("fp16: %d of %d steps overflowed and changed no weight", progress.skipped, progress.step)
     take_result(model, average, progress, settings, run_dir, console)
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
