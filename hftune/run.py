@@ -172,8 +172,8 @@ def starts_again(
 ) -> bool:
     """Returns whether the run that a folder holds is to be removed, so that this one begins from nothing.
 
-    One that was begun by the same command with `--overwrite_output_dir` and was interrupted goes on: who
-    repeats commands, such as a batch system, would else lose it again and again.
+    One that was begun by the same command with `--overwrite_output_dir` and was interrupted goes on: a
+    batch system that repeats commands would otherwise lose it again and again.
 
     Raises:
         BadInput: It is another run, and `--overwrite_output_dir` was not given.
