@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hftune.config import Settings, field_types
+from hftune.console import close_output
 from hftune.errors import BadInput
 from hftune.help import help_text
-from hftune.process import close_output
 from hftune.values import bare, convert, describe, nearest
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

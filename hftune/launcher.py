@@ -12,11 +12,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from hftune.config import field_types
+from hftune.console import print_any_text
 from hftune.ending import is_main, leave_note, tell
 from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
 from hftune.flags import parse
 from hftune.offline import ensure_reachable, of_the_cache, tell_libraries
-from hftune.process import prepare_environment, print_any_text
+from hftune.process import prepare_environment
 from hftune.recipe import Recipe
 from hftune.rundir import DISK_ERRORS, system_error
 from hftune.signals import Stop

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hftune.console import close_output
 from hftune.errors import printable
-from hftune.process import close_output
 
 HEARTBEAT = 30  # seconds between two lines where no bar can be drawn (a file, a pipe)
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from hftune.process import prepare_environment, print_any_text
+from hftune.console import print_any_text
+from hftune.process import prepare_environment
 
 VARIABLES = (
     "NO_ALBUMENTATIONS_UPDATE",

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 from importlib.metadata import version
 
+from hftune.console import close_output, print_any_text
 from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.launcher import explain
-from hftune.process import close_output, print_any_text
 from hftune.values import nearest
 
 COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
