@@ -30,6 +30,7 @@ TIMES = ("train_runtime", "train_samples_per_second")
 REFUSED, NOT_FINITE, LEFT_ALONE = 2, 3, 6  # exit codes
 FIGURES = ("hftune.finish.draw_confusion", "hftune.finish.draw_mistakes", "hftune.run.draw_curve")
 SAID, SHOWN = 3000, 100  # characters of what a failed run said, of what differs
+SLOWEST = 4  # of the optimizers that timm names, kronw takes minutes on a busy core
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def parts(state: dict[str, Any]) -> dict[str, Any]:
 def forked(job: Job, run_dir: Path, processes: int, step: int | None, number: int | None) -> Ending:
     """Runs a job in processes of its own."""
     with Group(job, run_dir, processes, signal_after, (step, number)) as group:
-        ended = group.wait(PATIENCE)
+        ended = group.wait(SLOWEST * PATIENCE)
         codes = group.codes if ended else [None] * processes
     said = group.text()
     return Ending(codes, error_line(said), said if ended else f"hangs: {said}")
