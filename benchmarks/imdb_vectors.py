@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets import load_dataset
 from gensim.models import Word2Vec
 
-from hftune.data.vocabulary import train_tokenizer
+from hftune.data.text.vocabulary import train_tokenizer
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def cell(rounds: list[dict[str, dict]], side: str, key: str, form: str) -> str:
     text = form.format(statistics.median(values))
     if key != "accuracy":
         return text
-    from hftune.intervals import wilson
+    from hftune.tasks.intervals import wilson
 
     scored = rounds[0][side]["scored_rows"]
     low, high = wilson(round(statistics.median(values) * scored), scored)

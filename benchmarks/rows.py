@@ -16,7 +16,7 @@ def texts(job: Job, folder: Path) -> None:
     """Writes reviews with their labels: of a Hub id, or the built-in ones for "sample"."""
     from datasets import load_dataset
 
-    from hftune.data.sample import load_sample
+    from hftune.data.text.sample import load_sample
 
     write_splits(load_sample() if job["data"] == "sample" else load_dataset(job["data"]), job, folder)
 
@@ -25,7 +25,7 @@ def pictures(job: Job, folder: Path) -> None:
     """Writes pictures with their labels: of a Hub id, or the built-in shapes for "sample"."""
     from datasets import load_dataset
 
-    from hftune.data.shapes import load_shapes
+    from hftune.data.image.sample import load_shapes
 
     found = load_shapes() if job["data"] == "sample" else load_dataset(job["data"])
     columns = {"img": "image"}  # what CIFAR-10 calls them

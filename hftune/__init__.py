@@ -9,33 +9,33 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hftune.classifier import build_text_classifier
-    from hftune.config import Settings
-    from hftune.data.bundle import Data
-    from hftune.data.load_images import load_images
-    from hftune.data.load_text import load_text
+    from hftune.data.dataset import Data
+    from hftune.data.image.load import load_images
+    from hftune.data.text.load import load_text
     from hftune.errors import BadInput
-    from hftune.features import cache_features, head_loss
-    from hftune.image_settings import ImageSettings
     from hftune.launcher import launch
+    from hftune.models.image import build_image_classifier
+    from hftune.models.text import build_text_classifier
     from hftune.recipe import Recipe
-    from hftune.text_settings import TextSettings
-    from hftune.vision import build_image_classifier
+    from hftune.settings.base import Settings
+    from hftune.settings.image import ImageSettings
+    from hftune.settings.text import TextSettings
+    from hftune.training.cached_features import cache_features, head_loss
 
 _HOME = {
     "BadInput": "hftune.errors",
-    "Data": "hftune.data.bundle",
-    "ImageSettings": "hftune.image_settings",
+    "Data": "hftune.data.dataset",
+    "ImageSettings": "hftune.settings.image",
     "Recipe": "hftune.recipe",
-    "Settings": "hftune.config",
-    "TextSettings": "hftune.text_settings",
-    "build_image_classifier": "hftune.vision",
-    "build_text_classifier": "hftune.classifier",
-    "cache_features": "hftune.features",
-    "head_loss": "hftune.features",
+    "Settings": "hftune.settings.base",
+    "TextSettings": "hftune.settings.text",
+    "build_image_classifier": "hftune.models.image",
+    "build_text_classifier": "hftune.models.text",
+    "cache_features": "hftune.training.cached_features",
+    "head_loss": "hftune.training.cached_features",
     "launch": "hftune.launcher",
-    "load_images": "hftune.data.load_images",
-    "load_text": "hftune.data.load_text",
+    "load_images": "hftune.data.image.load",
+    "load_text": "hftune.data.text.load",
 }
 
 __all__ = [

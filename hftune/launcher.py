@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from hftune.config import field_types
 from hftune.console import print_any_text
-from hftune.ending import is_main, leave_note, tell
 from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
-from hftune.flags import parse
-from hftune.offline import ensure_reachable, of_the_cache, tell_libraries
-from hftune.process import prepare_environment
 from hftune.recipe import Recipe
-from hftune.rundir import DISK_ERRORS, system_error
-from hftune.signals import Stop
+from hftune.runtime.environment import prepare_environment
+from hftune.runtime.exit import is_main, leave_note, tell
+from hftune.runtime.offline import ensure_reachable, of_the_cache, tell_libraries
+from hftune.runtime.signals import Stop
+from hftune.settings.base import field_types
+from hftune.settings.parser import parse
+from hftune.storage.run_dir import DISK_ERRORS, system_error
 
 PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
 MEMORY = r"(?i)out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"

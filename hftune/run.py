@@ -16,37 +16,24 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from rich.console import Console
 from transformers import PreTrainedConfig, PreTrainedModel
 
-import hftune.finish as finish
-from hftune.advice import what_to_try
-from hftune.alone import standing_alone
-from hftune.assemble import (
-    assemble,
-    build_plan,
-    check_choice,
-    evaluation_metrics,
-    load_weights,
-    prepare_model,
-    restore,
-    trains_another,
-)
-from hftune.averaging import WeightAverage
-from hftune.card_use import use_line
-from hftune.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
-from hftune.config import Settings
+import hftune.training.finish as finish
 from hftune.data.base_model import check_embeddings
-from hftune.data.bundle import Data
-from hftune.device import computes_on_cpu, join_group
-from hftune.ending import leave_at_once
+from hftune.data.dataset import Data
 from hftune.errors import BadInput
-from hftune.foreign import claim, note_files, refuse_foreign_files, remove_run
-from hftune.freezing import rows_needed
-from hftune.hub import Target, prepare, push
-from hftune.metrics import check_metrics
-from hftune.peers import Heartbeat
-from hftune.precision import choose_precision, device_name
+from hftune.hub.push import Target, prepare, push
 from hftune.recipe import Recipe
-from hftune.report import draw_curve, print_summary
-from hftune.rundir import (
+from hftune.report.advice import what_to_try
+from hftune.report.model_use import use_line
+from hftune.report.summary import draw_curve, print_summary
+from hftune.runtime.device import computes_on_cpu, join_group
+from hftune.runtime.exit import leave_at_once
+from hftune.runtime.heartbeat import Heartbeat
+from hftune.runtime.isolated_run import standing_alone
+from hftune.runtime.signals import Stop
+from hftune.seed import seed_torch
+from hftune.settings.base import Settings
+from hftune.storage.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
+from hftune.storage.run_dir import (
     RunDir,
     RunRecord,
     compare_settings,
@@ -56,7 +43,14 @@ from hftune.rundir import (
     with_data_seed,
     write_json,
 )
-from hftune.same_run import (
+from hftune.storage.user_files import claim, note_files, refuse_foreign_files, remove_run
+from hftune.tasks.metrics import check_metrics
+from hftune.training.ema import WeightAverage
+from hftune.training.freezing import rows_needed
+from hftune.training.log import Bar, ConsoleHandler, RunConsole, read_log
+from hftune.training.loop import Progress, fit
+from hftune.training.precision import choose_precision, device_name
+from hftune.training.same_run import (
     OTHERWISE,
     fingerprints,
     hash_sources,
@@ -66,10 +60,16 @@ from hftune.same_run import (
     refuse_other_parts,
     refuse_other_sources,
 )
-from hftune.seed import seed_torch
-from hftune.signals import Stop
-from hftune.track import Bar, ConsoleHandler, RunConsole, read_log
-from hftune.train import Progress, fit
+from hftune.training.setup import (
+    assemble,
+    build_plan,
+    check_choice,
+    evaluation_metrics,
+    load_weights,
+    prepare_model,
+    restore,
+    trains_another,
+)
 
 log = logging.getLogger(__name__)
 

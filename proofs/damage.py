@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hftune.checkpoint import list_checkpoints, newest_whole, save_checkpoint, verify_checkpoint
+from hftune.storage.checkpoint import list_checkpoints, newest_whole, save_checkpoint, verify_checkpoint
 from proofs.jobs import Job, finish, remove
 from proofs.table import Row
 

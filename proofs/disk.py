@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from hftune import rundir
-from hftune.checkpoint import list_checkpoints, newest_whole
+from hftune.storage import run_dir as rundir
+from hftune.storage.checkpoint import list_checkpoints, newest_whole
 from proofs.jobs import PATIENCE, Group, Job, finish, remove
 from proofs.table import Row
 
@@ -66,7 +66,7 @@ def failing_disk(code: int, at: int, for_ever: bool = False) -> Iterator[list[st
 
 def fail_in_save(step: int, code: int, at: int) -> None:
     """Makes the disk fail, in this process, while the checkpoint of a step is saved."""
-    from hftune import assemble
+    from hftune.training import setup as assemble
 
     save = assemble.save_checkpoint
 

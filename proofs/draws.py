@@ -13,12 +13,12 @@ from typing import Any
 
 from timm.optim import list_optimizers
 
-from hftune.config import OPTIMIZERS, SCHEDULERS
-from hftune.data.processor import load_processor
-from hftune.image_settings import ImageSettings
-from hftune.metrics import METRICS
-from hftune.models.pooled import POOLINGS
-from hftune.vision import build_image_classifier
+from hftune.data.image.processor import load_processor
+from hftune.models.image import build_image_classifier
+from hftune.models.standalone.pooled import POOLINGS
+from hftune.settings.base import OPTIMIZERS, SCHEDULERS
+from hftune.settings.image import ImageSettings
+from hftune.tasks.metrics import METRICS
 from proofs.jobs import Job, make_data
 from tests.tiny import WORDS, tiny_checkpoint
 

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from hftune.checkpoint import list_checkpoints
+from hftune.storage.checkpoint import list_checkpoints
 from proofs.jobs import STEPS, Group, Job, finish, remove
 from proofs.table import Row
 from tests.runs import start_from

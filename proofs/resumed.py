@@ -17,18 +17,22 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-import hftune.train
-from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
-from hftune.data.batch import Step
-from hftune.track import read_log
-from hftune.train import Training
+import hftune.training.loop
+from hftune.data.batches import Step
+from hftune.storage.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
+from hftune.training.log import read_log
+from hftune.training.loop import Training
 from proofs.draws import KINDS, Data, Draw, draw
 from proofs.jobs import PATIENCE, Group, Job
 from proofs.table import Row
 
 TIMES = ("train_runtime", "train_samples_per_second")
 REFUSED, NOT_FINITE, LEFT_ALONE = 2, 3, 6  # exit codes
-FIGURES = ("hftune.finish.draw_confusion", "hftune.finish.draw_mistakes", "hftune.run.draw_curve")
+FIGURES = (
+    "hftune.training.finish.draw_confusion",
+    "hftune.training.finish.draw_mistakes",
+    "hftune.run.draw_curve",
+)
 SAID, SHOWN = 3000, 100  # characters of what a failed run said, of what differs
 SLOWEST = 4  # of the optimizers that timm names, kronw takes minutes on a busy core
 
@@ -172,12 +176,12 @@ def signal_after(step: int | None, number: int | None) -> None:
         module, _, function = name.rpartition(".")
         setattr(import_module(module), function, lambda *_, **__: None)
     if step is not None and number is not None:
-        hftune.train.update = after(step, lambda: os.kill(os.getpid(), number))
+        hftune.training.loop.update = after(step, lambda: os.kill(os.getpid(), number))
 
 
 def after(step: int, do: Callable[[], None]) -> Callable:
     """Returns the loop's `update`, which does something once that many steps are done."""
-    update = hftune.train.update
+    update = hftune.training.loop.update
 
     def and_more(training: Training, of_plan: Step, batches: Iterator[dict]) -> tuple[float, float, int]:
         result = update(training, of_plan, batches)

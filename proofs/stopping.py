@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from hftune.checkpoint import list_checkpoints, newest_whole
+from hftune.storage.checkpoint import list_checkpoints, newest_whole
 from proofs.jobs import ROOT, Job, finish, remove
 from proofs.table import Row
 

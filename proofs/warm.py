@@ -2,7 +2,7 @@
 
 import gc
 
-from hftune.process import prepare_environment
+from hftune.runtime.environment import prepare_environment
 
 prepare_environment()
 
@@ -14,7 +14,7 @@ import transformers.models.auto.modeling_auto  # noqa: E402
 import transformers.models.bert.modeling_bert  # noqa: E402
 import transformers.models.bert.tokenization_bert  # noqa: E402, F401
 
-import hftune.models.resnet9  # noqa: E402
+import hftune.models.standalone.resnet9  # noqa: E402
 import hftune.recipes.hotdog_features  # noqa: E402
 import hftune.recipes.imdb_bag  # noqa: E402
 import hftune.recipes.imdb_bilstm  # noqa: E402

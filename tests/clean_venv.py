@@ -22,12 +22,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hftune.data.shapes import load_shapes
+from hftune.data.image.sample import load_shapes
 from hftune.recipe import Recipe
 from hftune.recipes import imdb, shapes
+from tests.hub.test_push import environment
 from tests.loopback import WRITE, Hub
 from tests.runs import file_flags, run_recipe, write_reviews
-from tests.test_hub import environment
 from tests.tiny import tiny_checkpoint
 
 TOLERANCE = 1e-5  # of a probability; test_predictions.csv has six digits

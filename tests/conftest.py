@@ -53,8 +53,8 @@ def encoder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pristine():
     """One text classifier of each kind; tests take a copy."""
-    from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
-    from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+    from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
+    from hftune.models.standalone.textcnn import TextCNNConfig, TextCNNForSequenceClassification
     from tests.tiny import FAMILIES, tiny_model
 
     models = {family: tiny_model(family, num_labels=3) for family in FAMILIES}

@@ -13,12 +13,12 @@ import psutil
 from PIL import Image
 from safetensors.torch import load_file
 
-from hftune.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
-from hftune.data.sample import load_sample
+from hftune.data.text.sample import load_sample
 from hftune.launcher import launch
 from hftune.recipe import Recipe
-from hftune.rundir import RunRecord
 from hftune.seed import generator
+from hftune.storage.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
+from hftune.storage.run_dir import RunRecord
 
 ROOT = Path(__file__).parents[1]
 GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -17,8 +17,8 @@ from accelerate.state import AcceleratorState, PartialState
 
 from hftune.errors import BadInput, HftuneError
 from hftune.launcher import launch, own_flags
-from hftune.offline import go_offline
 from hftune.recipes import imdb, imdb_textcnn
+from hftune.runtime.offline import go_offline
 from tests.runs import digest, run_recipe, small_textcnn
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

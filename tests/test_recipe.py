@@ -6,7 +6,7 @@ import pytest
 
 from hftune.errors import BadInput
 from hftune.recipe import Recipe
-from hftune.text_settings import TextSettings
+from hftune.settings.text import TextSettings
 
 
 def load_data(settings):

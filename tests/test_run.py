@@ -16,13 +16,13 @@ import transformers
 from safetensors.torch import load_file
 from transformers import BertConfig, TimmWrapperConfig, pipeline
 
-from hftune import finish
-from hftune.checkpoint import list_checkpoints
 from hftune.errors import HftuneError
 from hftune.recipes import imdb
 from hftune.run import saved_labels
-from hftune.scoring import predict
-from hftune.track import read_log
+from hftune.storage.checkpoint import list_checkpoints
+from hftune.training import finish
+from hftune.training.evaluate import predict
+from hftune.training.log import read_log
 from tests.runs import file_flags, run_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_disk")

@@ -26,12 +26,12 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from hftune.models.bag import BagConfig, BagForSequenceClassification
-from hftune.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
-from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
-from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
-from hftune.models.textcnn import TextCNNConfig, TextCNNForSequenceClassification
-from hftune.saved import Saved, load_saved
+from hftune.inference.load import Saved, load_saved
+from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
+from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
+from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
+from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
+from hftune.models.standalone.textcnn import TextCNNConfig, TextCNNForSequenceClassification
 
 TEXT = (
     "the a an and of to is in it i this that was as with for but on not he his are you have be one film "

@@ -7,13 +7,13 @@ from case import Job
 
 def main(job: Job) -> None:
     """Answers, and reports."""
-    from hftune.process import prepare_environment
+    from hftune.runtime.environment import prepare_environment
 
     prepare_environment()  # as every command of hftune begins
     import torch
 
-    from hftune.answers import answer, text_rows
-    from hftune.saved import load_saved
+    from hftune.inference.load import load_saved
+    from hftune.inference.predict import answer, text_rows
 
     texts = Answering(job)
     saved = load_saved(texts.model)

@@ -67,7 +67,7 @@ def flags(job: Job) -> list[str]:
 
 def contents(settings: Any, data: Any, watch: stopwatch.Stopwatch) -> tuple[int, int]:
     """Returns the tokens of the timed steps without and with padding; zeros where rows are pictures."""
-    from hftune.assemble import build_plan
+    from hftune.training.setup import build_plan
 
     if not hasattr(settings, "max_length"):
         return 0, 0

@@ -88,7 +88,7 @@ def network(job: Job) -> Any:
     if job["architecture"] != "resnet9":
         pretrained = job["architecture"].startswith("hf-hub:")
         return timm.create_model(job["architecture"], pretrained=pretrained, num_classes=job["classes"])
-    from hftune.models.resnet9 import ResNet9Config, ResNet9ForImageClassification
+    from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
 
     class Bare(nn.Module):
         def __init__(self) -> None:

@@ -14,7 +14,7 @@ def build_model(settings: TextSettings, data: Data):
     """Builds a BERT of two thin layers whose token states are averaged."""
     from transformers import BertConfig
 
-    from hftune.models.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
+    from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 
     encoder = BertConfig(
         vocab_size=len(data.processor),

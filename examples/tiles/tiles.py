@@ -30,9 +30,9 @@ def draw(row: int) -> np.ndarray:
 
 def load_data(settings: ImageSettings) -> Data:
     """Drawn tiles -> random views for training, the saved processor's for scoring."""
-    from hftune.data.augment import Augmenter, policy
-    from hftune.data.image_rows import ImageCollator, ImageRows, processed
-    from hftune.data.processor import load_processor
+    from hftune.data.image.augment import Augmenter, policy
+    from hftune.data.image.processor import load_processor
+    from hftune.data.image.rows import ImageCollator, ImageRows, processed
 
     prepared = load_processor(settings)
     augment = policy(settings.augmentation, prepared.image_size, small=True)

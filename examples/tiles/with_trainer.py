@@ -3,7 +3,7 @@
 from tiles import recipe
 from transformers import Trainer, TrainingArguments
 
-from hftune.metrics import ClassificationCounts
+from hftune.tasks.metrics import ClassificationCounts
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hftune.cli.find import configure, find_recipe
-from hftune.cli.words import refuse_to_replace
-from hftune.data.bundle import Visit
+from hftune.cli.arguments import refuse_to_replace
+from hftune.cli.recipes import configure, find_recipe
+from hftune.data.dataset import Visit
 from hftune.errors import BadInput
-from hftune.rundir import nearest_existing
+from hftune.storage.run_dir import nearest_existing
 
 ORIGINALS = 8
 VIEWS = 5
@@ -36,8 +36,8 @@ def run(words: list[str]) -> None:
     recipe = find_recipe(words[0])
     settings = configure(recipe, words[1:])
     path = _picture(Path(settings.output_dir or Path("runs") / recipe.name))
-    from hftune.data.image_rows import ImageRows
-    from hftune.gallery import draw_views
+    from hftune.data.image.rows import ImageRows
+    from hftune.report.plots import draw_views
 
     data = recipe.load_data(settings)
     rows = data.train

@@ -12,8 +12,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from hftune.cli.find import known_recipes, recipe_file
-from hftune.cli.words import check_writable
+from hftune.cli.arguments import check_writable
+from hftune.cli.recipes import known_recipes, recipe_file
 from hftune.errors import BadInput
 
 

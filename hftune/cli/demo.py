@@ -21,8 +21,8 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-from hftune.cli.open import FLAGS, open_model
-from hftune.cli.words import read_words
+from hftune.cli.arguments import read_words
+from hftune.cli.models import FLAGS, open_model
 from hftune.errors import BadInput
 
 KINDS = {**FLAGS, "port": int, "open": bool}
@@ -45,7 +45,7 @@ def run(words: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     saved = open_model(positional[0], options, own_rows=True)
-    from hftune.demo import serving
+    from hftune.inference.demo import serving
 
     examples = _examples(saved)
     with serving(
@@ -62,7 +62,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _examples(saved: Any) -> list[Any]:
-    from hftune.run_rows import contents_of_run
+    from hftune.inference.run_rows import contents_of_run
 
     try:
         return contents_of_run(saved, EXAMPLES)

@@ -32,19 +32,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
-from hftune.cli.screen import Screen
-from hftune.cli.words import output_file, read_words
+from hftune.cli.arguments import output_file, read_words
+from hftune.cli.console import Screen
+from hftune.cli.models import FLAGS, open_model, refuse_flags_of_the_other_kind
 from hftune.errors import BadInput, printable
-from hftune.image_settings import ImageSettings
-from hftune.predictions import as_csv
-from hftune.progress import progress_bar
-from hftune.rundir import RunRecord, read_json, with_data_seed, write_json, write_text
-from hftune.text_settings import TextSettings
+from hftune.report.predictions import as_csv
+from hftune.runtime.progress import progress_bar
+from hftune.settings.image import ImageSettings
+from hftune.settings.text import TextSettings
+from hftune.storage.run_dir import RunRecord, read_json, with_data_seed, write_json, write_text
 
 if TYPE_CHECKING:
-    from hftune.inputs import Labelled
-    from hftune.saved import Saved
+    from hftune.inference.inputs import Labelled
+    from hftune.inference.load import Saved
 
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
 COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "image_dir")
@@ -85,9 +85,9 @@ def run(words: list[str]) -> None:
     refuse_flags_of_the_other_kind(saved, options)
     import datasets
 
-    from hftune.inputs import read_labelled
-    from hftune.metrics import METRICS, positive_class
-    from hftune.scoring import with_intervals
+    from hftune.inference.inputs import read_labelled
+    from hftune.tasks.metrics import METRICS, positive_class
+    from hftune.training.evaluate import with_intervals
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -147,7 +147,7 @@ def _of_classes(
     """Returns the scores of each class, and what is to be said where all rows got one answer."""
     from sklearn.metrics import confusion_matrix
 
-    from hftune.metrics import class_results, note_only_answer
+    from hftune.tasks.metrics import class_results, note_only_answer
 
     confusion = confusion_matrix(data.labels, logits.argmax(-1), labels=range(len(labels)))
     return class_results(prefix, confusion, labels) | note_only_answer(data.split, confusion)
@@ -165,8 +165,8 @@ def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> T
 
 def _precision(settings: TextSettings | ImageSettings) -> str:
     """Returns the precision in which a run of these settings scores its test rows here."""
-    from hftune.precision import choose_precision
-    from hftune.saved import one_accelerator
+    from hftune.inference.load import one_accelerator
+    from hftune.training.precision import choose_precision
 
     device = one_accelerator().device
     if settings.fp16 and device.type == "cpu":  # of a run on a GPU
@@ -180,7 +180,7 @@ def _answer(
     """Returns the logits, float32 (N, C)."""
     import torch
 
-    from hftune.answers import answer, picture_rows, text_rows
+    from hftune.inference.predict import answer, picture_rows, text_rows
 
     rows_of: Any = text_rows if saved.task == "text-classification" else picture_rows
     rows = rows_of(saved, data.content)
@@ -215,7 +215,7 @@ def _show(
     pos_label: str | None,
 ) -> None:
     """Prints the table that a run prints at its end."""
-    from hftune.report import answered_alike, summary_table
+    from hftune.report.summary import answered_alike, summary_table
 
     tested = {f"test_{key.removeprefix(f'{prefix}_')}": value for key, value in scores.items()}
     Screen().print(summary_table(name, tested, labels, pos_label, split))

@@ -31,14 +31,14 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hftune.cli.open import FLAGS, open_model
-from hftune.cli.words import read_words
+from hftune.cli.arguments import read_words
+from hftune.cli.models import FLAGS, open_model
 from hftune.errors import BadInput
-from hftune.rundir import nearest_existing
+from hftune.storage.run_dir import nearest_existing
 
 if TYPE_CHECKING:
-    from hftune.data.bundle import Rows
-    from hftune.saved import Saved
+    from hftune.data.dataset import Rows
+    from hftune.inference.load import Saved
 
 KINDS = {
     **FLAGS,
@@ -67,7 +67,7 @@ def run(words: list[str]) -> None:
         raise BadInput("--text_column_name needs --test_file")
     target = _target(name, options.get("output"))
     saved = open_model(name, options, own_rows=not {"test_file", "test_dir"} & options.keys())
-    from hftune.onnx_export import table, write_onnx
+    from hftune.inference.onnx_export import table, write_onnx
 
     rows = _rows(saved, options)
     building = nearest_existing(target.absolute().parent) / f".tmp-{target.name}-{os.getpid()}"
@@ -99,8 +99,8 @@ def _target(name: str, output: str | None) -> Path:
 
 def _rows(saved: "Saved", options: dict[str, Any]) -> "Rows":
     """Returns the rows to compare on; for texts also an empty one, and one that has to be cut."""
-    from hftune.answers import picture_rows, text_rows
-    from hftune.onnx_export import LONGEST, ROWS
+    from hftune.inference.onnx_export import LONGEST, ROWS
+    from hftune.inference.predict import picture_rows, text_rows
 
     texts = saved.task == "text-classification"
     for flag in ("test_dir",) if texts else ("test_file", "text_column_name"):
@@ -120,8 +120,8 @@ def _contents(saved: "Saved", options: dict[str, Any], flag: str, count: int) ->
     Raises:
         BadInput: They cannot be had, or there is none.
     """
-    from hftune.inputs import read_pictures, read_texts
-    from hftune.run_rows import contents_of_run, spread
+    from hftune.inference.inputs import read_pictures, read_texts
+    from hftune.inference.run_rows import contents_of_run, spread
 
     place = options.get(flag)
     if place is not None:

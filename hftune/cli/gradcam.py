@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from hftune.cli.open import FLAGS, open_model
-from hftune.cli.words import check_writable, output_file, read_words, refuse_to_replace
-from hftune.data.folders import find_image_files
+from hftune.cli.arguments import check_writable, output_file, read_words, refuse_to_replace
+from hftune.cli.models import FLAGS, open_model
+from hftune.data.image.folders import find_image_files
 from hftune.errors import BadInput
 
 KINDS = {**FLAGS, "output": str, "image_dir": str, "skip_bad_images": bool}
@@ -48,10 +48,10 @@ def run(words: list[str]) -> None:
     saved = open_model(name, options)
     import torch
 
-    from hftune.answers import as_seen, pixels_of
-    from hftune.gallery import class_names, draw_overlays, drawable_or
-    from hftune.gradcam import heatmap
-    from hftune.inputs import read_pictures
+    from hftune.inference.gradcam import heatmap
+    from hftune.inference.inputs import read_pictures
+    from hftune.inference.predict import as_seen, pixels_of
+    from hftune.report.plots import class_names, draw_overlays, drawable_or
 
     if saved.task != "image-classification":
         raise BadInput(f"{name} classifies texts; heat maps are drawn of pictures")

@@ -9,8 +9,8 @@ import re
 
 from rich.table import Table
 
-from hftune.cli.find import find_recipe, known_recipes
-from hftune.cli.screen import Screen
+from hftune.cli.console import Screen
+from hftune.cli.recipes import find_recipe, known_recipes
 from hftune.errors import BadInput
 
 

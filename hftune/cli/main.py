@@ -11,7 +11,7 @@ from importlib.metadata import version
 from hftune.console import close_output, print_any_text
 from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.launcher import explain
-from hftune.values import nearest
+from hftune.settings.types import nearest
 
 COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
     "ls": "list the recipes",

@@ -40,18 +40,18 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from hftune.cli.open import FLAGS, open_model, refuse_flags_of_the_other_kind
-from hftune.cli.screen import Screen
-from hftune.cli.words import output_file, read_words
+from hftune.cli.arguments import output_file, read_words
+from hftune.cli.console import Screen
+from hftune.cli.models import FLAGS, open_model, refuse_flags_of_the_other_kind
 from hftune.errors import BadInput, NonFiniteError, printable
-from hftune.origins import Origins
-from hftune.predictions import as_csv
-from hftune.progress import progress_bar
-from hftune.rundir import write_text
+from hftune.inference.origins import Origins
+from hftune.report.predictions import as_csv
+from hftune.runtime.progress import progress_bar
+from hftune.storage.run_dir import write_text
 
 if TYPE_CHECKING:
-    from hftune.data.bundle import Rows
-    from hftune.saved import Saved
+    from hftune.data.dataset import Rows
+    from hftune.inference.load import Saved
 
 NO_ANSWER = {"label": None, "score": None, "scores": None}  # of a blank row
 FEW = 20  # rows that a person reads on a terminal
@@ -94,7 +94,7 @@ def run(words: list[str]) -> None:
     refuse_flags_of_the_other_kind(saved, options)
     import torch
 
-    from hftune.answers import answer
+    from hftune.inference.predict import answer
 
     origins = Origins()
     key, every, rows = _read(saved, sources, options, origins)
@@ -157,8 +157,8 @@ def _read(
     saved: "Saved", sources: list[str], options: dict[str, Any], origins: Origins
 ) -> tuple[str, Sequence[str | None], "Rows"]:
     """Returns what a row is called in the answers, the rows' names, None for blank ones, and the others."""
-    from hftune.answers import picture_rows, text_rows
-    from hftune.inputs import read_pictures, read_texts
+    from hftune.inference.inputs import read_pictures, read_texts
+    from hftune.inference.predict import picture_rows, text_rows
 
     if saved.task == "text-classification":
         texts, warnings = read_texts(sources, options.get("text_column_name"), origins)

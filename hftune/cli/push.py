@@ -10,10 +10,10 @@ repository is private unless --no_hub_private_repo says otherwise; --hub_revisio
 
 from pathlib import Path
 
-from hftune.cli.words import read_words
+from hftune.cli.arguments import read_words
 from hftune.errors import BadInput
-from hftune.process import prepare_environment
-from hftune.rundir import RunRecord
+from hftune.runtime.environment import prepare_environment
+from hftune.storage.run_dir import RunRecord
 
 KINDS = {"hub_model_id": str, "hub_private_repo": bool, "hub_revision": str}
 
@@ -34,7 +34,7 @@ def run(words: list[str]) -> None:
     run_dir = Path(positional[0])
     check_finished(run_dir)
     prepare_environment()
-    from hftune.hub import prepare, push
+    from hftune.hub.push import prepare, push
 
     target = prepare(
         options.get("hub_model_id"),

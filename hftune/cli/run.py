@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from hftune.cli.find import find_recipe, recipe_file
+from hftune.cli.recipes import find_recipe, recipe_file
 from hftune.errors import BadInput
-from hftune.flags import parse
+from hftune.settings.parser import parse
 
 
 def run(words: list[str]) -> None:
@@ -37,7 +37,7 @@ def run(words: list[str]) -> None:
     if processes < 2:
         os.execv(sys.executable, [sys.executable, file, *flags])  # its signals and its code are ours
     run_dir = Path(settings.output_dir or Path("runs") / recipe.name)
-    from hftune.foreign import refuse_foreign_files
+    from hftune.storage.user_files import refuse_foreign_files
 
     refuse_foreign_files(run_dir, settings)  # there the run would leave no exit.json
     raise SystemExit(launch_group([file, *flags], processes, run_dir))

@@ -18,16 +18,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hftune.cli.find import find_recipe
+from hftune.cli.recipes import find_recipe
 from hftune.errors import BadInput
-from hftune.flags import parse
-from hftune.offline import ensure_reachable
-from hftune.process import prepare_environment
+from hftune.runtime.environment import prepare_environment
+from hftune.runtime.offline import ensure_reachable
+from hftune.settings.parser import parse
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hftune.rehearsal import Check
+    from hftune.dry_run import Check
 
 STATES = {True: ("ready", "green"), False: ("not ready", "bold red"), None: ("not tried", "yellow")}
 
@@ -49,8 +49,8 @@ def run(words: list[str]) -> None:
     notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub)
     if notice:
         print(notice, file=sys.stderr)
-    from hftune.cli.screen import Screen
-    from hftune.rehearsal import rehearse
+    from hftune.cli.console import Screen
+    from hftune.dry_run import rehearse
 
     console = Screen(soft_wrap=True)
     checks = rehearse(recipe, settings, Path(settings.output_dir or Path("runs") / recipe.name), console)

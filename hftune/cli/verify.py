@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from hftune.cli.screen import Screen
-from hftune.cli.words import read_words
+from hftune.cli.arguments import read_words
+from hftune.cli.console import Screen
 from hftune.errors import BadInput
 
 if TYPE_CHECKING:
-    from hftune.verify import RunState
+    from hftune.storage.verify import RunState
 
 
 def run(words: list[str]) -> None:
@@ -33,7 +33,7 @@ def run(words: list[str]) -> None:
     positional, _ = read_words(words, {})
     if len(positional) != 1:
         raise BadInput("hftune verify needs one run: hftune verify RUN")
-    from hftune.verify import verify_run
+    from hftune.storage.verify import verify_run
 
     state = verify_run(Path(positional[0]))
     console = Screen(soft_wrap=True)

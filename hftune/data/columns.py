@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hftune.data.tables import Table
-from hftune.data.wide_tables import refuse_one_hot
+from hftune.data.tables.read import Table
+from hftune.data.tables.wide import refuse_one_hot
 from hftune.errors import BadInput, listed, shown
 
 # "text" and "label" are clear whatever else is there; the others where only one of them is.

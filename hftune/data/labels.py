@@ -25,7 +25,7 @@ from hftune.data.label_values import (
     quoted,
     single_label,
 )
-from hftune.data.tables import Table
+from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed
 
 UNLABELLED = -1  # what the Hub's sets write where the label is not public

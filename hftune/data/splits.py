@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hftune.config import Settings
-from hftune.data.checks import Part, find_duplicates
 from hftune.data.columns import with_names_of
+from hftune.data.duplicates import Part, find_duplicates
 from hftune.data.labels import is_unlabelled, number_labels
-from hftune.data.source import SPLIT_NAMES, Source
-from hftune.data.tables import Table
+from hftune.data.sources import SPLIT_NAMES, Source
+from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed
 from hftune.seed import permutation
+from hftune.settings.base import Settings
 
 SMALL = 10  # rows of validation: fewer tell two models apart by chance alone
 SPARES_ONE = 4  # rows of a class, of which one is validated on whatever --train_val_split says

@@ -1,0 +1,69 @@
+"""From a word of the command line to a saved model: the one door of all commands that use one."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hftune.errors import BadInput
+from hftune.runtime.environment import prepare_environment
+from hftune.runtime.offline import ensure_reachable
+from hftune.storage.run_dir import RunRecord
+
+if TYPE_CHECKING:
+    from hftune.inference.load import Saved
+
+FLAGS: dict[str, Any] = {"revision": str, "trust_remote_code": bool}  # of every command that opens a model
+OF_TEXTS = ("text_column_name",)
+OF_PICTURES = ("image_column_name", "image_dir", "test_dir", "skip_bad_images")
+
+
+def open_model(
+    name: str, options: dict[str, Any], *, dataset: str | None = None, own_rows: bool = False
+) -> "Saved":
+    """Loads a saved model, after one look whether the Hub answers where something of it is needed.
+
+    Nothing heavy is imported before that look: the libraries read then whether they may ask the Hub. A
+    command imports what else it needs of them behind this call.
+
+    Args:
+        name: A run directory, a folder or a Hub id.
+        options: The command's flags, `FLAGS` among them.
+        dataset: A data set that is needed too: a Hub id, a folder, "sample" or None.
+        own_rows: Whether the command will try for rows of the data that the model's run was trained for.
+
+    Raises:
+        BadInput: The model or the data set cannot be had, or a folder was given a revision; see
+            `hftune.inference.load.load_saved`.
+    """
+    if "revision" in options and Path(name).is_dir():
+        raise BadInput(f"--revision {options['revision']}: {name} is a folder, only a Hub id has revisions")
+    prepare_environment()
+    notice = _reach(name, options.get("revision") or "main", dataset, own_rows)
+    if notice:
+        print(notice, file=sys.stderr)
+    from hftune.inference.load import load_saved
+
+    return load_saved(
+        name,
+        revision=options.get("revision"),
+        trust_remote_code=options.get("trust_remote_code", False),
+    )
+
+
+def refuse_flags_of_the_other_kind(saved: "Saved", options: dict[str, Any]) -> None:
+    """Raises `BadInput` for a flag of pictures beside a model of texts, or the other way round."""
+    pictures = saved.task == "image-classification"
+    for flag in OF_TEXTS if pictures else OF_PICTURES:
+        if options.get(flag):
+            raise BadInput(f"--{flag}: {saved.name} classifies {'pictures' if pictures else 'texts'}")
+
+
+def _reach(name: str, revision: str, dataset: str | None, own_rows: bool) -> str | None:
+    """Returns the line to print where the caches have to do."""
+    record = RunRecord.read(Path(name)) if own_rows else None
+    if record:
+        try:
+            return ensure_reachable(name, record.settings.get("dataset_name"), trains=False)
+        except BadInput:  # without these rows it works too
+            pass
+    return ensure_reachable(name, dataset, revision=revision, trains=False)

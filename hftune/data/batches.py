@@ -1,0 +1,262 @@
+"""Which rows stand in which batch of which step: a pure function of (seed, epoch).
+
+An optimizer *step* consists of micro-batches; every process takes its share of them. The plan is
+made for all processes together, so that one process with two micro-batches and two processes with
+one each see the same rows, and a run that starts in the middle sees what it would have seen.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from hftune.data.dataset import Rows, Visit
+from hftune.errors import BadInput
+from hftune.seed import key, permutation
+
+CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
+SILENCE = 600  # seconds; CPython 3.11 may lock a worker up for ever as it is forked, which nothing else tells
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows that go through the model together.
+
+    Args:
+        rows: Row ids, int64 of shape (B,). Never empty.
+        share: Weight of this micro-batch's mean loss in its step: its rows over the step's rows.
+            0 for a stand-in that only keeps the processes in step at an epoch's uneven end.
+        index: Number within the step over all processes: the address of its dropout.
+    """
+
+    rows: np.ndarray
+    share: float
+    index: int
+
+    def visits(self, epoch: int) -> list[int]:
+        """Returns the row ids as a set takes them that changes its rows at random."""
+        return [Visit.of(row, epoch) for row in self.rows.tolist()]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: its number from 0, its epoch from 0, and the micro-batches of all processes."""
+
+    number: int
+    epoch: int
+    micro_batches: list[MicroBatch]
+    epochs_done: float  # after this step
+
+    @property
+    def rows(self) -> int:
+        """Rows that count in this step."""
+        return sum(len(micro.rows) for micro in self.micro_batches if micro.share)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """The order of a training run.
+
+    Args:
+        lengths: Tokens of each row, int64 of shape (N,); all ones where length means nothing.
+        rows_per_batch: Rows in a micro-batch.
+        tokens_per_batch: If given, rows are filled up to this many *padded* tokens instead.
+        micro_batches_per_step: Over all processes: accumulation times processes.
+        processes: How many share a step.
+        group_by_length: Whether a batch takes rows of similar length.
+        seed: The run's seed.
+        least_rows: Rows that a batch has at least: 2 for BatchNorm that sees one value of a row. A smaller
+            one is joined to the one before it.
+
+    Raises:
+        BadInput: If a batch cannot have `least_rows`.
+    """
+
+    lengths: np.ndarray
+    rows_per_batch: int
+    tokens_per_batch: int | None
+    micro_batches_per_step: int
+    processes: int
+    group_by_length: bool
+    seed: int
+    least_rows: int = 1
+
+    def __post_init__(self) -> None:
+        needs = f"the model's BatchNorm needs {self.least_rows} rows in a batch"
+        if not self.tokens_per_batch and self.rows_per_batch < self.least_rows:
+            remedy = "pass that or more, or keep its statistics (--freeze_batch_norm, for pictures)"
+            raise BadInput(f"--per_device_train_batch_size {self.rows_per_batch}: {needs}; {remedy}")
+        if len(self.lengths) < self.least_rows:
+            raise BadInput(f"{len(self.lengths)} training rows: {needs}")
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Cuts an epoch's random order into micro-batches of row ids; every row stands in one."""
+        order = permutation(len(self.lengths), "order", self.seed, epoch)
+        if not self.group_by_length:
+            return self.joined(self._cut(order))
+        rows = self.rows_per_batch
+        if self.tokens_per_batch:
+            rows = max(1, int(self.tokens_per_batch / self.lengths.mean()))
+        batches = []
+        for start in range(0, len(order), CHUNK * rows):
+            chunk = order[start : start + CHUNK * rows]
+            batches += self._cut(chunk[np.argsort(-self.lengths[chunk], kind="stable")])
+        batches = self.joined(batches)
+        return [batches[i] for i in permutation(len(batches), "batches", self.seed, epoch)]
+
+    def joined(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the batches with none of fewer than `least_rows`."""
+        kept: list[np.ndarray] = []
+        for rows in batches:
+            if kept and min(len(rows), len(kept[-1])) < self.least_rows:
+                kept[-1] = np.concatenate([kept[-1], rows])
+            else:
+                kept.append(rows)
+        return kept
+
+    def _cut(self, order: np.ndarray) -> list[np.ndarray]:
+        if not self.tokens_per_batch:
+            return np.split(order, range(self.rows_per_batch, len(order), self.rows_per_batch))
+        batches, start = [], 0
+        while start < len(order):
+            window = self.lengths[order[start : start + self.tokens_per_batch]]
+            padded = np.maximum.accumulate(window) * np.arange(1, len(window) + 1)  # tokens if cut here
+            count = max(1, int(np.searchsorted(padded, self.tokens_per_batch, side="right")))
+            batches.append(order[start : start + count])
+            start += count
+        return batches
+
+    @lru_cache(maxsize=2)  # noqa: B019  a plan lives as long as the run
+    def epoch(self, epoch: int) -> list[list[MicroBatch]]:
+        """Groups an epoch's micro-batches into steps; the last step may be shorter."""
+        batches = self.batches(epoch)
+        steps = []
+        for start in range(0, len(batches), self.micro_batches_per_step):
+            window = batches[start : start + self.micro_batches_per_step]
+            rows = sum(map(len, window))
+            step = [MicroBatch(ids, len(ids) / rows, i) for i, ids in enumerate(window)]
+            while len(step) % self.processes:
+                step.append(MicroBatch(window[0][: self.least_rows], 0.0, len(step)))
+            steps.append(step)
+        return steps
+
+    def steps(self, first: int, last: int) -> Iterator[Step]:
+        """Yields the steps numbered first .. last-1, through as many epochs as that takes."""
+        number = epoch = 0
+        while number < last:
+            steps = self.epoch(epoch)
+            for k in range(max(0, first - number), min(len(steps), last - number)):
+                yield Step(number + k, epoch, steps[k], epoch + (k + 1) / len(steps))
+            number += len(steps)
+            epoch += 1
+
+    def epochs(self, steps: int) -> float:
+        """Returns how many epochs a number of steps makes."""
+        epoch = 0
+        while steps > len(self.epoch(epoch)):
+            steps -= len(self.epoch(epoch))
+            epoch += 1
+        return round(epoch + steps / len(self.epoch(epoch)), 4)
+
+    def epoch_ends(self, epochs: float) -> list[int]:
+        """Returns, for each epoch, the number of steps done when it ends; the last may be a part."""
+        ends, total = [], 0
+        for epoch in range(int(np.ceil(epochs))):
+            part = min(1.0, epochs - epoch)
+            total += max(1, round(part * len(self.epoch(epoch))))
+            ends.append(total)
+        return ends
+
+    def describe(self) -> str:
+        """Says how many rows pass in a step, such as "16 rows x 2 accumulated x 4 processes = 128"."""
+        accumulated = self.micro_batches_per_step // self.processes
+        batch = (
+            f"{self.tokens_per_batch:,} tokens" if self.tokens_per_batch else f"{self.rows_per_batch} rows"
+        )
+        words = [batch]
+        words += [f"{accumulated} accumulated"] * (accumulated > 1)
+        words += [f"{self.processes} processes"] * (self.processes > 1)
+        if len(words) == 1:
+            return batch
+        total = (self.tokens_per_batch or self.rows_per_batch) * self.micro_batches_per_step
+        return f"{' x '.join(words)} = {total:,}"
+
+    def padding_share(self, epoch: int = 0) -> float:
+        """Returns the share of padding among an epoch's tokens, 0 to 1."""
+        batches = self.batches(epoch)
+        padded = sum(int(self.lengths[rows].max()) * len(rows) for rows in batches)
+        return 1 - float(self.lengths.sum()) / padded
+
+
+def by_length(lengths: np.ndarray, rows_per_batch: int) -> list[np.ndarray]:
+    """Cuts rows, longest first, into batches for scoring: the least padding, and memory shows at once."""
+    order = np.argsort(-lengths, kind="stable")
+    return np.split(order, range(rows_per_batch, len(order), rows_per_batch))
+
+
+def worker_count(asked: int | None, device: torch.device, processes: int) -> int:
+    """Decides how many processes prepare batches: as asked, else by the cores.
+
+    Without a GPU the model itself uses all cores, and workers would only take them away.
+
+    Args:
+        asked: `--dataloader_num_workers`.
+        device: Where the model trains.
+        processes: Training processes, which share the machine.
+    """
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device.type == "cpu" else min(8, max(1, cores // processes - 1))
+
+
+def batch_loader(
+    dataset: Rows,
+    batches: Iterable[list[int]],
+    collate: Callable,
+    *,
+    workers: int,
+    device: torch.device,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yields one batch on the device for each list of row ids, in that order.
+
+    Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
+
+    Raises:
+        BadInput: A row cannot be had any more, in the words of whoever found it, a worker or not.
+    """
+    loader: torch.utils.data.DataLoader = torch.utils.data.DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        timeout=SILENCE if workers else 0,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(key("loader")),
+        worker_init_fn=_leave_signals_to_main if workers and hasattr(signal, "sigwaitinfo") else None,
+    )
+    try:
+        for batch in loader:
+            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    except BadInput as error:
+        # torch puts a worker's traceback into the message; the error itself is its last line.
+        raise BadInput(str(error.args[0]).rpartition("BadInput: ")[2].strip()) from None
+
+
+def _leave_signals_to_main(_worker: int) -> None:
+    """Lets a worker go on when a whole group is told to stop: the training asks it for a few rows yet."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    threading.Thread(target=_end_when_main_says, args=(os.getppid(), signals), daemon=True).start()
+
+
+def _end_when_main_says(main: int, signals: set[signal.Signals]) -> None:
+    """Waits for a signal of the training process itself, which ends its workers when it exits."""
+    while signal.sigwaitinfo(signals).si_pid != main:
+        pass
+    os._exit(128 + signal.SIGTERM)

@@ -1,0 +1,329 @@
+"""The pictures of a split: where they stand, the check that reads each once, and those held in memory."""
+
+import hashlib
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hftune.data.dataset import Places
+from hftune.data.image.decode import NOT_READ, BadPicture, decode, inspect, read_file
+from hftune.data.tables.read import Table
+from hftune.errors import BadInput, printable
+from hftune.runtime.progress import progress_bar
+
+_BLOCK = 32  # pictures that a thread takes at a time: changing threads costs as much as a small picture
+
+
+class Pictures:
+    """The pictures of one split; those that are not held are decoded each time they are asked for.
+
+    Args:
+        table: Where they stand.
+        column: The table's column of pictures: structs of bytes and path, bytes, or paths.
+        rows: The table's row of each picture, int64 (N,).
+        folder: What relative paths start from; None: the working directory.
+        held: Decoded pictures, uint8 (H, W, 3) each; None where they do not fit in memory.
+        sizes: Height and width of each in pixels, int64 (N, 2); zeros before they are known.
+        background: The colour behind transparent pixels, see `decode`.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        column: str,
+        rows: np.ndarray,
+        folder: str | None = None,
+        held: list[np.ndarray] | None = None,
+        sizes: np.ndarray | None = None,
+        background: str | None = None,
+    ):
+        self.table = table
+        self.column = column
+        self.rows = rows
+        self.folder = folder
+        self.held = held
+        self.sizes = np.zeros((len(rows), 2), np.int64) if sizes is None else sizes
+        self.background = background
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Returns a picture, uint8 (H, W, 3); a held one is not a copy: do not write to it.
+
+        Raises:
+            BadInput: Its file has changed since the check and cannot be read.
+        """
+        if self.held is not None:
+            return self.held[row]
+        data = self.encoded(row)
+        try:
+            return decode(data, self.background)
+        except BadPicture as reason:
+            raise self._changed(row, reason) from None
+
+    def encoded(self, row: int) -> bytes:
+        """Returns the bytes of a picture's file.
+
+        Raises:
+            BadInput: Its file has changed since the check and cannot be read.
+        """
+        try:
+            return self.read(row)
+        except BadPicture as reason:
+            raise self._changed(row, reason) from None
+
+    def read(self, row: int) -> bytes:
+        """Returns the bytes of a picture's file.
+
+        Raises:
+            BadPicture: There are none.
+        """
+        data, path = self._cell(row)
+        if data is not None:
+            return data
+        if not path:
+            raise BadPicture("has no picture")
+        if re.match("https?://", path):
+            raise BadPicture("is an address, not a file; download it")
+        if path.lower().endswith(NOT_READ):
+            raise BadPicture(
+                f"has the format {os.path.splitext(path)[1]}, which is not read; convert it to PNG"
+            )
+        return read_file(os.path.join(self.folder or "", path))
+
+    def take(self, rows: np.ndarray) -> "Pictures":
+        """Returns the chosen pictures (int64)."""
+        held = None if self.held is None else [self.held[row] for row in rows]
+        sizes, background = self.sizes[rows], self.background
+        return Pictures(self.table, self.column, self.rows[rows], self.folder, held, sizes, background)
+
+    def place(self, row: int) -> str:
+        """Says where a picture stands, with its path: "train.csv line 17 (cats/1.jpg)"."""
+        place = self.table.place(int(self.rows[row]))
+        path = self._path(row) if self.table.places is None else None
+        return f"{place} ({printable(path)})" if path else place
+
+    def places(self) -> Places:
+        """Returns where the pictures stand in the user's data."""
+        return Places(self.table.of_user(self.rows), self.place, "image", lambda row: self._path(row) or "")
+
+    def _cell(self, row: int) -> tuple[bytes | None, str | None]:
+        """Returns the bytes and the path that stand in the column; one of them, both or neither."""
+        value: Any = self.table.columns[self.column][int(self.rows[row])]
+        if isinstance(value, pa.Scalar):
+            value = value.as_py()
+        if isinstance(value, dict):
+            data, path = value.get("bytes"), value.get("path")
+        else:
+            data, path = (value, None) if isinstance(value, bytes) else (None, value)
+        if not isinstance(data, bytes | None) or not isinstance(path, str | None):
+            raise BadPicture(f"has {value!r:.40} where a picture or a path should be")
+        return data, path
+
+    def _path(self, row: int) -> str | None:
+        try:
+            return self._cell(row)[1]
+        except BadPicture:  # no path in a value of another kind
+            return None
+
+    def _changed(self, row: int, reason: BadPicture) -> BadInput:
+        return BadInput(f"{self.place(row)} {reason}; it could be read when the run began: put it back")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The pictures of a split that can be read.
+
+    Args:
+        pictures: Those pictures, N of them.
+        digests: SHA-256 (hex) of the encoded bytes of each, strings (N,).
+        looks: A hash of the decoded pixels of each, strings (N,): files that differ may show the same.
+        rows: Their rows in the table, int64 (N,), ascending.
+        bytes_held: Bytes of the decoded pictures that are held in memory; 0: none is.
+        warnings: Lines to show to the user.
+        facts: How many have more than 8 bits, or transparent pixels, by the names of `FACTS`; nothing where
+            none has.
+    """
+
+    pictures: Pictures
+    digests: pa.ChunkedArray
+    looks: pa.ChunkedArray
+    rows: np.ndarray
+    bytes_held: int
+    warnings: list[str]
+    facts: dict[str, int]
+
+
+class _Examined(NamedTuple):
+    """A picture that was read; `reason` is why not, and then all else is empty."""
+
+    digest: str
+    look: str
+    deep: bool
+    transparent: bool
+    frames: bool
+    reason: str = ""
+
+
+def check_pictures(
+    table: Table,
+    column: str,
+    *,
+    folder: str | None,
+    skip_bad: bool | None,
+    room: int,
+    background: str | None = None,
+    trains: bool = False,
+    spare: bool = False,
+) -> Checked:
+    """Reads every picture of a split once, in as many threads as there are cores.
+
+    Args:
+        table: The split.
+        column: Its column of pictures (see `Pictures`).
+        folder: What relative paths start from.
+        skip_bad: Leave out pictures that cannot be read, with a warning; None: an error that names no flag
+            for it.
+        room: Bytes that decoded pictures may take; a split that needs more is not held at all.
+        background: The colour behind transparent pixels, see `decode`.
+        trains: Whether a run reads them: the warnings may then name its flags.
+        spare: With `skip_bad`, leave out even all of them: there are other tables.
+
+    Raises:
+        BadInput: Pictures cannot be read; the message names the first, the details the others.
+    """
+    count = len(table.columns[column])
+    everything = Pictures(table, column, np.arange(count), folder, background=background)
+    memory = _Memory(room)
+
+    def examine(row: int) -> _Examined:
+        try:
+            data = everything.read(row)
+            seen = inspect(data, background)
+        except BadPicture as reason:
+            return _Examined("", "", False, False, False, str(reason))
+        memory.keep(row, seen.pixels)
+        everything.sizes[row] = seen.pixels.shape[:2]
+        look = hashlib.blake2b(f"{seen.pixels.shape}".encode(), digest_size=16)
+        look.update(seen.pixels.data)
+        return _Examined(hashlib.sha256(data).hexdigest(), look.hexdigest(), *seen[1:])
+
+    results: list[_Examined] = []
+    bar = progress_bar(f"checking {table.name}", count)
+    with quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = (range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
+        for block in pool.map(lambda rows: [examine(row) for row in rows], blocks):
+            results += block
+            tick(len(block))
+    problems = [f"{everything.place(row)} {one.reason}" for row, one in enumerate(results) if one.reason]
+    found = _judge(table, problems, count, skip_bad, spare)
+    rows = np.array([row for row, one in enumerate(results) if not one.reason], dtype=np.int64)
+    held = None if memory.held is None else [memory.held[row] for row in rows]
+    pictures = Pictures(table, column, rows, folder, held, everything.sizes[rows], background)
+    good = [results[row] for row in rows]
+    facts, doubts = _doubts(pictures, good, trains)
+    return Checked(
+        pictures,
+        digests=pa.chunked_array([pa.array([one.digest for one in good], pa.string())]),
+        looks=pa.chunked_array([pa.array([one.look for one in good], pa.string())]),
+        rows=rows,
+        bytes_held=memory.taken if held else 0,
+        warnings=found + doubts,
+        facts=facts,
+    )
+
+
+class _Memory:
+    """Decoded pictures of one split, all or none: none from the moment they take more than the room."""
+
+    def __init__(self, room: int):
+        self.held: dict[int, np.ndarray] | None = {}
+        self.taken = 0
+        self._room = room
+        self._lock = threading.Lock()
+
+    def keep(self, row: int, picture: np.ndarray) -> None:
+        with self._lock:
+            self.taken += picture.nbytes
+            if self.held is not None and self.taken <= self._room:
+                self.held[row] = picture
+            else:
+                self.held = None
+
+
+def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None, spare: bool) -> list[str]:
+    """Returns the warning about bad pictures, or raises it."""
+    if not problems:
+        return []
+    first, number = problems[0], len(problems)
+    if number == count and not spare:
+        raise BadInput(f"{table.name}: none of its {count:,} pictures can be read; {first}", problems[1:])
+    if skip_bad:
+        noun, verb = "picture" if count == 1 else "pictures", "is" if number == 1 else "are"
+        which = f"{number:,} of {count:,} {noun} cannot be read and {verb} left out"
+        return [f"{table.name}: {which} (the first: {first})"]
+    more = f" ({number - 1:,} more cannot be read)" if number > 1 else ""
+    advice = "" if skip_bad is None else "; --skip_bad_images leaves such pictures out"
+    raise BadInput(f"{first}{more}{advice}", problems[1:])
+
+
+FACTS = ("images_above_8_bits", "images_with_transparency")  # in all_results.json, where there are any
+
+
+def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[dict[str, int], list[str]]:
+    """Returns the counts of `FACTS`, and a warning about each kind of image that may not be seen as meant."""
+    kept = "the colours that the files store under them are used, often black, as `pipeline` does"
+    if pictures.background:
+        kept = f"put on {pictures.background}; `pipeline` does not do that, see the model card"
+    elif trains:
+        kept += "; --transparent_background white puts them on a colour"
+    deep = "hftune scales their grey values, `pipeline` cuts them off to white and answers otherwise"
+    kinds = {
+        "deep": f"more than 8 bits a channel: {deep}" + trains * "; save them with 8 bits",
+        "transparent": f"transparent pixels: {kept}",
+        "frames": "several frames or pages: the first is read",
+    }
+    counts, told = [], []
+    for kind, meaning in kinds.items():
+        rows = [row for row, one in enumerate(good) if getattr(one, kind)]
+        counts.append(len(rows))
+        if rows:
+            first = pictures.place(rows[0])
+            count = f"{len(rows):,} of {len(good):,} images"
+            told.append(f"{pictures.table.name}: {count} have {meaning} (the first: {first})")
+    return {name: count for name, count in zip(FACTS, counts, strict=False) if count}, told
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Pillow's warnings, of damaged metadata for example: what matters here is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def room_for_pictures() -> int:
+    """Returns how many bytes decoded pictures may take: a quarter of the memory that is free now."""
+    free = free_memory()
+    return 1 << 30 if free is None else free // 4
+
+
+def free_memory() -> int | None:
+    """Returns the bytes of memory that are free now; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    free = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return free[0] * 1024 if free else None

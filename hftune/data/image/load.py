@@ -1,0 +1,121 @@
+"""Image classification data from settings: splits, processor, augmented views, and the floor to beat."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from hftune.data.dataset import Data
+from hftune.data.describe import log_splits
+from hftune.data.image.augment import Augmenter, describe, policy
+from hftune.data.image.images import free_memory
+from hftune.data.image.processor import load_processor
+from hftune.data.image.rows import ImageCollator, ImageRows, processed
+from hftune.data.image.splits import PictureSplits, load_picture_splits
+from hftune.errors import BadInput
+from hftune.settings.image import ImageSettings
+
+log = logging.getLogger(__name__)
+
+TINY = 64  # pixels: a picture of such a side has none to spare for a crop
+
+
+def load_images(settings: ImageSettings, augment: Any = None) -> Data:
+    """Loads, checks and splits a set of pictures; training pictures get a new random view every epoch.
+
+    Args:
+        settings: Where the pictures are, and how they are seen.
+        augment: An albumentations `Compose` of the recipe's own that ends in pictures of one size; None
+            for the policy that `--augmentation` names.
+
+    Raises:
+        BadInput: If the data or the processor cannot be used; the message names file and row.
+    """
+    splits, pictures, odd = found = load_picture_splits(settings)
+    sizes = {name: len(part.label) for name, part in splits.parts.items()}
+    log_splits(splits.origin, sizes, splits.labels, splits.warnings)
+    _refuse_too_large(settings)
+    prepared = load_processor(settings)
+    small = is_small(pictures["train"].sizes, prepared.image_size)
+    chosen = policy(settings.augmentation, prepared.image_size, small) if augment is None else augment
+    views: dict[str, Any] = {name: processed(prepared.processor) for name in splits.parts}
+    views["train"] = Augmenter(chosen, settings.seed).view
+    log.info(
+        "pictures: %s; training views of %d x %d pixels, augmentation %s",
+        describe_sizes(pictures["train"].sizes),
+        prepared.image_size,
+        prepared.image_size,
+        "of the recipe's own"
+        if augment
+        else f"{settings.augmentation}: {describe(settings.augmentation, small)}",
+    )
+    rows = {name: ImageRows(pictures[name], part.label, views[name]) for name, part in splits.parts.items()}
+    return Data(
+        train=rows["train"],
+        validation=rows["validation"],
+        test=rows.get("test"),
+        collate=ImageCollator(prepared.mean, prepared.std),
+        labels=splits.labels,
+        processor=prepared.processor,
+        fingerprint=splits.fingerprint,
+        origin=splits.origin,
+        dataset_commit=splits.commit or None,
+        facts={**{f"{name}_samples": size for name, size in sizes.items()}, **odd},
+        floor=_floor(found) if "test" in rows else None,
+        picture=pictures["test"].__getitem__ if "test" in rows else None,
+        places=pictures["test"].places() if "test" in rows else None,
+    )
+
+
+def is_small(sizes: np.ndarray, image_size: int) -> bool:
+    """Returns whether pictures are about as large as the training square, so that shifts replace crops.
+
+    None is larger than 1.25 squares, and they are tiny (64 pixels) or nearly all squares of one size, as in
+    the sets that were made for a network's input. Photos of 192 x 256 pixels have a margin to crop.
+
+    Args:
+        sizes: Height and width of each picture in pixels, int (N, 2).
+        image_size: Side of the square.
+    """
+    alike = float(np.mean(sizes == np.median(sizes)))  # of heights and widths
+    return bool(sizes.max() <= 1.25 * image_size and (sizes.max() <= TINY or alike >= 0.95))
+
+
+def _refuse_too_large(settings: ImageSettings) -> None:
+    """Raises `BadInput` for squares of which not even one batch could fit into the memory."""
+    free = free_memory()
+    # A pixel as uint8 and float32; on a CPU also what a small network makes of it, at the very least.
+    bytes_per_pixel = 15 if torch.accelerator.is_available() else 32
+    sides = {
+        "image_size": (settings.image_size, "per_device_train_batch_size"),
+        "eval_image_size": (settings.eval_image_size, "per_device_eval_batch_size"),
+    }
+    for flag, (side, rows) in sides.items():
+        needed = getattr(settings, rows) * (side or 0) ** 2 * bytes_per_pixel
+        if free is not None and needed > free:
+            raise BadInput(
+                f"--{flag} {side}: a batch of {getattr(settings, rows)} needs at least "
+                f"{needed / 2**30:,.0f} GiB, and {free / 2**30:,.0f} GiB of memory are free; lower it, "
+                f"or --{rows}"
+            )
+
+
+def describe_sizes(sizes: np.ndarray) -> str:
+    """Says how large pictures are: "32 x 32", or the range of widths and heights."""
+    (least_height, least_width), (height, width) = sizes.min(0), sizes.max(0)
+    if (least_height, least_width) == (height, width):
+        return f"{width} x {height} pixels"
+    return f"{least_width} to {width} pixels wide, {least_height} to {height} high"
+
+
+def _floor(found: PictureSplits) -> Callable[[], dict[str, np.ndarray]]:
+    def floor() -> dict[str, np.ndarray]:
+        from hftune.data.image.baseline import predict_floor
+
+        splits, pictures, _ = found
+        train, test = (map(of.__getitem__, range(len(of))) for of in (pictures["train"], pictures["test"]))
+        return predict_floor(train, splits.parts["train"].label, test, len(splits.labels))
+
+    return floor

@@ -1,0 +1,1 @@
+"""From a file or folder of rows to a table: csv, tsv, json lines, parquet."""

@@ -1,0 +1,1 @@
+"""Texts: from rows to token ids."""

@@ -1,0 +1,1 @@
+"""Publishing a finished run on the Hub."""

@@ -1,0 +1,1 @@
+"""From a saved model and new rows to predictions, and to reasons for them."""

@@ -1,0 +1,251 @@
+"""A page in the browser on which a model is tried by hand; it stays on this machine.
+
+For texts it shows which words decided (`hftune.inference.occlusion`), for pictures where the model looked
+(`hftune.inference.gradcam`). What a person types, and the names of classes, are shown as text, never as HTML.
+"""
+
+import html
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+
+from hftune.data.image.decode import BadPicture, decode
+from hftune.errors import BadInput
+from hftune.inference.gradcam import heatmap
+from hftune.inference.load import Saved
+from hftune.inference.occlusion import Influence, find_words, influence
+from hftune.inference.predict import answer, as_seen, picture_rows, pixels_of, text_rows
+
+HOST = "127.0.0.1"
+SIDE = 256  # pixels that a heat map is shown with at least, about
+MOST_WORDS = 1000  # of a text, to say which of them decided: the model is asked once for each
+FONTS = ("system-ui", "sans-serif")  # of this machine: the theme's own come from a server of fonts
+FAINT = 0.2  # log odds: where no word does more than this, none is shown in full colour
+
+
+@contextmanager
+def serving(
+    saved: Saved, examples: Sequence[Any], *, port: int | None = None, open_browser: bool = True
+) -> Iterator[str]:
+    """Serves the page to this machine, and to no other, as long as the block lasts.
+
+    Args:
+        saved: The model.
+        examples: Texts, or pictures uint8 (H, W, 3), that can be chosen on the page.
+        port: Where; None for the first free one from 7860 on.
+        open_browser: Whether the browser is to show it at once.
+
+    Yields:
+        The page's address.
+
+    Raises:
+        BadInput: Gradio is missing, or the port is taken.
+    """
+    _check_port(port)
+    with tempfile.TemporaryDirectory(prefix="hftune-demo-") as folder:  # of the pictures that are tried
+        _keep_to_itself(folder)
+        page = build_page(saved, examples, Path(folder))
+        import gradio as gr
+
+        page.launch(
+            server_name=HOST,
+            server_port=port,
+            share=False,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            footer_links=[],
+            run_history=False,
+            allowed_paths=[],
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            theme=gr.themes.Default(font=FONTS, font_mono=FONTS),
+        )
+        try:
+            yield page.local_url
+        finally:
+            page.close(verbose=False)
+
+
+def _check_port(port: int | None) -> None:
+    if port is None:
+        return
+    if not 0 < port < 65536:
+        raise BadInput(f"--port {port}: must be between 1 and 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise BadInput(f"--port {port}: {error.strerror}; pass another, or none") from None
+
+
+def _keep_to_itself(folder: str) -> None:
+    """Sets what Gradio reads when it is imported: nothing is reported, nothing is served to others."""
+    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+        del os.environ[name]
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    # It asks its own server whether it answers; a proxy knows nothing of it.
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST)))
+
+
+def build_page(saved: Saved, examples: Sequence[Any], folder: Path) -> Any:
+    """Returns the page, a `gradio.Blocks` that is not running yet.
+
+    Args:
+        saved: The model.
+        examples: Texts, or pictures uint8 (H, W, 3), that can be chosen on the page.
+        folder: Where the examples' files are written.
+
+    Raises:
+        BadInput: Gradio is missing.
+    """
+    try:
+        import gradio as gr
+    except ImportError:
+        raise BadInput("the page needs Gradio: pip install 'hftune[demo]'") from None
+    with gr.Blocks(title="hftune demo", analytics_enabled=False) as page:
+        gr.HTML(f"<h2>{html.escape(saved.name)}</h2>")
+        if saved.task == "text-classification":
+            _text_page(saved, examples)
+        else:
+            _picture_page(saved, examples, folder)
+    return page
+
+
+def _text_page(saved: Saved, examples: Sequence[str]) -> None:
+    import gradio as gr
+
+    def classify(text: str) -> Iterator[tuple[Any, Any]]:
+        """Shows the classes at once, and the words when each was left out."""
+        if not text.strip():
+            raise gr.Error("Type a text first.", print_exception=False)
+        yield _scores(saved, answer(saved, text_rows(saved, [text]))[0]), None
+        if (count := len(find_words(text))) > MOST_WORDS:
+            gr.Info(f"The text has {count:,} words; of at most {MOST_WORDS:,} it is shown which decided.")
+        else:
+            found = influence(saved, text)
+            pieces: Any = coloured(text, found)
+            label = saved.labels[int(found.logits.argmax())]
+            legend = f"Words: red ones speak for {label}, purple ones against it"
+            yield gr.skip(), gr.HighlightedText(pieces, label=legend)
+
+    with gr.Row():
+        with gr.Column():
+            text = gr.Textbox(label="Text", lines=8, max_lines=24, autofocus=True)
+            button = gr.Button("Classify", variant="primary")
+        with gr.Column():
+            scores = gr.Label(label="Classes", num_top_classes=8)
+            words = gr.HighlightedText(label="Words", show_legend=True)
+    if examples:
+        gr.Examples([[example] for example in examples], inputs=[text], cache_examples=False)
+    gr.on([button.click, text.submit], classify, [text], [scores, words], concurrency_limit=1)
+
+
+def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) -> None:
+    import gradio as gr
+
+    mapless = why_no_map(saved)
+
+    def classify(file: str | None) -> tuple[Any, ...]:
+        if file is None:
+            raise gr.Error("Choose a picture first.", print_exception=False)
+        try:
+            picture = decode(file, saved.background)
+        except BadPicture as reason:
+            raise gr.Error(f"This file {reason}.", print_exception=False) from None
+        logits = answer(saved, picture_rows(saved, [picture]))[0]
+        scores = _scores(saved, logits)
+        if mapless:
+            return (scores,)
+        drawn = overlay(saved, picture, int(logits.argmax()))
+        times = max(1, SIDE // len(drawn))  # pixels of a small picture become squares
+        return scores, drawn.repeat(times, 0).repeat(times, 1)
+
+    with gr.Row():
+        with gr.Column():
+            picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=400)
+            # Gradio's own turns 16 bits into white, and ends in a traceback where Pillow cannot read a file.
+            setattr(picture, "preprocess", _path_of)  # noqa: B010
+            button = gr.Button("Classify", variant="primary")
+        with gr.Column():
+            shown: list[Any] = [gr.Label(label="Classes", num_top_classes=8)]
+            if mapless:
+                gr.Markdown(mapless, sanitize_html=True)
+            else:
+                shown.append(
+                    gr.Image(
+                        label="Where the model looked (Grad-CAM), on the part of the image that it sees",
+                        interactive=False,
+                        height=320,
+                        buttons=["fullscreen"],
+                    )
+                )
+    if examples:
+        files = []
+        for number, example in enumerate(examples):
+            files.append([str(folder / f"example-{number}.png")])
+            Image.fromarray(example).save(files[-1][0])
+        gr.Examples(files, inputs=[picture], cache_examples=False)
+    button.click(classify, [picture], shown, concurrency_limit=1)
+
+
+def _path_of(payload: Any) -> str | None:
+    """Returns the path of a file that was uploaded, untouched."""
+    return payload.path if payload else None
+
+
+def _scores(saved: Saved, logits: np.ndarray) -> dict[str, float]:
+    """Returns the probability of each class by its name."""
+    odds = np.exp(logits.astype(np.float64) - logits.max())
+    return dict(zip(saved.labels, (odds / odds.sum()).tolist(), strict=True))
+
+
+def coloured(text: str, found: Influence) -> list[tuple[str, float | None]]:
+    """Cuts a text into its words, and what stands between them.
+
+    Returns:
+        Pieces that are the text when joined, and of each word by how much it speaks for the predicted class:
+        1 for the word that did most (or `FAINT`, if none did as much), below 0 where it speaks against it.
+    """
+    strongest = max(FAINT, float(np.abs(found.drops).max(initial=0)))
+    pieces: list[tuple[str, float | None]] = []
+    end = 0
+    for (first, last), drop in zip(found.words, found.drops, strict=True):
+        if first > end:
+            pieces.append((text[end:first], None))
+        pieces.append((text[first:last], round(float(drop) / strongest, 3)))
+        end = last
+    if end < len(text):
+        pieces.append((text[end:], None))
+    return pieces
+
+
+def why_no_map(saved: Saved) -> str:
+    """Returns why there are no heat maps of an image model, or nothing if there are."""
+    try:
+        heatmap(saved.model, pixels_of(saved, np.zeros((64, 64, 3), np.uint8)), 0)
+    except BadInput as reason:
+        return str(reason)
+    return ""
+
+
+def overlay(saved: Saved, picture: np.ndarray, label: int) -> np.ndarray:
+    """Lays the heat map of a class over what the model saw of a picture, uint8 (H, W, 3) -> (S, S, 3)."""
+    pixels = pixels_of(saved, picture)
+    heat = heatmap(saved.model, pixels, label)[..., None]
+    colours = 255 * colormaps["turbo"](heat[..., 0])[..., :3]
+    opacity = 0.6 * np.sqrt(heat)  # where it is cold, the picture stays as it is
+    return ((1 - opacity) * as_seen(saved, pixels) + opacity * colours).round().astype(np.uint8)

@@ -1,0 +1,321 @@
+"""Loads saved classifiers from a run directory, a folder or the Hub.
+
+Call `hftune.runtime.offline.ensure_reachable(name, None)` before this file is imported, where a name may be
+one on the Hub: the libraries below read only then whether they may ask it.
+
+Nothing pickled is opened, and code that comes with a model runs only where it was asked for. Our own
+architectures need neither: to import their files is to register them with transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from accelerate import Accelerator
+from huggingface_hub import file_exists, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import httpx
+from safetensors import SafetensorError
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from hftune.data.base_model import check_embeddings, check_folder, kind_of, why_not_loaded
+from hftune.data.text.tokenizer import (
+    AS_WRITTEN,
+    longest_text,
+    prepare_tokenizer,
+)
+from hftune.errors import BadInput, first_line
+from hftune.hub.client import explain
+from hftune.models.cls_only import keep_first_token
+from hftune.models.standalone import bag, bilstm, pooled, resnet9, textcnn
+from hftune.runtime.device import computes_on_cpu
+from hftune.storage.run_dir import RunRecord, read_json
+
+OWN = {  # architectures of ours: their code is here, so that none has to come with the weights
+    config.model_type
+    for config in (
+        bag.BagConfig,
+        bilstm.BiLSTMConfig,
+        pooled.PooledEncoderConfig,
+        resnet9.ResNet9Config,
+        textcnn.TextCNNConfig,
+    )
+}
+KEPT = {"right": "head", "left": "tail"}  # by the side that a tokenizer's files say to cut from
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+Task = Literal["text-classification", "image-classification"]
+# What transformers and the model's own code raise for files that do not fit together.
+UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved model, ready to answer.
+
+    Args:
+        name: As the user gave it: a run directory, a folder or a Hub id.
+        model: float32, in eval mode, on the CPU or the one accelerator; what its classifier does not read
+            is not computed (see `keep_first_token`).
+        processor: The tokenizer or image processor that was saved with it.
+        task: What it classifies, in the words of `transformers.pipeline`.
+        labels: The C class names in the order of the logits.
+        max_length: Tokens of a text that it reads, special ones included; 0 for pictures.
+        truncation: The part of a longer text that it reads: "head", "tail", or "head+tail", which only a
+            run directory knows.
+        background: The colour behind transparent pixels of a picture, see `hftune.data.image.decode`.
+    """
+
+    name: str
+    model: PreTrainedModel
+    processor: Any
+    task: Task
+    labels: tuple[str, ...]
+    max_length: int
+    truncation: str
+    background: str | None = None
+
+
+def load_saved(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Saved:
+    """Loads a model with its tokenizer or image processor.
+
+    Args:
+        name: A run directory, a folder or a Hub id.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether code that comes with the model may run.
+
+    Raises:
+        BadInput: It cannot be had, is no classifier of one label a row, is unfinished, has only pickled
+            weights, or has code of its own that may not run.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    record = _finished_run(name)
+    with _explained(name, revision):
+        config = _read_config(name, revision)
+        if "auto_map" in config and config.get("model_type") not in OWN and not trust_remote_code:
+            _refuse_code(name)
+        _check_weights(name, revision)
+        pictures = _reads_images(name, revision, config)
+    model = _load_model(name, revision, pictures, trust_remote_code)
+    names: dict = model.config.id2label or {}
+    labels = tuple(str(names[number]) for number in sorted(names))
+    if pictures:
+        task: Task = "image-classification"
+        processor = _load(AutoImageProcessor, "image processor", name, revision, trust_remote_code)
+        kept = (
+            record.settings.get("transparent_background") if record else None
+        )  # where the recipe builds models
+        background = getattr(model.config, "transparent_background", kept)
+        return Saved(name, model, processor, task, labels, 0, "head", background)
+    tokenizer = _load_tokenizer(name, revision, trust_remote_code, model)
+    settings = record.settings if record else {}
+    return Saved(
+        name,
+        model,
+        tokenizer,
+        "text-classification",
+        labels,
+        max_length=settings.get("max_length") or _longest(model, tokenizer),
+        truncation=settings.get("truncation") or KEPT[tokenizer.truncation_side],
+    )
+
+
+def one_accelerator() -> Accelerator:
+    """Returns accelerate's entrance to the one GPU, or to the CPU where there is none."""
+    return Accelerator(cpu=computes_on_cpu())
+
+
+def _finished_run(name: str) -> RunRecord | None:
+    """Returns the record of a finished run; None where a name is no run directory."""
+    folder = Path(name)
+    record = RunRecord.read(folder) if folder.is_dir() else None
+    if record and not record.finished:
+        raise BadInput(f"{name}: this run is not finished, so it has no model yet; repeat its command")
+    return record
+
+
+def _find(name: str, file: str, revision: str | None) -> Path | None:
+    """Returns a file of a folder or of a Hub repository; None where it has none, or offline no copy."""
+    if Path(name).is_dir():
+        path = Path(name, file)
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except EntryNotFoundError:
+        return None
+
+
+@contextmanager
+def _explained(name: str, revision: str | None) -> Iterator[None]:
+    """Turns what the Hub's client raises into one line about the model."""
+    try:
+        yield
+    except HFValidationError:
+        raise BadInput(f"{name}: no such folder, and not a Hub id (OWNER/NAME)") from None
+    except GatedRepoError:
+        raise BadInput(
+            f"{name} is gated: ask for access on its page, and log in with: hf auth login"
+        ) from None
+    except RevisionNotFoundError:
+        raise BadInput(
+            f"{name} has no revision {revision!r}; pass a branch, a tag or a commit of it"
+        ) from None
+    except RepositoryNotFoundError:
+        raise BadInput(
+            f"{name}: no such folder, and no such model on the Hub, or a private one; check the spelling, "
+            "or log in with: hf auth login"
+        ) from None
+    except LocalEntryNotFoundError:
+        raise BadInput(
+            f"{name}: no such folder, and the Hub cannot be reached, nor does the cache hold such a model"
+        ) from None
+    except httpx.HTTPError as error:
+        fault = explain(error)
+        raise BadInput(f"{name}: the Hub {fault.reason if fault else first_line(error)}") from None
+
+
+def _read_config(name: str, revision: str | None) -> dict[str, Any]:
+    if Path(name).is_dir():
+        check_folder(name, f"{name}: no model could be loaded")
+        path = Path(name, "config.json")
+    else:
+        try:
+            path = Path(hf_hub_download(name, "config.json", revision=revision))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            raise BadInput(f"{name}: no config.json there, so it is no model of transformers") from None
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise BadInput(f"{name}: config.json is no JSON object")
+    return config
+
+
+def _reads_images(name: str, revision: str | None, config: dict[str, Any]) -> bool:
+    """Says whether a model reads images; one of transformers needs the file that says how.
+
+    Raises:
+        BadInput: The file is missing.
+    """
+    described = _find(name, "preprocessor_config.json", revision) is not None
+    kind = kind_of(config)
+    if kind == "images" and not described and config.get("model_type", "timm_wrapper") != "timm_wrapper":
+        raise BadInput(
+            f"{name}: an image model without preprocessor_config.json, which says how images are fed to it; "
+            "copy that file from the model that it began as"
+        )
+    return kind == "images" or (kind is None and described)
+
+
+def _refuse_code(name: str) -> None:
+    raise BadInput(
+        f"{name} comes with code of its own, which is not run unasked; read it, then pass --trust_remote_code"
+    )
+
+
+def _check_weights(name: str, revision: str | None) -> None:
+    if any(_find(name, file, revision) for file in WEIGHTS):
+        return
+    for file in PICKLES:
+        if Path(name, file).is_file() if Path(name).is_dir() else _on_hub(name, file, revision):
+            raise BadInput(
+                f"{name} has only pickled weights ({file}), which are never opened; ask its owner for "
+                "safetensors"
+            )
+    raise BadInput(f"{name} has no weights ({WEIGHTS[0]})")
+
+
+def _on_hub(name: str, file: str, revision: str | None) -> bool:
+    try:
+        return file_exists(name, file, revision=revision)
+    except OSError:  # offline: what the cache lacks cannot be told
+        return False
+
+
+def _load(auto: Any, noun: str, name: str, revision: str | None, trust: bool, **options: Any) -> Any:
+    """Calls `from_pretrained` of one of transformers' Auto classes; `noun` says what for."""
+    try:
+        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=trust, **options)
+    except ImportError as error:
+        lacks_timm = "timm" in str(error)
+        advice = "a model of timm: pip install 'hftune[image]'" if lacks_timm else first_line(error)
+        raise BadInput(f"{name}: {advice}") from None
+    except UNFIT as error:
+        if "trust_remote_code" in str(error):
+            _refuse_code(name)
+        raise BadInput(f"{name}: no {noun} could be loaded: {why_not_loaded(error)}") from None
+
+
+def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) -> PreTrainedModel:
+    auto = AutoModelForImageClassification if pictures else AutoModelForSequenceClassification
+    model, found = _load(
+        auto,
+        "image model" if pictures else "text model",
+        name,
+        revision,
+        trust,
+        dtype=torch.float32,
+        use_safetensors=True,  # a pickle is never opened
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, by name
+    )
+    if unfit := sorted(key for key, *_ in found["mismatched_keys"]):
+        raise BadInput(
+            f"{name}: {unfit[0]} of its weights has another shape than config.json says; get both anew",
+            unfit[1:],
+        )
+    absent = sorted(key for key in found["missing_keys"] if not key.endswith("num_batches_tracked"))
+    if any(key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key for key in absent):
+        raise BadInput(
+            f"{name}: its weights are of another model than config.json says: they lack {absent[0]}",
+            absent[1:],
+        )
+    if absent:
+        raise BadInput(
+            f"{name} is not trained to classify: its weights lack {absent[0]}; fine-tune it first", absent[1:]
+        )
+    config = model.config
+    if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
+        what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
+        raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label")
+    keep_first_token(model)
+    if pictures:
+        torch.nn.Module.to(model, memory_format=torch.channels_last)  # faster convolutions
+    return model.eval().to(one_accelerator().device)
+
+
+def _load_tokenizer(name: str, revision: str | None, trust: bool, model: PreTrainedModel) -> Any:
+    tokenizer = _load(AutoTokenizer, "tokenizer", name, revision, trust, **AS_WRITTEN)
+    try:
+        tokenizer = prepare_tokenizer(tokenizer, model.config)
+    except ValueError as error:
+        raise BadInput(f"{name}: no tokenizer could be loaded: {error}") from None
+    check_embeddings(model, tokenizer, name)
+    return tokenizer
+
+
+def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
+    """Returns how many tokens a model reads at most, by its tokenizer and by its positions."""
+    limit = tokenizer.model_max_length  # 1e30 where its files do not say
+    positions = longest_text(model)
+    return int(limit if positions is None else min(limit, positions))

@@ -1,0 +1,1 @@
+"""Models that transformers lacks: files that travel with the weights, of torch and transformers alone."""

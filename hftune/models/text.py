@@ -1,0 +1,181 @@
+"""From settings to a model: a checkpoint with its own classifier, a pooled backbone, or a small net."""
+
+import logging
+from collections.abc import Collection
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from hftune.data.base_model import why_not_loaded
+from hftune.data.dataset import Data
+from hftune.data.text.tokenizer import longest_text
+from hftune.data.text.word_vectors import fill_embedding, read_vectors
+from hftune.errors import BadInput, first_line
+from hftune.models.config import checked_overrides
+from hftune.models.cpu_attention import attend_text_by_text
+from hftune.models.heads import fit_head, head_layers, label_names, parameter_names, renew_head
+from hftune.models.standalone import (  # registers them: trained ones are checkpoints too
+    bag,
+    bilstm,
+    pooled,
+    textcnn,
+)
+from hftune.runtime.device import computes_on_cpu
+from hftune.settings.text import TextSettings
+
+log = logging.getLogger(__name__)
+
+# What the families of encoders call the dropout of their attention weights.
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+
+
+def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel:
+    """Builds the model that the settings name, with float32 weights and the data's label names.
+
+    * `--model_type textcnn|bilstm|bag`: a small model from scratch.
+    * `--model_name_or_path` alone: the checkpoint with its architecture's own classifier, so that
+      the result needs no code of ours. It stays if it knows the data's labels (see `fit_head`); else
+      its last layer is new.
+    * `--model_name_or_path --pooling mean`: the bare backbone under a pooling and a linear layer.
+
+    Raises:
+        BadInput: If the checkpoint cannot be loaded, has only pickled weights, cannot read
+            `max_length` tokens, or a name in `--config_overrides` is unknown.
+    """
+    labels = {
+        "num_labels": len(data.labels),
+        "id2label": dict(enumerate(data.labels)),
+        "label2id": {name: number for number, name in enumerate(data.labels)},
+        "problem_type": "single_label_classification",
+    }
+    if settings.model_type:
+        return _small_model(settings.model_type, settings, data, labels)
+    model = _pretrained(settings, data, labels)
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
+    _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
+    if computes_on_cpu():
+        attend_text_by_text(model)
+    return model
+
+
+def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
+    classes = {
+        "bag": (bag.BagConfig, bag.BagForSequenceClassification),
+        "bilstm": (bilstm.BiLSTMConfig, bilstm.BiLSTMForSequenceClassification),
+        "textcnn": (textcnn.TextCNNConfig, textcnn.TextCNNForSequenceClassification),
+    }
+    config_class, model_class = classes[kind]
+    tokenizer = data.processor
+    changes = checked_overrides(config_class(), settings)
+    fixed = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **labels}
+    vocabulary = tokenizer.get_vocab()
+    vectors = read_vectors(settings.embeddings, vocabulary) if settings.embeddings else None
+    if vectors:
+        fixed["embedding_dim"] = vectors.dim
+    try:
+        model = model_class(config_class(**{**changes, **fixed}))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
+    if vectors:
+        fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
+        seen = np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
+        counts = np.bincount(seen, minlength=len(tokenizer))
+        log.info("vectors: %s", vectors.coverage_line(vocabulary, counts))
+    model.get_input_embeddings().weight.requires_grad_(not settings.freeze_embeddings)
+    return model
+
+
+def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
+    name = str(settings.model_name_or_path)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        chosen = checked_overrides(config, settings)
+        changes = without_attention_dropout(config, chosen) | chosen
+        changes["pad_token_id"] = data.processor.pad_token_id
+        if settings.pooling != "native":
+            return _pooled(name, settings.pooling, labels, changes)
+        saved_labels = label_names(config)
+        config.update({**labels, **changes})
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            config=config,
+            output_loading_info=True,
+            dtype=torch.float32,  # a checkpoint in half precision would train in half precision
+            use_safetensors=True,  # a pickle is never opened
+            ignore_mismatched_sizes=True,  # a head for other labels is replaced by a new one
+            trust_remote_code=False,
+        )
+        absent = {*found["missing_keys"], *(weight for weight, *_ in found["mismatched_keys"])}
+        _check_weights(model.base_model_prefix, absent, name, settings)
+        has_head = not absent & parameter_names(head_layers(model))
+        if has_head and not fit_head(model, saved_labels, data.labels):
+            renew_head(model)
+        return model
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise BadInput(f"--model_name_or_path {name}: {why_not_loaded(error)}") from None
+
+
+def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str]) -> dict[str, float]:
+    """Returns the change to a config that spares a CPU the dropout of attention weights, and says so.
+
+    With it torch computes no fused attention there and keeps every weight of every head: a step of a small
+    encoder at 512 tokens takes about twice the time and three times the memory (benchmarks/README.md). The
+    dropout of hidden states stays as it is.
+
+    Args:
+        config: The checkpoint's.
+        chosen: Names in `--config_overrides`, which rule.
+    """
+    found = {name: getattr(config, name) for name in ATTENTION_DROPOUT if getattr(config, name, 0)}
+    if not computes_on_cpu():
+        for name, rate in found.items():
+            if name not in chosen:
+                log.info("attention dropout: %s, as in the checkpoint's config; on a CPU none", rate)
+        return {}
+    spared = {name: rate for name, rate in found.items() if name not in chosen}
+    for name, rate in spared.items():
+        log.info(
+            "attention dropout: none on a CPU, where it doubles the time of a step; "
+            "--config_overrides %s=%s brings it back",
+            name,
+            rate,
+        )
+    return dict.fromkeys(spared, 0.0)
+
+
+def _check_weights(backbone: str, absent: set[str], name: str, settings: TextSettings) -> None:
+    """Raises `BadInput` for a backbone that would start from random numbers without a word."""
+    absent = {key for key in absent if key.startswith(f"{backbone}.") and "pooler" not in key}
+    if absent:
+        overrides = f" --config_overrides {settings.config_overrides}" if settings.config_overrides else ""
+        raise BadInput(
+            f"--model_name_or_path {name}{overrides}: the checkpoint lacks {len(absent)} of the backbone's "
+            "weights, or has them in another shape",
+            sorted(absent),
+        )
+
+
+def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedModel:
+    named = {key: labels[key] for key in ("num_labels", "id2label", "label2id")}
+    try:
+        model = pooled.PooledEncoderForSequenceClassification.from_encoder(
+            name, pooling=pooling, **named, **changes
+        )
+    except RuntimeError as error:  # what transformers raises for weights of another shape
+        raise BadInput(
+            f"--model_name_or_path {name}: the checkpoint's weights do not fit the config: "
+            f"{first_line(error)}"
+        ) from None
+    model.config.problem_type = labels["problem_type"]
+    return model
+
+
+def _check_length(model: PreTrainedModel, settings: TextSettings, longest: int) -> None:
+    limit = longest_text(model)
+    if limit is not None and longest > limit:
+        raise BadInput(
+            f"--max_length {settings.max_length}: {settings.model_name_or_path} reads {limit} tokens "
+            f"at most; pass --max_length {limit}"
+        )

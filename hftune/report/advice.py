@@ -1,0 +1,51 @@
+"""What to try next, read from a run's log, where its model is no better than a simple one."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hftune.report.summary import FLOORS
+from hftune.settings.base import Settings
+
+FALLING = 0.98  # of the training loss: less than this share of what it was counts as falling
+RISEN = 1.05  # of the validation loss: more than this many times its least counts as risen
+
+
+def what_to_try(
+    results: Mapping[str, float], log_lines: Sequence[Mapping[str, Any]], settings: Settings
+) -> str:
+    """Returns a line of advice, "" where the model is better than the simple ones, or none was scored.
+
+    Args:
+        results: The content of `all_results.json`.
+        log_lines: Records of `log.jsonl`.
+        settings: The run's.
+    """
+    if not stays_below(results):
+        return ""
+    losses = [line["loss"] for line in log_lines if "loss" in line]
+    scored = [(line["eval_loss"], line["step"]) for line in log_lines if "eval_loss" in line]
+    least, step = min(scored, default=(0.0, 0))
+    rate = f"--learning_rate (now {settings.learning_rate:g})"
+    length = f"--num_train_epochs (now {settings.num_train_epochs:g})"
+    if settings.max_steps > 0:
+        length = f"--max_steps (now {settings.max_steps:,})"
+    quarter = max(1, len(losses) // 4)
+    before, last = losses[-2 * quarter : -quarter], losses[-quarter:]
+    if scored and scored[-1][0] > RISEN * least:
+        return (
+            f"try next: the validation loss rose after step {step:,}, so the rows are learned by heart: "
+            f"more rows, a lower {rate} or more --weight_decay (now {settings.weight_decay:g})"
+        )
+    if not before or statistics.mean(last) < FALLING * statistics.mean(before):
+        return f"try next: the training loss was still falling: more {length} or a higher {rate}"
+    return f"try next: the training loss stands still at {last[-1]:.3g}: a {rate} ten times higher or lower"
+
+
+def stays_below(results: Mapping[str, float]) -> bool:
+    """Returns whether a simple model is as good, within the 95 % interval of the difference in accuracy."""
+    low = [results.get(f"test_accuracy_over_{name}_low") for name in FLOORS]
+    if any(value is not None for value in low):
+        return any(value is not None and value <= 0 for value in low)
+    majority = results.get("eval_majority_accuracy")
+    return majority is not None and results.get("eval_accuracy", 1.0) <= majority

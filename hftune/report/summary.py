@@ -1,0 +1,287 @@
+"""What a person sees at the end of a run: a table, a verdict, and the learning curve."""
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hftune.errors import printable
+from hftune.storage.run_dir import write_bytes
+from hftune.tasks.metrics import LOWER_IS_BETTER, positive_class
+
+FLOORS = {
+    "tfidf": "TF-IDF + logistic regression",
+    "thumbnails": "thumbnails + logistic regression",
+    "majority": "majority class",
+}
+BESIDE = {"mirrored": "with mirror images", **FLOORS}  # scores of the test rows besides the model's own
+NAMES = {
+    "loss": "log loss",
+    "f1": "F1",
+    "f1_macro": "F1, macro",
+    "mcc": "MCC",
+    "roc_auc": "ROC AUC",
+    "ece": "ECE",
+}
+OF_ONE_CLASS = ("precision", "recall", "f1")  # where there are two
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"  # training, validation, and what stands beside
+COLOURS = ["#2e8b57", "#8a4fbf", "#c2255c", "#0f9fb5", "#7a6a00", "#e377c2", "#444444", "#5b3a1d"]
+
+
+def print_summary(
+    console: Console,
+    name: str,
+    results: Mapping[str, float],
+    run_dir: Path,
+    next_steps: Sequence[str],
+    *,
+    labels: Sequence[str] = (),
+    pos_label: str | None = None,
+    advice: str = "",
+) -> None:
+    """Prints how a finished run ended.
+
+    Args:
+        console: Where to.
+        name: The recipe's name.
+        results: The content of `all_results.json`.
+        run_dir: Where model and results lie.
+        next_steps: What a person may do now, one line each.
+        labels: The class names in the order of the class numbers.
+        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+        advice: What to try next where the model is no better than a simple one, "" for nothing.
+    """
+    console.print()
+    if metrics_of(results):
+        table = summary_table(name, results, labels, pos_label)
+        console.print(table, soft_wrap=False)  # cells wrap on a narrow terminal
+    lines = [
+        *answered_alike(results, labels),
+        verdict(results),
+        advice,
+        _effort(results),
+        f"saved in {run_dir}",
+        *(f"  {step}" for step in next_steps),
+    ]
+    for line in filter(None, lines):
+        console.print(printable(line), markup=False, emoji=False)
+
+
+def summary_table(
+    name: str,
+    results: Mapping[str, float],
+    labels: Sequence[str] = (),
+    pos_label: str | None = None,
+    split: str = "test",
+) -> Table:
+    """Lays out the scores, one metric a row; a column without any score is left out.
+
+    Args:
+        name: The table's title.
+        results: Flat scores: `eval_METRIC`, `test_METRIC` with `_low` and `_high`, its 95 % interval, and the
+            scores beside them, such as `test_tfidf_METRIC` and `test_majority_METRIC`.
+        labels: The class names in the order of the class numbers.
+        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+        split: What to call the split of the `test_` scores.
+    """
+    columns = {"validation": "eval_", f"{split} [95 % interval]": "test_"}
+    # One word a line, so that 80 characters hold all columns and no interval is broken.
+    columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{beside}_" for beside, title in BESIDE.items()}
+    if "eval_majority_accuracy" in results:  # nothing was tested
+        columns["majority\nclass"] = "eval_majority_"
+    metrics = metrics_of(results)
+    if len(labels) > 2 and "f1" in metrics:
+        metrics = [metric for metric in metrics if metric != "f1_macro"]  # the same number
+    table = Table(title=Text(printable(name)), title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("metric", no_wrap=True)
+    shown = {
+        title: prefix for title, prefix in columns.items() if any(prefix + m in results for m in metrics)
+    }
+    for title, prefix in shown.items():
+        table.add_column(
+            Text(title), justify="right", style="bold" if prefix == "test_" else "", overflow="fold"
+        )
+    for metric in metrics:
+        cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
+        table.add_row(_title(metric), *map(Text, cells))
+    of_one_class = [_title(metric) for metric in metrics if metric in OF_ONE_CLASS]
+    if len(labels) == 2 and of_one_class:
+        positive = printable(labels[positive_class(labels, pos_label)])
+        table.caption = Text(f"{', '.join(of_one_class)} of '{positive}' (another: --pos_label)")
+        table.caption_justify = "left"
+    return table
+
+
+def metrics_of(results: Mapping[str, float]) -> list[str]:
+    """Returns the metrics that a run's results hold for its model, the loss last."""
+    names = [key.removeprefix("eval_") for key in results if key.startswith("eval_")]
+    tested = (key for key in results if key.startswith("test_") and f"{key}_low" in results)
+    names += [key.removeprefix("test_") for key in tested]
+    beside = tuple(f"{name}_" for name in BESIDE)
+    names = [name for name in names if "_over_" not in name and not name.startswith(beside)]
+    return sorted(dict.fromkeys(names), key=lambda name: name == "loss")
+
+
+def answered_alike(results: Mapping[str, float], labels: Sequence[str]) -> list[str]:
+    """Says of each split whose rows all got the same answer that this is so."""
+    lines = []
+    for split in ("validation", "test"):
+        answer = int(results.get(f"{split}_only_answer", -1))
+        if 0 <= answer < len(labels):
+            rows = results.get(f"{split}_samples")
+            count = f"{rows:,.0f} " if rows else ""
+            lines.append(f"all {count}{split} rows are answered {labels[answer]!r}")
+    return lines
+
+
+def verdict(results: Mapping[str, float]) -> str:
+    """Says whether the model beats logistic regression on simple features, "" where none was trained.
+
+    It does when the 95 % interval of the difference in accuracy on the same test rows lies above 0.
+    """
+    floor = next((name for name in FLOORS if f"test_accuracy_over_{name}" in results), "majority")
+    if floor == "majority":
+        return ""
+    key = f"test_accuracy_over_{floor}"
+    gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
+    if low > 0:
+        return f"better than {FLOORS[floor]} by {gain:.3f} [{low:.3f}, {high:.3f}] accuracy"
+    return f"does not beat {FLOORS[floor]}: accuracy differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _effort(results: Mapping[str, float]) -> str:
+    """Says what the training took, "" where the results do not tell."""
+    if "train_runtime" not in results:
+        return ""
+    figures = [f"trained for {results['train_runtime'] / 60:,.1f} minutes"]
+    if "train_samples_per_second" in results:
+        figures.append(f"{results['train_samples_per_second']:,.0f} rows/s")
+    if "train_loss" in results:
+        figures.append(f"mean training loss {results['train_loss']:.4f}")
+    return ", ".join(figures)
+
+
+def _score(results: Mapping[str, float], key: str, interval: bool) -> str:
+    value = results.get(key, math.nan)
+    if math.isnan(value):
+        return "-"
+    low, high = results.get(f"{key}_low", math.nan), results.get(f"{key}_high", math.nan)
+    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if interval and not math.isnan(low + high) else "")
+
+
+def draw_curve(
+    log_lines: Sequence[Mapping[str, Any]],
+    path: Path,
+    metric_for_best_model: str = "accuracy",
+    loss_apart: bool = False,
+) -> None:
+    """Draws losses, learning rate and validation scores over the steps: a PNG of 1200 x 500 pixels.
+
+    Args:
+        log_lines: Records of `log.jsonl`: `step` with `loss` and `learning_rate`, or with `eval_*`.
+        path: The picture.
+        metric_for_best_model: The score that says which step is best; where it was not logged, the loss.
+        loss_apart: Whether the training minimised another loss than the validation's log loss, so that
+            each has a panel of its own.
+    """
+    logged = dict.fromkeys(key for line in log_lines for key in line if key.startswith("eval_"))
+    # Errors lie near 0, scores near 1: one axis shows only one kind well.
+    metrics = [key for key in logged if key.removeprefix("eval_") not in LOWER_IS_BETTER]
+    best = f"eval_{metric_for_best_model}"
+    best = best if best in logged else "eval_loss"
+    figure = Figure(figsize=(12, 5), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
+    grid = figure.add_gridspec(3, 2 if metrics else 1, height_ratios=[2, 2, 1])
+    if loss_apart:
+        losses = figure.add_subplot(grid[0, 0], title="Training loss (another than validation's)")
+        validation = figure.add_subplot(grid[1, 0], sharex=losses, title="Validation log loss")
+        validation.tick_params(labelbottom=False)
+    else:
+        losses = validation = figure.add_subplot(grid[:2, 0], title="Loss", ylabel="loss")
+    rate = figure.add_subplot(grid[2, 0], sharex=losses, xlabel="optimizer step", ylabel="learning\nrate")
+    _draw_line(losses, log_lines, "loss", "training", BLUE)
+    _draw_line(validation, log_lines, "eval_loss", "validation", ORANGE, marker="o")
+    _draw_line(rate, log_lines, "learning_rate", "", GREY)
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
+    rate.set_ylim(bottom=0)
+    losses.tick_params(labelbottom=False)
+    if best == "eval_loss":
+        _mark_best(validation, log_lines, best)
+    panels = list(dict.fromkeys([losses, validation, rate]))
+    if metrics:
+        scores = figure.add_subplot(grid[:, 1], sharex=losses, title="Validation scores", ylabel="score")
+        scores.set_xlabel("optimizer step")
+        for place, key in enumerate(metrics):
+            _draw_line(scores, log_lines, key, _title(key), COLOURS[place % len(COLOURS)], marker="o")
+        if best != "eval_loss":
+            _mark_best(scores, log_lines, best)
+        panels.append(scores)
+    for panel in panels:
+        _tidy(panel)
+    if metrics:  # beside the panel: many lines leave no corner free
+        scores.legend(fontsize=11, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
+
+
+def _draw_line(
+    panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str, label: str, colour: str, marker: str = ""
+) -> None:
+    """Draws one logged value over the steps; nothing where it was never logged."""
+    points = [(line["step"], line[key]) for line in log_lines if key in line]
+    if len(points) == 1:
+        marker = "o"  # one point has no line to be seen by
+    if points:
+        panel.plot(*zip(*points, strict=True), color=colour, label=label, marker=marker)
+
+
+def _mark_best(panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Rings the best value, the first of equal ones, and names its step."""
+    sign = -1 if key.removeprefix("eval_") in LOWER_IS_BETTER else 1
+    points = [(line["step"], line[key]) for line in log_lines if key in line and math.isfinite(line[key])]
+    if not points:
+        return
+    step, value = max(points, key=lambda point: (sign * point[1], -point[0]))
+    panel.axvline(step, color=GREY, linewidth=1, linestyle=":")
+    label = f"best: {_title(key)} {value:.3f} at step {step:,}"
+    panel.plot(
+        step,
+        value,
+        marker="o",
+        markersize=13,
+        fillstyle="none",
+        markeredgewidth=2,
+        color="black",
+        linestyle="",
+        label=label,
+    )
+
+
+def _title(key: str) -> str:
+    name = key.removeprefix("eval_")
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def _tidy(panel: Axes) -> None:
+    """Gives a panel readable text, whole steps and a legend where there is something to tell apart."""
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panel.grid(color="#e5e7eb")
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.title.set(fontsize=14, fontweight="bold")
+    for text in (panel.xaxis.label, panel.yaxis.label):
+        text.set_fontsize(12)
+    panel.tick_params(labelsize=11)
+    if panel.get_legend_handles_labels()[1]:
+        panel.legend(fontsize=11, framealpha=0.9)

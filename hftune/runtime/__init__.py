@@ -1,0 +1,1 @@
+"""The process: environment, devices, signals, the other processes, the network, exit codes."""

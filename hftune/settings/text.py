@@ -1,0 +1,46 @@
+"""The settings of a run on texts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hftune.errors import BadInput
+from hftune.settings.base import Settings, refuse, refuse_both
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings(Settings):
+    """What a run on texts can be told besides."""
+
+    # --- model ---
+    model_type: Literal["textcnn", "bilstm", "bag"] | None = None  # small model to train from scratch
+
+    # --- text ---
+    text_column_name: str | None = None  # column of the texts (else found by its usual names)
+    max_length: int = 512  # tokens of a text that the model reads; the rest is cut
+    truncation: Literal["head", "tail", "head+tail"] = "head"  # the part of a longer text that is kept
+    # one vector of all tokens, before the head; native: the model's own classifier
+    pooling: Literal["native", "cls", "mean", "max", "attention", "last"] = "native"
+    # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
+    train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
+    tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
+
+    # --- vocabulary of models trained from scratch ---
+    tokenizer_type: Literal["word", "character"] = "word"  # what a token is
+    vocab_size: int = 30_000  # most frequent tokens that are kept
+    min_frequency: int = 2  # rarer tokens are unknown to the model
+    embeddings: str | None = None  # file of word vectors to start from
+    freeze_embeddings: bool = False  # leave the word vectors as they are in the file
+
+    def check(self) -> None:
+        """Raises BadInput with the flag's name for an impossible value or a contradiction."""
+        super().check()
+        if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_length:
+            refuse(self, "tokens_per_batch", f"one text may have --max_length {self.max_length} tokens")
+        if self.embeddings and self.model_name_or_path:
+            refuse_both("embeddings", "model_name_or_path", "a pretrained model brings its own embeddings")
+        if self.pooling != "native" and self.model_type:
+            advice = "a small model reads out in its own way, see readout in --config_overrides"
+            refuse_both("pooling", "model_type", advice)
+        if self.freeze_embeddings and not self.embeddings:
+            where = "for those of a pretrained model use --freeze embeddings"
+            raise BadInput(f"--freeze_embeddings needs --embeddings FILE; {where}")

@@ -1,0 +1,1 @@
+"""What is on the disk, whole or absent: run directories, checkpoints."""

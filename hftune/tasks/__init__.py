@@ -1,0 +1,1 @@
+"""What is asked of a row: targets, scores, intervals, baselines."""

@@ -1,0 +1,1 @@
+"""The loop, what it is given, and what it leaves."""

@@ -1,0 +1,67 @@
+"""What a batch costs: the mean loss of its rows, so that micro-batches add up exactly."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from hftune.errors import BadInput
+from hftune.settings.base import Settings
+
+Loss = Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor]
+
+
+def model_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns the model's own loss, a mean over the rows of the batch."""
+    return model(**batch).loss
+
+
+def class_weights(option: str, labels: np.ndarray, names: tuple[str, ...]) -> torch.Tensor:
+    """Reads `--class_weight`.
+
+    Args:
+        option: `balanced` (n / (C * rows of the class), so that the mean over rows is 1, as in
+            scikit-learn) or one number per class, separated by commas.
+        labels: Class numbers of the training rows, int64 of shape (N,).
+        names: The class names.
+
+    Returns:
+        float32 of shape (C,).
+
+    Raises:
+        BadInput: If the numbers do not fit the classes.
+    """
+    if option == "balanced":
+        counts = np.bincount(labels, minlength=len(names))
+        return torch.tensor(len(labels) / (len(names) * np.maximum(counts, 1)), dtype=torch.float32)
+    try:
+        weights = [float(part) for part in option.split(",")]
+    except ValueError:
+        raise BadInput(f"--class_weight {option}: give 'balanced' or numbers separated by commas") from None
+    if len(weights) != len(names) or min(weights) < 0:
+        raise BadInput(f"--class_weight {option}: give {len(names)} numbers, for {', '.join(names)}")
+    return torch.tensor(weights)
+
+
+def build_loss(settings: Settings, labels: np.ndarray, names: tuple[str, ...]) -> Loss:
+    """Returns the loss that the settings ask for.
+
+    Class weights multiply each row's loss, which is then divided by the number of rows and not by
+    the sum of weights: so the micro-batches of a step add up to the whole. The weight of a row
+    scales its smoothing too (torch's own combination does otherwise: pytorch#104776).
+    """
+    smoothing = settings.label_smoothing_factor
+    if not settings.class_weight and not smoothing:
+        return model_loss
+    weights = class_weights(settings.class_weight, labels, names) if settings.class_weight else None
+
+    def weighted_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        targets = batch["labels"]
+        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+        losses = cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)  # (B,)
+        if weights is not None:
+            losses = losses * weights.to(losses.device)[targets]
+        return losses.mean()
+
+    return weighted_loss

@@ -1,0 +1,118 @@
+"""A recipe that pushes: the Hub is asked before training, the result is whole before it is sent."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.hub.test_push import environment
+from tests.loopback import READ, WRITE, Fault, Hub
+
+PROGRAM = """
+import sys
+import hftune.hub.push as hub, hftune.hub.client as client
+hub.DEADLINE = hub.PREFLIGHT_SECONDS = 6.0
+client.SILENT_SECONDS = 3.0
+from hftune import launch
+from hftune.recipes import shapes
+launch(shapes.recipe, sys.argv[1:])
+"""
+TINY = [
+    *("--config_overrides", "width=4", "--image_size", "16", "--max_steps", "2", "--floor", "false"),
+    *("--max_train_samples", "24", "--max_eval_samples", "12", "--per_device_train_batch_size", "8"),
+    *("--output_dir", "run", "--push_to_hub", "--hub_model_id", "ann/shapes"),
+]
+
+
+@pytest.fixture
+def hub():
+    with Hub() as running:
+        yield running
+
+
+def train(hub, folder, *flags, token=WRITE):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *TINY, *flags],
+        env=environment(folder, hub.url, token),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
+    ended = train(hub, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    sent = hub.files("ann/shapes", "main")
+    needed = {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "resnet9.py",
+        "all_results.json",
+    }
+    assert needed <= sent.keys()
+    for name, content in sent.items():
+        assert (tmp_path / "run" / name).read_bytes() == content
+    assert not {"run.json", "log.jsonl", "exit.json", "test_predictions.csv"} & sent.keys()
+    assert b'pipeline("image-classification", "ann/shapes"' in sent["README.md"]
+    assert f"pushed: {hub.url}/ann/shapes/commit/" in ended.stdout
+    commits = len(hub.repos["ann/shapes"].messages)
+    again = train(hub, tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(hub.repos["ann/shapes"].messages) == commits
+
+
+def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path):
+    alone = TINY[: TINY.index("--push_to_hub")]
+    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path, "timeout": 120}
+    assert (
+        subprocess.run([sys.executable, "-c", PROGRAM, *alone], capture_output=True, **options).returncode
+        == 0
+    )
+    assert not hub.repos
+    assert train(hub, tmp_path).returncode == 0
+    assert "model.safetensors" in hub.files("ann/shapes", "main")
+
+
+def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
+    assert train(hub, tmp_path).returncode == 0
+    program = "from hftune.cli.main import main; main()"
+    words = [sys.executable, "-c", program, "push", "run", "--hub_model_id", "ann/others"]
+    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path, "timeout": 60}
+    assert subprocess.run(words, capture_output=True, **options).returncode == 0
+    first, second = (hub.files(name, "main") for name in ("ann/shapes", "ann/others"))
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] != second[name]} == {"README.md"}
+    assert first["README.md"].replace(b"ann/shapes", b"ann/others") == second["README.md"]
+
+
+@pytest.mark.parametrize(("token", "message"), [(None, "a push needs a token"), (READ, "may only read")])
+def test_without_the_right_to_write_nothing_is_trained(hub, tmp_path, token, message):
+    ended = train(hub, tmp_path, token=token)
+    assert ended.returncode == 2, ended.stderr
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.glob("run/checkpoint-*"))
+
+
+def test_a_hub_that_fails_costs_a_push_and_no_result(hub, tmp_path):
+    hub.faults.append(Fault("/commit/", status=503, times=-1))
+    ended = train(hub, tmp_path)
+    assert ended.returncode == 5, ended.stderr
+    assert "hftune push run --hub_model_id ann/shapes" in ended.stderr
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 5
+    hub.faults.clear()
+    again = train(hub, tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "model.safetensors" in hub.files("ann/shapes", "main")
+
+
+def test_a_hub_that_is_away_is_known_before_training(hub, tmp_path):
+    hub.url = "http://127.0.0.1:9"  # nobody listens there
+    ended = train(hub, tmp_path)
+    assert ended.returncode == 2
+    assert "--push_to_hub: the Hub (127.0.0.1:9) cannot be reached" in ended.stderr

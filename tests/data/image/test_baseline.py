@@ -1,0 +1,41 @@
+"""The simple models that an image model has to beat."""
+
+import numpy as np
+import pytest
+
+from hftune.data.image.baseline import predict_floor, thumbnails
+
+
+def tinted(label: int, height: int, width: int, seed: int) -> np.ndarray:
+    """A noisy picture that is reddish for class 0 and bluish for class 1."""
+    noise = np.random.default_rng(seed).integers(0, 120, (height, width, 3))
+    noise[..., 2 * label] += 80
+    return noise.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    sizes = np.random.default_rng(0).integers(5, 60, (80, 2))
+    labels = np.arange(80) % 2
+    return [
+        tinted(label, *size, row) for row, (label, size) in enumerate(zip(labels, sizes, strict=True))
+    ], labels
+
+
+def test_colours_are_learned_and_probabilities_are_whole(pictures):
+    images, labels = pictures
+    floor = predict_floor(images[:40], labels[:40], images[40:], 3)
+    assert set(floor) == {"majority", "thumbnails"}
+    assert (floor["thumbnails"].argmax(1) == labels[40:]).all()
+    for log_probabilities in floor.values():
+        assert log_probabilities.shape == (40, 3)  # the third class has no training row
+        assert np.isfinite(log_probabilities).all()
+        np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1)
+
+
+def test_a_thumbnail_is_a_mean_of_pixels():
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[:8, :, 0] = 200
+    (values,) = thumbnails([picture]).reshape(1, 8, 8, 3)
+    assert values[:4, :, 0].min() == 200
+    assert values[4:].max() == 0

@@ -1,0 +1,351 @@
+"""The plan of batches: every row once, shares that add up, and the same rows wherever a run starts."""
+
+import os
+import subprocess
+import sys
+import time
+from itertools import islice, pairwise
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from hftune.data import batches as batch
+from hftune.data.batches import BatchPlan, batch_loader, by_length, worker_count
+from hftune.errors import BadInput
+
+
+def make_plan(lengths, **changes) -> BatchPlan:
+    values = {
+        "rows_per_batch": 4,
+        "tokens_per_batch": None,
+        "micro_batches_per_step": 1,
+        "processes": 1,
+        "group_by_length": True,
+        "seed": 42,
+    }
+    return BatchPlan(lengths=np.asarray(lengths, np.int64), **{**values, **changes})
+
+
+@st.composite
+def plans(draw, least_rows=1):
+    processes = draw(st.integers(1, 3))
+    return make_plan(
+        draw(st.lists(st.integers(1, 40), min_size=least_rows, max_size=120)),
+        rows_per_batch=draw(st.integers(least_rows, 9)),
+        tokens_per_batch=draw(st.none() | st.integers(8, 200)),
+        micro_batches_per_step=processes * draw(st.integers(1, 4)),
+        processes=processes,
+        group_by_length=draw(st.booleans()),
+        seed=draw(st.integers(0, 5)),
+        least_rows=least_rows,
+    )
+
+
+def rows_of(step) -> list[list[int]]:
+    return [micro.rows.tolist() for micro in step.micro_batches]
+
+
+def reviews(n: int) -> np.ndarray:
+    """Lengths spread like those of film reviews."""
+    return np.random.default_rng(0).lognormal(5, 0.6, n).clip(8, 512).astype(np.int64)
+
+
+@given(plans(least_rows=2), st.integers(0, 2))
+def test_no_batch_has_fewer_rows_than_the_model_needs(plan, epoch):
+    """Those that keep the processes in step neither."""
+    rows = [len(micro.rows) for step in plan.epoch(epoch) for micro in step]
+    assert min(rows) >= 2
+
+
+def test_a_last_single_row_joins_the_batch_before_it():
+    usual, joined = (
+        make_plan([1] * 17, rows_per_batch=8, group_by_length=False, least_rows=n) for n in (1, 2)
+    )
+    assert [len(rows) for rows in usual.batches(0)] == [8, 8, 1]
+    assert [len(rows) for rows in joined.batches(0)] == [8, 9]
+    assert np.concatenate(usual.batches(0)).tolist() == np.concatenate(joined.batches(0)).tolist()
+
+
+def test_batches_that_cannot_have_enough_rows_are_refused():
+    with pytest.raises(BadInput, match="--per_device_train_batch_size 1: the model's BatchNorm needs 2 rows"):
+        make_plan([1] * 4, rows_per_batch=1, least_rows=2)
+    with pytest.raises(BadInput, match="1 training rows: the model's BatchNorm needs 2"):
+        make_plan([1], least_rows=2)
+
+
+@given(plans(), st.integers(0, 3))
+def test_every_row_counts_once_per_epoch(plan, epoch):
+    steps = plan.epoch(epoch)
+    rows = [row for step in steps for micro in step if micro.share for row in micro.rows]
+    assert sorted(rows) == list(range(len(plan.lengths)))
+
+
+@given(plans())
+def test_batches_keep_to_their_size(plan):
+    for rows in plan.batches(0):
+        assert len(rows) >= 1
+        if plan.tokens_per_batch is None:
+            assert len(rows) <= plan.rows_per_batch
+        else:
+            assert len(rows) == 1 or plan.lengths[rows].max() * len(rows) <= plan.tokens_per_batch
+
+
+@given(plans())
+def test_a_token_budget_is_used_up(plan):
+    """No batch could have taken in the row that follows it, where the order is known."""
+    assume(plan.tokens_per_batch and not plan.group_by_length)
+    batches = plan.batches(0)
+    for rows, following in pairwise(batches):
+        longest = max(plan.lengths[rows].max(), plan.lengths[following[0]])
+        assert longest * (len(rows) + 1) > plan.tokens_per_batch
+
+
+@given(plans())
+def test_a_steps_shares_are_its_rows_and_sum_to_one(plan):
+    for step in plan.steps(0, 2 * len(plan.epoch(0))):
+        micro_batches = step.micro_batches
+        assert sum(micro.share for micro in micro_batches) == pytest.approx(1)
+        assert len(micro_batches) <= plan.micro_batches_per_step
+        assert len(micro_batches) % plan.processes == 0
+        assert [micro.index for micro in micro_batches] == list(range(len(micro_batches)))
+        for micro in micro_batches:
+            assert len(micro.rows) >= 1
+            assert micro.share in (0, len(micro.rows) / step.rows)
+
+
+@given(plans(), st.data())
+def test_steps_from_anywhere_are_the_tail_of_all_steps(plan, data):
+    last = data.draw(st.integers(1, 3 * len(plan.epoch(0)) + 1))
+    first = data.draw(st.integers(0, last))
+    every = list(plan.steps(0, last))
+    assert [step.number for step in every] == list(range(last))
+    tail = list(plan.steps(first, last))
+    assert [step.number for step in tail] == list(range(first, last))
+    for here, there in zip(tail, every[first:], strict=True):
+        assert rows_of(here) == rows_of(there)
+        assert (here.epoch, here.epochs_done) == (there.epoch, there.epochs_done)
+
+
+@given(plans(), st.integers(1, 4))
+def test_two_processes_see_the_rows_of_one_with_twice_the_micro_batches(plan, accumulation):
+    shared = {"rows_per_batch": plan.rows_per_batch, "tokens_per_batch": plan.tokens_per_batch}
+    shared |= {"group_by_length": plan.group_by_length, "seed": plan.seed}
+    one = make_plan(plan.lengths, **shared, micro_batches_per_step=2 * accumulation, processes=1)
+    two = make_plan(plan.lengths, **shared, micro_batches_per_step=2 * accumulation, processes=2)
+    last = 2 * len(one.epoch(0))
+    for alone, together in zip(one.steps(0, last), two.steps(0, last), strict=True):
+        counting = [micro for micro in together.micro_batches if micro.share]
+        assert [micro.rows.tolist() for micro in counting] == rows_of(alone)
+        assert [micro.share for micro in counting] == [micro.share for micro in alone.micro_batches]
+        assert [micro.index for micro in counting] == [micro.index for micro in alone.micro_batches]
+        assert together.rows == alone.rows
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_epochs_and_seeds_differ_and_a_seed_repeats(grouped):
+    lengths = reviews(300)
+    plan, again, other = (make_plan(lengths, group_by_length=grouped, seed=seed) for seed in (1, 1, 2))
+
+    def order(plan, epoch):
+        return np.concatenate(plan.batches(epoch)).tolist()
+
+    assert order(plan, 0) == order(again, 0)
+    assert order(plan, 3) == order(again, 3)
+    assert order(plan, 0) != order(plan, 1)
+    assert order(plan, 0) != order(other, 0)
+
+
+def test_grouped_batches_hold_little_padding_but_not_always_the_same_rows():
+    lengths = reviews(3200)
+    grouped, random = (
+        make_plan(lengths, rows_per_batch=16, group_by_length=grouped) for grouped in (True, False)
+    )
+    assert grouped.padding_share() < 0.1
+    assert random.padding_share() > 0.4
+    padded = sum(lengths[rows].max() * len(rows) for rows in random.batches(0))
+    assert random.padding_share() == pytest.approx(1 - lengths.sum() / padded)
+    together = [{frozenset(rows.tolist()) for rows in grouped.batches(epoch)} for epoch in (0, 1)]
+    assert len(together[0] & together[1]) < len(together[0]) / 20
+
+
+def test_long_batches_come_at_any_time():
+    """Sorted within a chunk and then shuffled: else every epoch would begin with its longest texts."""
+    lengths = reviews(640)
+    plan = make_plan(lengths, rows_per_batch=16)
+    places = [int(np.argmax([lengths[rows].max() for rows in plan.batches(epoch)])) for epoch in range(8)]
+    assert len(set(places)) > 4
+
+
+def test_a_token_budget_makes_small_batches_of_long_rows():
+    plan = make_plan([100] * 10 + [10] * 100, tokens_per_batch=200)
+    sizes = {(plan.lengths[rows].max(), len(rows)) for rows in plan.batches(0)}
+    assert (100, 2) in sizes
+    assert (10, 20) in sizes
+
+
+def test_a_row_above_the_budget_is_a_batch_of_its_own():
+    plan = make_plan([500, 3, 3, 3], tokens_per_batch=8)
+    assert [0] in [rows.tolist() for rows in plan.batches(0)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "ends"), [(1, [10]), (3, [10, 20, 30]), (2.5, [10, 20, 25]), (0.3, [3]), (0.01, [1])]
+)
+def test_epoch_ends_count_steps_and_parts_of_epochs(epochs, ends):
+    plan = make_plan([1] * 20, rows_per_batch=1, micro_batches_per_step=2)
+    assert plan.epoch_ends(epochs) == ends
+
+
+def test_epochs_of_steps_and_steps_of_epochs_agree():
+    plan = make_plan(reviews(90), tokens_per_batch=700, micro_batches_per_step=3)
+    for epoch, end in enumerate(plan.epoch_ends(4)):
+        assert plan.epochs(end) == epoch + 1
+    last = plan.epoch_ends(4)[-1]
+    for step in plan.steps(0, last):
+        assert plan.epochs(step.number + 1) == pytest.approx(step.epochs_done, abs=1e-4)
+    assert plan.epochs(0) == 0
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=80), st.integers(1, 70))
+def test_by_length_covers_all_rows_longest_first(lengths, rows_per_batch):
+    lengths = np.array(lengths)
+    batches = by_length(lengths, rows_per_batch)
+    order = np.concatenate(batches)
+    assert sorted(order) == list(range(len(lengths)))
+    assert (np.diff(lengths[order]) <= 0).all()
+    assert all(1 <= len(rows) <= rows_per_batch for rows in batches)
+
+
+class Squares(torch.utils.data.Dataset):
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, row):
+        return {"row": row, "square": row * row}
+
+
+def collate(rows):
+    return {name: torch.tensor([row[name] for row in rows]) for name in ("row", "square")}
+
+
+def test_the_loader_gives_the_planned_batches_for_any_number_of_workers():
+    batches = make_plan([1] * 50, rows_per_batch=7).batches(0)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for workers in (0, 2):
+        loader = batch_loader(Squares(), iter(batches), collate, workers=workers, device=torch.device("cpu"))
+        loaded = list(loader)
+        assert [batch["row"].tolist() for batch in loaded] == [rows.tolist() for rows in batches]
+        assert all(torch.equal(batch["square"], batch["row"] ** 2) for batch in loaded)
+        assert torch.equal(torch.get_rng_state(), before)  # the generator that dropout draws from
+
+
+def test_the_loader_asks_for_no_batch_before_its_turn_without_workers():
+    """An endless plan can be loaded, and what was not asked for is not made."""
+    plan = make_plan([1] * 50, rows_per_batch=7)
+    rows = (micro.rows for step in plan.steps(0, 10**9) for micro in step.micro_batches)
+    loader = batch_loader(Squares(), rows, collate, workers=0, device=torch.device("cpu"))
+    assert len(list(islice(loader, 20))) == 20
+
+
+def test_a_worker_leaves_signals_to_the_training():
+    """A scheduler stops whole groups of processes; the checkpoint is written at the end of the step."""
+    batches = make_plan([1] * 50, rows_per_batch=1).batches(0)
+    loader = batch_loader(Squares(), iter(batches), collate, workers=1, device=torch.device("cpu"))
+    others = set(psutil.Process().children())
+    first = next(loader)
+    (worker,) = set(psutil.Process().children()) - others
+    for name in ("TERM", "INT"):  # sent by another process, as a scheduler is
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    rest = list(loader)
+    assert [batch["row"].tolist() for batch in [first, *rest]] == [rows.tolist() for rows in batches]
+    assert not worker.is_running()
+
+
+LEFT_OPEN = """
+import torch
+from hftune.data.batches import batch_loader
+rows = [0, 1, 2, 3]
+def collate(rows):
+    return {"x": torch.tensor(rows)}
+loader = batch_loader(rows, [[0], [1], [2], [3]], collate, workers=2, device=torch.device("cpu"))
+next(loader)
+"""
+
+
+def test_a_program_ends_with_workers_that_nobody_dismissed():
+    """As after an error, whose traceback holds the loader: Python ends its children by SIGTERM and waits."""
+    assert subprocess.run([sys.executable, "-c", LEFT_OPEN], timeout=120, check=False).returncode == 0
+
+
+class Vanishing:
+    """A set whose third row is gone."""
+
+    def __getitem__(self, row: int) -> int:
+        if row == 2:
+            raise BadInput("pets/2.png does not exist; put it back")
+        return row
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_finds_is_told_in_its_words(workers):
+    loader = batch_loader(
+        Vanishing(),
+        [[0], [1], [2]],
+        lambda rows: {"x": torch.tensor(rows)},
+        workers=workers,
+        device=torch.device("cpu"),
+    )
+    with pytest.raises(BadInput) as caught:
+        list(loader)
+    assert caught.value.message == "pets/2.png does not exist; put it back"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "4 rows"),
+        ({"micro_batches_per_step": 3}, "4 rows x 3 accumulated = 12"),
+        ({"micro_batches_per_step": 8, "processes": 4}, "4 rows x 2 accumulated x 4 processes = 32"),
+        (
+            {"tokens_per_batch": 2048, "micro_batches_per_step": 2, "processes": 2},
+            "2,048 tokens x 2 processes = 4,096",
+        ),
+    ],
+)
+def test_the_size_of_a_step_is_said(changes, said):
+    """A recipe that starts on eight GPUs has batches of eight times the rows."""
+    assert make_plan([1] * 9, **changes).describe() == said
+
+
+def test_a_system_that_does_not_say_which_cores_are_ours_has_workers(monkeypatch):
+    """MacOS has no sched_getaffinity."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert worker_count(None, torch.device("cuda"), processes=2) == 2
+    assert worker_count(3, torch.device("cuda"), processes=2) == 3
+
+
+class Stuck:
+    """Rows of which one never comes."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        if row:
+            time.sleep(60)
+        return row
+
+
+def test_a_worker_that_never_answers_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(batch, "SILENCE", 1)
+    loader = batch_loader(
+        Stuck(), [[0], [1]], lambda rows: {"x": torch.tensor(rows)}, workers=1, device=torch.device("cpu")
+    )
+    with pytest.raises(RuntimeError, match="DataLoader timed out after 1 seconds"):
+        list(loader)

@@ -1,0 +1,68 @@
+"""Runs with settings drawn at random end the same after an interruption; `make proof` tries many more."""
+
+import gc
+import signal
+from importlib import import_module
+
+import pytest
+import torch
+
+import hftune.training.loop
+
+pytest.importorskip("timm")
+pytest.importorskip("albumentations")
+
+from proofs.draws import Data, draw
+from proofs.resumed import FIGURES, Ending, after, error_line, tried
+from tests.runs import run_recipe
+
+NUMBERS = (33, 34, 178, 14, 37, 59, 16, 50, 7, 41, 42, 32)  # each kind of model, each way, nothing refused
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL would: nothing in hftune catches it."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return Data(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture
+def run_here(monkeypatch, capfd, quick_disk):
+    """Runs a job in this process, which is told to stop, or dies, after a step."""
+    for name in FIGURES:
+        monkeypatch.setattr(name, lambda *_, **__: None)
+
+    def run(job, run_dir, processes, step, number):
+        flags = job.words(run_dir)[:-2]
+        with monkeypatch.context() as patched:
+            if step:
+                do = kill if number == signal.SIGKILL else lambda: signal.raise_signal(signal.SIGTERM)
+                patched.setattr(hftune.training.loop, "update", after(step, do))
+            gc.freeze()  # a run ends by looking for garbage in all that the tests have imported
+            try:
+                run_recipe(import_module(f"hftune.recipes.{job.recipe}").recipe, flags, run_dir)
+                code = 0
+            except SystemExit as ending:
+                code = ending.code
+            except Killed:
+                code = -signal.SIGKILL
+            finally:
+                gc.unfreeze()
+        said = "".join(capfd.readouterr())
+        return Ending([code], error_line(said), said)
+
+    return run
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_drawn_run_ends_the_same_after_an_interruption(number, data, run_here, tmp_path):
+    drawn = draw(number, data)
+    with torch.compiler.set_stance("force_eager"):
+        outcome, words = tried(drawn, tmp_path / "drawn", run_here)
+    assert outcome == "held", f"{drawn}: {words}"

@@ -1,0 +1,50 @@
+"""A run that is no better than a simple model gets one line of advice, read from its log."""
+
+import pytest
+
+from hftune.report.advice import stays_below, what_to_try
+from hftune.settings.text import TextSettings
+
+BELOW = {"test_accuracy_over_tfidf_low": -0.1, "test_accuracy_over_majority_low": 0.2}
+SETTINGS = TextSettings(model_type="bag", dataset_name="sample", learning_rate=0.001, num_train_epochs=2)
+
+
+def log(losses: list[float], validation: list[float]) -> list[dict[str, float]]:
+    lines = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
+    return lines + [{"step": 10 * step, "eval_loss": loss} for step, loss in enumerate(validation, 1)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "validation", "advice"),
+    [
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], [0.8, 0.6], "was still falling: more --num_train_epochs (now 2)"),
+        ([0.9], [], "was still falling"),  # too short to tell
+        ([0.7] * 8, [0.7, 0.7], "stands still at 0.7: a --learning_rate (now 0.001) ten times"),
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], [0.5, 0.4, 0.9], "the validation loss rose after step 20"),
+    ],
+)
+def test_the_advice_follows_the_losses(losses, validation, advice):
+    line = what_to_try(BELOW, log(losses, validation), SETTINGS)
+    assert line.startswith("try next: ")
+    assert advice in line
+
+
+def test_steps_are_advised_where_steps_were_asked_for():
+    line = what_to_try(BELOW, log([3, 2, 1, 0.5], []), SETTINGS.replace(max_steps=40))
+    assert "--max_steps (now 40)" in line
+    assert "--num_train_epochs" not in line
+
+
+@pytest.mark.parametrize(
+    ("results", "below"),
+    [
+        ({}, False),
+        ({"test_accuracy_over_tfidf_low": 0.01, "test_accuracy_over_majority_low": 0.2}, False),
+        ({"test_accuracy_over_majority_low": 0.0}, True),
+        ({"eval_accuracy": 0.5, "eval_majority_accuracy": 0.5}, True),
+        ({"eval_accuracy": 0.6, "eval_majority_accuracy": 0.5}, False),
+    ],
+)
+def test_only_who_is_no_better_is_advised(results, below):
+    assert stays_below(results) == below
+    assert bool(what_to_try(results, log([1, 1], []), SETTINGS)) == below

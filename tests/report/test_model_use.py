@@ -1,0 +1,78 @@
+"""How to use a model: from its folder or from the Hub, pinned or not, with code of its own or without."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hftune.data.image.decode import decode
+from hftune.report.model_use import how_to_use, use_line
+
+TEXTS, PICTURES = "text-classification", "image-classification"
+
+
+def test_a_model_in_a_folder_is_never_asked_of_the_hub(tmp_path):
+    said = how_to_use(tmp_path / "imdb", TEXTS, {}, None, None)
+    assert 'classify = pipeline("text-classification", "./imdb")' in said
+    assert "Start Python in the folder that holds the model's own." in said
+    assert "trust_remote_code" not in said
+
+
+def test_a_published_model_is_pinned_where_its_commit_is_known():
+    said = how_to_use(Path("imdb"), TEXTS, {}, "ann/films", "0123")
+    assert 'pipeline("text-classification", "ann/films", revision="0123")' in said
+    assert "Start Python" not in said
+    assert "revision" not in how_to_use(Path("imdb"), TEXTS, {}, "ann/films", None)
+
+
+@pytest.mark.parametrize(
+    ("task", "config", "packages"),
+    [
+        (TEXTS, {}, "transformers torch"),
+        (PICTURES, {}, "transformers torch torchvision pillow"),
+        (PICTURES, {"model_type": "timm_wrapper"}, "transformers torch torchvision pillow timm"),
+    ],
+)
+def test_what_must_be_installed_is_what_the_model_needs(task, config, packages):
+    assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), task, config, "ann/x", None)
+
+
+@pytest.mark.parametrize("colour", ["white", "#0080ff"])
+def test_the_lines_for_transparent_images_make_what_the_model_was_trained_on(colour, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4), np.uint8)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(pixels).save("icon.png")
+    config = {"transparent_background": colour}
+    said = how_to_use(Path("x"), PICTURES, config, "ann/x", None)
+    code = said.split("```python\n")[2].split("```")[0]
+    seen = []
+    exec(code, {"Image": Image, "classify": seen.append, "print": lambda _: None})
+    np.testing.assert_array_equal(np.asarray(seen[0]), decode("icon.png", colour))
+    assert "icon.png" not in how_to_use(Path("x"), PICTURES, {"transparent_background": None}, "ann/x", None)
+
+
+def test_every_file_that_would_run_is_named_once():
+    auto_map = {
+        "AutoConfig": "textcnn.TextCNNConfig",
+        "AutoModelForSequenceClassification": "textcnn.TextCNNForSequenceClassification",
+        "AutoTokenizer": [None, "ann/words--tokenizer.WordTokenizer"],
+    }
+    said = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", None)
+    assert "trust_remote_code=True)" in said
+    assert "`trust_remote_code=True` runs `textcnn.py` and `tokenizer.py`, the model's source code." in said
+    assert 'Adding `revision="COMMIT"` then pins' in said
+    pinned = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", "0123")
+    assert "`revision` pins what you have read" in pinned
+    assert "pins" not in how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, None, None)
+
+
+def test_the_printed_line_cuts_long_texts_and_is_the_cards(tmp_path):
+    config = {"auto_map": {"AutoConfig": "textcnn.TextCNNConfig"}}
+    line = use_line(tmp_path, config)
+    call = f'pipeline("text-classification", "{tmp_path}", trust_remote_code=True)'
+    assert line.startswith(f"from transformers import pipeline; {call}(")
+    assert line.endswith(", truncation=True)")
+    assert "truncation=True" in how_to_use(tmp_path, TEXTS, config, None, None)
+    (tmp_path / "preprocessor_config.json").touch()
+    assert "truncation" not in use_line(tmp_path, {})

@@ -1,0 +1,84 @@
+"""The mirror: a mean of two views, which scoring takes for a model like any other."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
+from hftune.training.evaluate import predict, score
+from hftune.training.tta import mirrored
+
+NAMES = ("accuracy", "log_loss")
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return ResNet9ForImageClassification(ResNet9Config(width=4, num_labels=3)).eval()
+
+
+class Pictures:
+    """Rows as scoring wants them."""
+
+    def __init__(self, rows: int):
+        random = torch.Generator().manual_seed(1)
+        self.pixel_values = torch.randn(rows, 3, 16, 16, generator=random)
+        self.labels = np.arange(rows) % 3
+        self.lengths = np.ones(rows, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict:
+        return {"pixel_values": self.pixel_values[row], "labels": int(self.labels[row])}
+
+
+def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
+    return {
+        "pixel_values": torch.stack([row["pixel_values"] for row in rows]),
+        "labels": torch.tensor([row["labels"] for row in rows]),
+    }
+
+
+def test_logits_are_the_mean_of_picture_and_mirror_image(model):
+    pictures = Pictures(5).pixel_values
+    with torch.no_grad():
+        plain, flipped = model(pictures).logits, model(torch.flip(pictures, dims=[3])).logits
+        answer = mirrored(model)(pixel_values=pictures).logits
+    assert not torch.allclose(plain, flipped)
+    torch.testing.assert_close(answer, (plain + flipped) / 2)
+
+
+def test_a_picture_and_its_mirror_image_get_the_same_answer_to_the_bit(model):
+    pictures = Pictures(5).pixel_values
+    view = mirrored(model)
+    with torch.no_grad():
+        assert torch.equal(view(pixel_values=pictures).logits, view(pixel_values=pictures.flip(3)).logits)
+
+
+def test_the_mean_of_half_precision_logits_is_float32():
+    answers = iter([torch.tensor([[100.0]]), torch.tensor([[100.5]])])
+
+    class Half(nn.Module):
+        def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(logits=next(answers).bfloat16())
+
+    logits = mirrored(Half())(pixel_values=torch.zeros(1, 3, 2, 2)).logits
+    assert logits.dtype == torch.float32
+    assert logits.item() == 100.25  # bfloat16 knows 100 and 100.5 only
+
+
+def test_scoring_takes_it_for_a_model(model):
+    accelerator = Accelerator(cpu=True)
+    rows, view = Pictures(20), mirrored(model.train())
+    logits = predict(view, rows, collate, accelerator, num_labels=3, rows_per_batch=6)
+    assert not model.training
+    with torch.no_grad():
+        expected = view(pixel_values=rows.pixel_values).logits.numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    counts = score(view, rows, collate, accelerator, num_labels=3, rows_per_batch=6, names=NAMES)
+    assert counts.compute(NAMES)["accuracy"] == pytest.approx((expected.argmax(1) == rows.labels).mean())
