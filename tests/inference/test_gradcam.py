@@ -27,7 +27,7 @@ from hftune.inference.gradcam import heatmap, last_map
 from hftune.inference.load import load_saved
 from hftune.inference.predict import as_seen, pixels_of
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
-from hftune.report.summary import plots as gallery
+from hftune.report import plots as gallery
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import painted
 from tests.inference.test_load import save_pictures_model

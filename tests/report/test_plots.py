@@ -10,8 +10,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hftune.data.dataset import Places
+from hftune.report import plots as gallery
 from hftune.report.plots import draw_confusion, draw_mistakes, draw_overlays, draw_views
-from hftune.report.summary import plots as gallery
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import metadata_load
 from transformers import AutoTokenizer
 
+from hftune.data.text import splits as text_splits
 from hftune.data.text.load import load_text, load_tokenizer
-from hftune.data.text.tokenize import splits as text_splits
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
 from hftune.training.finish import describe_model
