@@ -8,11 +8,12 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.data.base_model import check_folder, check_kind, why_not_loaded
-from hftune.data.dataset import Data
+from hftune.data.dataset import Data, Rows
 from hftune.data.describe import log_splits
+from hftune.data.text.augment import Augment, AugmentedTexts
 from hftune.data.text.splits import TextSplits, load_splits
 from hftune.data.text.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
-from hftune.data.text.tokenize import TextCollator, TokenRows, tokenize, truncation_report
+from hftune.data.text.tokenize import Encoder, TextCollator, TokenRows, tokenize, truncation_report
 from hftune.data.text.tokenizer import AS_WRITTEN, prepare_tokenizer
 from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
@@ -21,8 +22,14 @@ from hftune.settings.text import TextSettings
 log = logging.getLogger(__name__)
 
 
-def load_text(settings: TextSettings) -> Data:
+def load_text(settings: TextSettings, augment: Augment | None = None) -> Data:
     """Loads, splits, tokenizes and cuts a text data set.
+
+    Args:
+        settings: Where the texts are, and how they are tokenized.
+        augment: Changes each training text anew in every epoch: from the text and a random generator, whose
+            numbers depend on (seed, epoch, row) alone, to the text to train on. Validation and test texts
+            stay as they are.
 
     Raises:
         BadInput: If the data or the tokenizer cannot be used; the message names file and row.
@@ -48,8 +55,13 @@ def load_text(settings: TextSettings) -> Data:
     for name, split in sets.items():
         warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
         warn_of_special_tokens(name, split, tokenizer)
+    train: Rows = rows["train"]
+    if augment:
+        encode = Encoder(tokenizer, max_length=settings.max_length, truncation=settings.truncation)
+        train = AugmentedTexts(rows["train"], splits.train["text"], encode, augment, settings.seed)
+        log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
     return Data(
-        train=rows["train"],
+        train=train,
         validation=rows["validation"],
         test=rows.get("test"),
         collate=TextCollator.of(tokenizer),

@@ -1,0 +1,63 @@
+"""Training texts that are changed at random, anew in every epoch, and addressably."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from hftune.data.dataset import Visit
+from hftune.data.text.tokenize import Encoder, TokenRows
+from hftune.errors import BadInput
+from hftune.seed import generator
+
+Augment = Callable[[str, np.random.Generator], str]
+
+
+class AugmentedTexts(torch.utils.data.Dataset):
+    """Training rows whose texts a function changes before they are tokenized.
+
+    What a row becomes is a function of (seed, epoch, row): new in every epoch, the same for any number of
+    loader workers or processes, and after a kill. Batches are planned by the lengths of the texts as they
+    are; a longer view is cut at `max_length` like any text.
+
+    Args:
+        rows: The token ids of the texts as they are.
+        texts: The N texts.
+        encode: Makes token ids of a text.
+        augment: From a text and a random generator to the text to train on.
+        seed: The run's.
+
+    Attributes:
+        lengths: Tokens of each row as it is, int64 (N,).
+        labels: Class ids, int64 (N,).
+        tokens: Tokens of each row before the cut, int64 (N,).
+    """
+
+    def __init__(
+        self, rows: TokenRows, texts: Sequence[str], encode: Encoder, augment: Augment, seed: int
+    ) -> None:
+        self.lengths, self.labels, self.tokens = rows.lengths, rows.labels, rows.tokens
+        self._texts, self._encode, self._augment, self._seed = texts, encode, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> dict:
+        """Returns a view of a row as `TokenRows` has it: `{"input_ids": int32 array (L,), "label": int}`.
+
+        Args:
+            row: Where the loop asks, a `Visit`, which knows its epoch; a plain number draws from torch's
+                global generator, as in transformers' `Trainer`.
+
+        Raises:
+            BadInput: The function returns no text.
+        """
+        if isinstance(row, Visit):
+            address: tuple[int | str, ...] = ("augment", self._seed, row.epoch, int(row))
+        else:
+            address = ("augment", self._seed, "draw", int(torch.randint(2**63 - 1, ())), row)
+        text = self._augment(str(self._texts[int(row)]), generator(*address))
+        if not isinstance(text, str):
+            raise BadInput(f"augment: returns a {type(text).__name__} for train row {int(row):,}, not a text")
+        (ids,) = self._encode([text])["input_ids"]
+        return {"input_ids": np.asarray(ids, np.int32), "label": int(self.labels[int(row)])}
