@@ -47,7 +47,7 @@ def load_data(settings: ImageSettings) -> Data:
         **sets,
         collate=ImageCollator(prepared.mean, prepared.std),
         labels=LABELS,
-        processor=prepared.processor,
+        processor=prepared,
         fingerprint=digest.hexdigest(),
         origin="tiles, drawn",
         facts={f"{name}_samples": count for name, count in ROWS.items()},

@@ -10,19 +10,17 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
 from hftune.errors import BadInput, first_line
+from hftune.models import standalone
 
 Kind = Literal["texts", "images"]
-OWN: dict[str, Kind] = {  # our architectures, which register themselves when their file is imported
-    **dict.fromkeys(("textcnn", "bilstm", "bag", "pooled_encoder"), "texts"),
-    "resnet9": "images",
-}
+standalone.register_all()  # whoever reads a checkpoint imports this file
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.gguf", "*.onnx", "*.msgpack")
 
 
@@ -34,13 +32,29 @@ def kind_of(config: dict[str, Any]) -> Kind | None:
     if "pretrained_cfg" in config and "architecture" in config:
         return "images"
     name = str(config.get("model_type"))
-    if name in OWN:
-        return OWN[name]
-    texts = name in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-    images = name in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    texts = name in {*MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, *standalone.TEXT, *standalone.POOLED}
+    images = name in {*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *standalone.IMAGE}
     if texts == images:  # Perceiver reads both
         return None
     return "texts" if texts else "images"
+
+
+def checkpoint_config(name: str, kind: Kind) -> PreTrainedConfig:
+    """Returns the config of the checkpoint that `--model_name_or_path` names.
+
+    Raises:
+        BadInput: If there is none, it is one of a model of the other kind, or timm is missing.
+    """
+    flag = f"--model_name_or_path {name}"
+    check_folder(name, flag, kind)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except ImportError as error:
+        raise BadInput(f"{flag} is a model of timm: pip install 'hftune[image]'") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{flag}: {why_not_loaded(error)}") from None
+    check_kind(config.to_dict(), flag, kind)
+    return config
 
 
 def check_folder(name: str, said: str, kind: Kind | None = None) -> None:

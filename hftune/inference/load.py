@@ -46,20 +46,10 @@ from hftune.data.text.tokenizer import (
 from hftune.errors import BadInput, first_line
 from hftune.hub.client import explain
 from hftune.models.cls_only import keep_first_token
-from hftune.models.standalone import bag, bilstm, pooled, resnet9, textcnn
+from hftune.models.standalone import STANDALONE
 from hftune.runtime.device import computes_on_cpu
 from hftune.storage.run_dir import RunRecord, read_json
 
-OWN = {  # architectures of ours: their code is here, so that none has to come with the weights
-    config.model_type
-    for config in (
-        bag.BagConfig,
-        bilstm.BiLSTMConfig,
-        pooled.PooledEncoderConfig,
-        resnet9.ResNet9Config,
-        textcnn.TextCNNConfig,
-    )
-}
 KEPT = {"right": "head", "left": "tail"}  # by the side that a tokenizer's files say to cut from
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -112,7 +102,7 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
     record = _finished_run(name)
     with _explained(name, revision):
         config = _read_config(name, revision)
-        if "auto_map" in config and config.get("model_type") not in OWN and not trust_remote_code:
+        if "auto_map" in config and config.get("model_type") not in STANDALONE and not trust_remote_code:
             _refuse_code(name)
         _check_weights(name, revision)
         pictures = _reads_images(name, revision, config)

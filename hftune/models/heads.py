@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,6 @@ def parameter_names(layers: dict[str, nn.Module]) -> set[str]:
     return {f"{name}.{key}" for name, layer in layers.items() for key, _ in layer.named_parameters()}
 
 
-def label_names(config: PreTrainedConfig) -> list[str]:
-    """Returns the labels that a checkpoint names, in the order of its logits."""
-    names: dict = config.id2label or {}
-    return [str(names[number]) for number in sorted(names)]
-
-
 def fit_head(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]) -> bool:
     """Makes a checkpoint's classifier answer in the data's order of labels, if it knows these labels.
 
@@ -62,7 +56,7 @@ def fit_head(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]
 
     Args:
         model: Has the checkpoint's classifier, of as many labels as the data.
-        saved: The checkpoint's `label_names`.
+        saved: The checkpoint's, in the order of its logits.
         labels: The data's.
 
     Returns:

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 
-from hftune.data.base_model import why_not_loaded
 from hftune.data.dataset import Data
-from hftune.data.image.processor import Preprocessing, checkpoint_config, load_processor, scratch_kind
+from hftune.data.image.processor import Preprocessing, load_processor, scratch_kind
 from hftune.errors import BadInput, first_line
-from hftune.models.config import checked_overrides
-from hftune.models.heads import (
-    fit_head,
-    head_layers,
-    label_names,
-    parameter_names,
-    timm_head_layers,
-    zero_head,
-)
+from hftune.models.config import checked_overrides, label_config, label_names
+from hftune.models.heads import fit_head, head_layers, parameter_names, timm_head_layers, zero_head
 from hftune.models.image_positions import resample_positions, watched_patches
-from hftune.models.standalone.resnet9 import ResNet9Config
+from hftune.models.pretrained import UNFIT, load_pretrained, refuse_random
 from hftune.settings.image import ImageSettings
 from hftune.settings.types import parse_overrides
 
 log = logging.getLogger(__name__)
-
-# What a constructor makes of numbers or names that do not suit it.
-UNFIT = (
-    *(TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError),
-    StrictDataclassError,
-)
 
 
 def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedModel:
@@ -46,8 +32,8 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
     * `--model_name_or_path`: a checkpoint of timm or transformers. Its classifier stays if it knows the
       data's labels (see `fit_head`); else a new one starts at zero, as a random one costs points on small
       sets.
-    * `--model_type resnet9`, a type of transformers, or an architecture of timm: random weights as the
-      architecture draws them, or those of `--checkpoint_path` (timm alone).
+    * `--model_type`, one of `hftune.models.standalone.IMAGE`, a type of transformers, or an architecture of
+      timm: random weights as the architecture draws them, or those of `--checkpoint_path` (timm alone).
 
     A model of timm is wrapped in transformers' `TimmWrapperForImageClassification`, so that its files
     load in both libraries; its `config.pretrained_cfg` is the one of `load_processor`.
@@ -57,7 +43,8 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
             from random numbers, or takes no pictures of the settings' size; or a name in
             `--config_overrides` is unknown.
     """
-    prepared = load_processor(settings)
+    known = isinstance(data.processor, Preprocessing)  # else the recipe reads images in its own way
+    prepared = data.processor if known else load_processor(settings)
     if settings.model_name_or_path:
         model = _pretrained(settings, prepared, data.labels)
     else:
@@ -72,7 +59,7 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
 
 def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[str, ...]) -> PreTrainedModel:
     name = str(settings.model_name_or_path)
-    config = checkpoint_config(name)
+    config: Any = copy.deepcopy(prepared.checkpoint)
     own = _own_side(config)
     saved_labels = label_names(config)
     if config.model_type == "timm_wrapper":
@@ -82,29 +69,21 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[
         config.label_names = list(labels)  # what timm reads; a name for each class, from an earlier run say
     else:
         config.update(_changes(config, settings, prepared))
-    config.update(_label_settings(labels))
-    try:
-        model, found = AutoModelForImageClassification.from_pretrained(
-            name,
-            config=config,
-            output_loading_info=True,
-            dtype=torch.float32,  # a checkpoint in half precision would train in half precision
-            use_safetensors=True,  # a pickle is never opened
-            ignore_mismatched_sizes=True,  # a classifier of other labels is replaced by a new one
-            trust_remote_code=False,
-        )
-    except (OSError, SafetensorError, *UNFIT) as error:
-        raise BadInput(f"{_asked_for(settings)}: {why_not_loaded(error)}") from None
+    config.update(label_config(labels))
+    flags = _flags(settings)
+    model, absent, reshaped = load_pretrained(AutoModelForImageClassification, name, config, flags)
     head = head_layers(model)
-    absent = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    if unlike := {key for key, *_ in found["mismatched_keys"]} - parameter_names(head):
+    if unlike := reshaped - parameter_names(head):
         resampled = resample_positions(model, unlike, name)
         absent -= resampled
         if resampled:
             log.info(
                 "positions: resampled for images of %d pixels, as %s has others", prepared.image_size, name
             )
-    _check_weights(model, absent, settings, own)
+    other_size = own and settings.image_size and settings.image_size != own
+    advice = f"; --image_size {own} is the checkpoint's own" if other_size else ""
+    backbone = absent - parameter_names(head)
+    refuse_random({key for key in backbone if not key.endswith("num_batches_tracked")}, flags, advice)
     if absent & parameter_names(head) or not fit_head(model, saved_labels, labels):
         zero_head(head)
     return model
@@ -119,11 +98,11 @@ def _from_scratch(
     try:
         if kind == "timm":
             return _timm_from_scratch(settings, prepared, labels)
-        config = ResNet9Config() if kind == "resnet9" else AutoConfig.for_model(str(settings.model_type))
-        config.update({**_changes(config, settings, prepared), **_label_settings(labels)})
+        config = AutoConfig.for_model(str(settings.model_type))
+        config.update({**_changes(config, settings, prepared), **label_config(labels)})
         return AutoModelForImageClassification.from_config(config, dtype=torch.float32)
     except UNFIT as error:
-        raise BadInput(f"{_asked_for(settings)}: {first_line(error)}") from None
+        raise BadInput(f"{_flags(settings)}: {first_line(error)}") from None
 
 
 def _timm_from_scratch(
@@ -135,7 +114,7 @@ def _timm_from_scratch(
     architecture = str(settings.model_type)
     cfg = timm.get_pretrained_cfg(architecture)
     model_args = _model_args(settings, prepared, cfg.to_dict() if cfg else {}, {})
-    config = TimmWrapperConfig(architecture=architecture, model_args=model_args, **_label_settings(labels))
+    config = TimmWrapperConfig(architecture=architecture, model_args=model_args, **label_config(labels))
     config.update({"pretrained_cfg": prepared.processor.pretrained_cfg, "label_names": list(labels)})
     source = timm.create_model(architecture, num_classes=len(labels), **model_args)
     if settings.checkpoint_path:
@@ -147,16 +126,7 @@ def _timm_from_scratch(
     )
 
 
-def _label_settings(labels: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: number for number, name in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }
-
-
-def _asked_for(settings: ImageSettings) -> str:
+def _flags(settings: ImageSettings) -> str:
     """Returns the flags that choose a model, as they were given."""
     flags = ("model_name_or_path", "model_type", "config_overrides", "image_size")
     given = {flag: getattr(settings, flag) for flag in flags}
@@ -212,21 +182,6 @@ def _own_side(config: PreTrainedConfig) -> int | None:
     else:
         size = getattr(config, "image_size", None)
     return size if isinstance(size, int) else None
-
-
-def _check_weights(
-    model: PreTrainedModel, absent: set[str], settings: ImageSettings, own: int | None
-) -> None:
-    """Raises `BadInput` for a backbone that would start from random numbers without a word."""
-    absent = absent - parameter_names(head_layers(model))
-    if absent := {key for key in absent if not key.endswith("num_batches_tracked")}:
-        other = own and settings.image_size and settings.image_size != own
-        advice = f"; --image_size {own} is the checkpoint's own" if other else ""
-        raise BadInput(
-            f"{_asked_for(settings)}: the checkpoint lacks {len(absent)} of the model's weights, or has them "
-            f"in another shape{advice}",
-            sorted(absent),
-        )
 
 
 def _fill(source: nn.Module, settings: ImageSettings) -> None:

@@ -4,24 +4,20 @@ import logging
 from collections.abc import Collection
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
-from hftune.data.base_model import why_not_loaded
+from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.dataset import Data
 from hftune.data.text.tokenizer import longest_text
 from hftune.data.text.word_vectors import fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
-from hftune.models.config import checked_overrides
+from hftune.models.config import checked_overrides, label_config, label_names
 from hftune.models.cpu_attention import attend_text_by_text
-from hftune.models.heads import fit_head, head_layers, label_names, parameter_names, renew_head
-from hftune.models.standalone import (  # registers them: trained ones are checkpoints too
-    bag,
-    bilstm,
-    pooled,
-    textcnn,
-)
+from hftune.models.heads import fit_head, head_layers, parameter_names, renew_head
+from hftune.models.pretrained import UNFIT, load_pretrained, refuse_random
+from hftune.models.standalone import model_class
+from hftune.models.standalone.pooled import PooledEncoderForSequenceClassification
 from hftune.runtime.device import computes_on_cpu
 from hftune.settings.text import TextSettings
 
@@ -34,7 +30,7 @@ ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_
 def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel:
     """Builds the model that the settings name, with float32 weights and the data's label names.
 
-    * `--model_type textcnn|bilstm|bag`: a small model from scratch.
+    * `--model_type textcnn`, or another of `hftune.models.standalone.TEXT`: a small model from scratch.
     * `--model_name_or_path` alone: the checkpoint with its architecture's own classifier, so that
       the result needs no code of ours. It stays if it knows the data's labels (see `fit_head`); else
       its last layer is new.
@@ -44,12 +40,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
         BadInput: If the checkpoint cannot be loaded, has only pickled weights, cannot read
             `max_length` tokens, or a name in `--config_overrides` is unknown.
     """
-    labels = {
-        "num_labels": len(data.labels),
-        "id2label": dict(enumerate(data.labels)),
-        "label2id": {name: number for number, name in enumerate(data.labels)},
-        "problem_type": "single_label_classification",
-    }
+    labels = label_config(data.labels)
     if settings.model_type:
         return _small_model(settings.model_type, settings, data, labels)
     model = _pretrained(settings, data, labels)
@@ -61,12 +52,8 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
 
 
 def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
-    classes = {
-        "bag": (bag.BagConfig, bag.BagForSequenceClassification),
-        "bilstm": (bilstm.BiLSTMConfig, bilstm.BiLSTMForSequenceClassification),
-        "textcnn": (textcnn.TextCNNConfig, textcnn.TextCNNForSequenceClassification),
-    }
-    config_class, model_class = classes[kind]
+    architecture = model_class(kind)
+    config_class = architecture.config_class
     tokenizer = data.processor
     changes = checked_overrides(config_class(), settings)
     fixed = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **labels}
@@ -75,8 +62,8 @@ def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) ->
     if vectors:
         fixed["embedding_dim"] = vectors.dim
     try:
-        model = model_class(config_class(**{**changes, **fixed}))
-    except (TypeError, ValueError, RuntimeError) as error:
+        model = architecture(config_class(**{**changes, **fixed}))
+    except UNFIT as error:
         raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
     if vectors:
         fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
@@ -89,32 +76,25 @@ def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) ->
 
 def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
     name = str(settings.model_name_or_path)
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        chosen = checked_overrides(config, settings)
-        changes = without_attention_dropout(config, chosen) | chosen
-        changes["pad_token_id"] = data.processor.pad_token_id
-        if settings.pooling != "native":
-            return _pooled(name, settings.pooling, labels, changes)
-        saved_labels = label_names(config)
-        config.update({**labels, **changes})
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            name,
-            config=config,
-            output_loading_info=True,
-            dtype=torch.float32,  # a checkpoint in half precision would train in half precision
-            use_safetensors=True,  # a pickle is never opened
-            ignore_mismatched_sizes=True,  # a head for other labels is replaced by a new one
-            trust_remote_code=False,
-        )
-        absent = {*found["missing_keys"], *(weight for weight, *_ in found["mismatched_keys"])}
-        _check_weights(model.base_model_prefix, absent, name, settings)
-        has_head = not absent & parameter_names(head_layers(model))
-        if has_head and not fit_head(model, saved_labels, data.labels):
-            renew_head(model)
-        return model
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise BadInput(f"--model_name_or_path {name}: {why_not_loaded(error)}") from None
+    flags = f"--model_name_or_path {name}"
+    config = checkpoint_config(name, "texts")
+    chosen = checked_overrides(config, settings)
+    changes = without_attention_dropout(config, chosen) | chosen
+    changes["pad_token_id"] = data.processor.pad_token_id
+    if chosen:
+        flags += f" --config_overrides {settings.config_overrides}"
+    if settings.pooling != "native":
+        return _pooled(name, settings.pooling, labels, changes, flags)
+    saved_labels = label_names(config)
+    config.update({**labels, **changes})
+    model, absent, _ = load_pretrained(AutoModelForSequenceClassification, name, config, flags)
+    backbone = f"{model.base_model_prefix}."
+    # A classifier may have layers of its own below the logits, and few checkpoints have a pooler.
+    refuse_random({key for key in absent if key.startswith(backbone) and "pooler" not in key}, flags)
+    has_head = not absent & parameter_names(head_layers(model))
+    if has_head and not fit_head(model, saved_labels, data.labels):
+        renew_head(model)
+    return model
 
 
 def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str]) -> dict[str, float]:
@@ -145,29 +125,15 @@ def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str])
     return dict.fromkeys(spared, 0.0)
 
 
-def _check_weights(backbone: str, absent: set[str], name: str, settings: TextSettings) -> None:
-    """Raises `BadInput` for a backbone that would start from random numbers without a word."""
-    absent = {key for key in absent if key.startswith(f"{backbone}.") and "pooler" not in key}
-    if absent:
-        overrides = f" --config_overrides {settings.config_overrides}" if settings.config_overrides else ""
-        raise BadInput(
-            f"--model_name_or_path {name}{overrides}: the checkpoint lacks {len(absent)} of the backbone's "
-            "weights, or has them in another shape",
-            sorted(absent),
-        )
-
-
-def _pooled(name: str, pooling: str, labels: dict, changes: dict) -> PreTrainedModel:
+def _pooled(name: str, pooling: str, labels: dict, changes: dict, flags: str) -> PreTrainedModel:
     named = {key: labels[key] for key in ("num_labels", "id2label", "label2id")}
     try:
-        model = pooled.PooledEncoderForSequenceClassification.from_encoder(
-            name, pooling=pooling, **named, **changes
-        )
+        model = PooledEncoderForSequenceClassification.from_encoder(name, pooling=pooling, **named, **changes)
     except RuntimeError as error:  # what transformers raises for weights of another shape
-        raise BadInput(
-            f"--model_name_or_path {name}: the checkpoint's weights do not fit the config: "
-            f"{first_line(error)}"
-        ) from None
+        reason = f"the checkpoint's weights do not fit the config: {first_line(error)}"
+        raise BadInput(f"{flags}: {reason}") from None
+    except (OSError, SafetensorError, *UNFIT) as error:
+        raise BadInput(f"{flags}: {why_not_loaded(error)}") from None
     model.config.problem_type = labels["problem_type"]
     return model
 

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hftune.errors import BadInput
+from hftune.models import standalone
 from hftune.settings.base import Settings, refuse, refuse_both
+
+ModelType = Literal[*standalone.TEXT]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +15,7 @@ class TextSettings(Settings):
     """What a run on texts can be told besides."""
 
     # --- model ---
-    model_type: Literal["textcnn", "bilstm", "bag"] | None = None  # small model to train from scratch
+    model_type: ModelType | None = None  # small model to train from scratch
 
     # --- text ---
     text_column_name: str | None = None  # column of the texts (else found by its usual names)

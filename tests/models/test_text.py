@@ -284,7 +284,7 @@ POOLINGS = pytest.mark.parametrize("pooling", ["native", "mean"])
         ("num_attention_heads=3", "not a multiple of the number of attention heads"),
         ("hidden_size=32", "--model_name_or_path .*weights"),
         ("vocab_size=50", "--model_name_or_path .*weights"),
-        ("num_hidden_layers=3", "--model_name_or_path .*lacks 16 of the backbone's weights"),
+        ("num_hidden_layers=3", "--model_name_or_path .*lacks 16 of the .*weights"),
     ],
 )
 def test_overrides_that_cannot_be_are_bad_input(checkpoint, overrides, message, pooling):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +20,9 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
-from hftune.data.base_model import check_folder, check_kind
+from hftune.data.base_model import checkpoint_config
 from hftune.errors import BadInput, first_line
-from hftune.models.standalone.resnet9 import ResNet9Config
+from hftune.models import standalone
 from hftune.settings.image import ImageSettings
 from hftune.settings.types import nearest
 
@@ -46,7 +46,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures are fed to a model.
+    """How pictures are fed to a model; it is called and saved as the image processor that it holds.
 
     Args:
         processor: Called as `processor(images=picture, return_tensors="pt")`, it returns "pixel_values",
@@ -55,6 +55,7 @@ class Preprocessing:
         eval_image_size: Pixels, side S' of what the processor makes.
         mean: What the processor subtracts from red, green and blue on a scale of 0 to 1.
         std: What it divides them by then.
+        checkpoint: The config of `--model_name_or_path`; None for a model from scratch.
     """
 
     processor: Any
@@ -62,6 +63,15 @@ class Preprocessing:
     eval_image_size: int
     mean: Colour
     std: Colour
+    checkpoint: PreTrainedConfig | None = None
+
+    def __call__(self, images: Any, return_tensors: str = "pt") -> Any:
+        """Returns what `processor` does."""
+        return self.processor(images=images, return_tensors=return_tensors)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes preprocessor_config.json."""
+        self.processor.save_pretrained(folder)
 
 
 class TimmProcessor:
@@ -108,39 +118,20 @@ def load_processor(settings: ImageSettings) -> Preprocessing:
         BadInput: If the checkpoint or its processor cannot be loaded, the model type is unknown, or the
             processor does more than resize, crop and normalise, or makes no square.
     """
-    if settings.model_name_or_path:
-        name = settings.model_name_or_path
-        config = checkpoint_config(name)
+    if name := settings.model_name_or_path:
+        config = checkpoint_config(name, "images")
         if config.model_type == "timm_wrapper":
-            return _of_timm(settings, name, config.architecture, config.pretrained_cfg)
-        return _of_transformers(settings, name)
+            found = _of_timm(settings, name, config.architecture, config.pretrained_cfg)
+        else:
+            found = _of_transformers(settings, name)
+        return replace(found, checkpoint=config)
     name = str(settings.model_type)
-    if (kind := scratch_kind(settings)) == "timm":
+    if scratch_kind(settings) == "timm":
         return _of_timm(settings, name, name, _default_cfg(name))
-    side = ResNet9Config.image_size if kind == "resnet9" else _default_side(name)
-    return _from_scratch(settings, name, side)
+    return _from_scratch(settings, name, _default_side(name))
 
 
-def checkpoint_config(name: str) -> PreTrainedConfig:
-    """Returns the config of a checkpoint of transformers, timm or our own.
-
-    Raises:
-        BadInput: If there is none, it is one of a model of texts, or timm is missing.
-    """
-    try:
-        check_folder(name, f"--model_name_or_path {name}", "images")
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        check_kind(config.to_dict(), f"--model_name_or_path {name}", "images")
-        return config
-    except ImportError as error:
-        raise BadInput(
-            f"--model_name_or_path {name} is a model of timm: pip install 'hftune[image]'"
-        ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"--model_name_or_path {name}: {first_line(error)}") from None
-
-
-def scratch_kind(settings: ImageSettings) -> Literal["resnet9", "transformers", "timm"]:
+def scratch_kind(settings: ImageSettings) -> Literal["standalone", "transformers", "timm"]:
     """Says who knows a model type: we do, or transformers, or timm, asked in this order.
 
     Raises:
@@ -149,8 +140,8 @@ def scratch_kind(settings: ImageSettings) -> Literal["resnet9", "transformers", 
     name = settings.model_type
     if not name:
         raise BadInput("no model: pass --model_name_or_path (a checkpoint) or --model_type (from scratch)")
-    if name == "resnet9":
-        return "resnet9"
+    if name in standalone.IMAGE:
+        return "standalone"
     known = set(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) - {"timm_wrapper"}
     if name in known:
         return "transformers"
@@ -161,7 +152,7 @@ def scratch_kind(settings: ImageSettings) -> Literal["resnet9", "transformers", 
         raise BadInput(f"--model_type {name}: unknown{nearest(name, known)}{advice}") from None
     if timm.is_model(name) and "." not in name:  # a name with a dot and a tag names weights
         return "timm"
-    known |= {"resnet9", *timm.list_models()}
+    known |= {*standalone.IMAGE, *timm.list_models()}
     raise BadInput(
         f"--model_type {name}: neither timm nor transformers has such an architecture{nearest(name, known)}"
     )

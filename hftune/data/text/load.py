@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import datasets
 import numpy as np
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from hftune.data.base_model import check_folder, check_kind, why_not_loaded
+from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.dataset import Data, Rows
 from hftune.data.describe import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
@@ -97,11 +97,8 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
     name = settings.model_name_or_path
     if name is None:
         raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")
-    said = f"--model_name_or_path {name}"
-    check_folder(name, said, "texts")
+    config = checkpoint_config(name, "texts")
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        check_kind(config.to_dict(), said, "texts")
         # Said here and not set later: only what a tokenizer is made with is saved with it.
         side = truncation_side(settings.truncation)
         made = AutoTokenizer.from_pretrained(
@@ -109,7 +106,8 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
         )
         tokenizer = prepare_tokenizer(made, config, pooled=settings.pooling != "native")
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{said}: no tokenizer could be loaded: {why_not_loaded(error)}") from None
+        reason = why_not_loaded(error)
+        raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: {reason}") from None
     tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
     return tokenizer
 
