@@ -55,6 +55,9 @@ LEAST = {
     "model_ema": 0,
 }
 
+# Former names of settings -> their present names; the command line, YAML and run.json may have either.
+ALIASES: dict[str, str] = {}
+
 # A value that is given takes the place of what a recipe chose instead of it or because of it:
 # `--train_file x.csv` clears the recipe's dataset_name, another optim clears the old one's optim_args.
 _FILES = ("train_file", "validation_file", "test_file")
@@ -197,8 +200,9 @@ class Settings:
         """Returns a copy with layers of changes laid over it in turn, checked once at the end."""
         kinds = field_types(type(self))
         values = {name: getattr(self, name) for name in kinds}
-        for depth, layer in enumerate(layers):
-            hidden = {name for above in layers[depth + 1 :] for name in above}
+        current = [with_current_names(layer) for layer in layers]
+        for depth, layer in enumerate(current):
+            hidden = {name for above in current[depth + 1 :] for name in above}
             given = {
                 name: _converted(kinds, name, value) for name, value in layer.items() if name not in hidden
             }
@@ -209,6 +213,11 @@ class Settings:
                     values |= {rival: new for rival, new in cleared.items() if rival in values}
             values |= given
         return type(self)(**values)
+
+
+def with_current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings by name; those under a former name (see `ALIASES`) have their present one."""
+    return {ALIASES.get(name, name): value for name, value in values.items()}
 
 
 def field_types(cls: type[Settings]) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from hftune.data.image.presets import PRESETS
 from hftune.errors import BadInput
 from hftune.settings.base import Settings, refuse, refuse_both
 from hftune.settings.types import as_number
+
+Augmentation = Literal[*PRESETS]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class ImageSettings(Settings):
     image_mean: str | None = None  # per channel, "0.5,0.5,0.5" of 1 (else the checkpoint's, or ImageNet's)
     image_std: str | None = None  # per channel, like image_mean
     # random changes of the training pictures; randaugment: two of them, drawn for each view
-    augmentation: Literal["none", "light", "standard", "strong", "randaugment"] = "standard"
+    augmentation: Augmentation = "standard"
     mixup: float = 0.0  # alpha of mixup: pictures and labels of two rows are blended; 0: off
     cutmix: float = 0.0  # alpha of CutMix: a box of one picture is pasted into another; 0: off
     test_time_augmentation: bool = False  # score the test pictures also together with their mirror images

@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 
 from hftune.console import close_output
 from hftune.errors import BadInput
-from hftune.settings.base import Settings, field_types
+from hftune.settings.base import ALIASES, Settings, field_types
 from hftune.settings.help import help_text
 from hftune.settings.types import bare, convert, describe, nearest
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 Found = dict[str, tuple[Any, str]]  # name -> (value, where it was written)
 
-# Names of transformers 4, of example scripts and of habit, and what to say now: the first that there is.
 # Names of transformers 4, of example scripts and of habit, and what to say now: the first that there is.
 RENAMED: dict[str, str | tuple[str, ...]] = {
     "warmup_ratio": "--warmup_steps 0.1 (below 1 it is a share of all steps)",
@@ -139,9 +138,9 @@ def read_flags(argv: list[str], kinds: dict[str, Any]) -> dict[str, Any]:
 def _known_name(flag: str, kinds: dict[str, Any]) -> tuple[str, bool]:
     """Returns a flag's setting, and whether it is the `--no_` form of a switch."""
     name = flag[2:].replace("-", "_")
-    if name in kinds:
-        return name, False
-    positive = name.removeprefix("no_")
+    if (current := ALIASES.get(name, name)) in kinds:
+        return current, False
+    positive = ALIASES.get(name.removeprefix("no_"), name.removeprefix("no_"))
     if positive != name and positive in kinds and _is_switch(kinds[positive]):
         return positive, True
     raise BadInput(f"{flag}: {_unknown(name, 'flag', kinds)}")
@@ -207,6 +206,7 @@ def read_yaml(path: str, kinds: dict[str, Any]) -> Found:
     found: Found = {}
     for key, node in root.value:
         name = str(_scalar(path, "a name", key, str)).replace("-", "_")
+        name = ALIASES.get(name, name)
         if name in found:
             raise BadInput(f"{_place(path, key.start_mark)}: {name} was given before, at {found[name][1]}")
         if name not in kinds:

@@ -23,6 +23,7 @@ from platform import python_version
 from typing import Any, Self, TextIO, get_origin, get_type_hints
 
 from hftune.errors import BadInput, ResourceError
+from hftune.settings.base import with_current_names
 
 RECORD_FORMAT = 1
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -327,7 +328,7 @@ class RunRecord:
         for name, hint in get_type_hints(cls).items():
             if name in record and not isinstance(record[name], dict if get_origin(hint) is dict else hint):
                 raise BadInput(f"{path}: {name} is {record[name]!r}; choose another --output_dir")
-        return cls(**record)
+        return cls(**record | {"settings": with_current_names(record["settings"])})
 
 
 def model_files(run_dir: Path) -> list[Path]:

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BitImageProcessorPil, pipeline
 
 from hftune.errors import BadInput
-from hftune.inference.load import OWN, load_saved
+from hftune.inference.load import load_saved
 from hftune.inference.predict import answer, picture_rows, text_rows
+from hftune.models.standalone import STANDALONE
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
 from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
@@ -299,7 +300,7 @@ def test_the_code_of_ours_is_never_taken_from_the_folder(tmp_path, monkeypatch):
         saved = load_saved("model", trust_remote_code=trust)
         assert type(saved.model) is TextCNNForSequenceClassification
     assert not Path("opened").exists()
-    assert {"textcnn", "resnet9"} <= OWN
+    assert {"textcnn", "resnet9"} <= STANDALONE.keys()
 
 
 def test_code_that_was_asked_for_runs(tmp_path, monkeypatch):

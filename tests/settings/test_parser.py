@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hftune.errors import BadInput
-from hftune.settings.base import Settings, field_types
+from hftune.settings.base import ALIASES, Settings, field_types
 from hftune.settings.help import field_comments, help_text
 from hftune.settings.parser import RENAMED, parse
 from hftune.settings.text import TextSettings
+from hftune.storage.run_dir import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,21 @@ def test_old_names_are_not_settings_and_point_to_some():
         flags = [word.strip(",") for word in words if word.startswith("--")]
         own = [flag.removeprefix("--") for flag in flags if flag not in ("--cpu", "--mixed_precision")]
         assert set(own) <= known
+
+
+def test_a_former_name_is_accepted_wherever_settings_are_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(ALIASES, "dropped_words", "word_dropout")
+    monkeypatch.setitem(ALIASES, "half", "bf16")
+    assert read("--dropped-words", "0.5", "--half").word_dropout == 0.5
+    assert (read("--half").bf16, read("--no_half").bf16) == (True, False)
+    assert read("--config", config(tmp_path, "dropped_words: 0.5")) == read("--word_dropout", "0.5")
+    assert Recipe().replace(dropped_words=0.5) == read("--word_dropout", "0.5")
+    with pytest.raises(BadInput, match="--word_dropout is given twice"):
+        read("--word_dropout", "0.5", "--dropped_words", "0.25")
+    counts = {"threads": 1, "world_size": 1, "micro_batches_per_step": 1}
+    before = {"dropped_words": 0.5, "seed": 1}
+    RunRecord(settings=before, versions={}, data_fingerprints={}, **counts).write(tmp_path)
+    assert RunRecord.read(tmp_path).settings == {"word_dropout": 0.5, "seed": 1}
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path):

@@ -41,15 +41,15 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
     small = is_small(pictures["train"].sizes, prepared.image_size)
     chosen = policy(settings.augmentation, prepared.image_size, small) if augment is None else augment
     views: dict[str, Any] = {name: processed(prepared.processor) for name in splits.parts}
-    views["train"] = Augmenter(chosen, settings.seed).view
+    augmenter = Augmenter(chosen, settings.seed)
+    views["train"] = augmenter.view
     log.info(
-        "pictures: %s; training views of %d x %d pixels, augmentation %s",
+        "pictures: %s; training views of %d x %d pixels, augmentation %s: %s",
         describe_sizes(pictures["train"].sizes),
         prepared.image_size,
         prepared.image_size,
-        "of the recipe's own"
-        if augment
-        else f"{settings.augmentation}: {describe(settings.augmentation, small)}",
+        settings.augmentation if augment is None else "of the recipe's own",
+        describe(augmenter.transform),
     )
     rows = {name: ImageRows(pictures[name], part.label, views[name]) for name, part in splits.parts.items()}
     return Data(

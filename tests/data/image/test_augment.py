@@ -11,7 +11,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader
 
 from hftune.data.dataset import Visit
-from hftune.data.image.augment import GREY, PRESETS, Augmenter, central_square, policy
+from hftune.data.image.augment import Augmenter, policy
+from hftune.data.image.presets import GREY, PRESETS, central_square
 from hftune.data.image.rows import ImageRows
 from hftune.errors import BadInput
 

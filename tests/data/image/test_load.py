@@ -150,9 +150,9 @@ def test_small_pictures_are_tiny_or_squares_made_for_the_network(sizes, side, sm
 def test_the_first_lines_say_which_part_of_a_picture_is_shown(pets, caplog):
     caplog.set_level("INFO", "hftune")
     load_images(settings_for(pets))
-    assert "augmentation standard: small images: padded by their mirror image and shifted" in caplog.text
+    assert "augmentation standard: central_square, Pad, RandomCrop, HorizontalFlip" in caplog.text
     load_images(settings_for(pets, image_size=8))
-    assert "augmentation standard: random crops of 35 to 100 % of the image" in caplog.text
+    assert "augmentation standard: RandomResizedCrop, HorizontalFlip, ColorJitter" in caplog.text
 
 
 @pytest.mark.parametrize("flag", ["image_size", "eval_image_size"])
