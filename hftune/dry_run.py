@@ -35,16 +35,15 @@ from hftune.run import (
     make_accelerator,
     new_record,
     push_target,
-    refuse_other_settings,
     speak_through,
-    with_seed_of,
 )
 from hftune.runtime.device import join_group
 from hftune.runtime.signals import Stop
 from hftune.seed import seed_torch
 from hftune.settings.base import Settings
 from hftune.storage.checkpoint import load_checkpoint
-from hftune.storage.run_dir import RunRecord, nearest_existing
+from hftune.storage.files import nearest_existing
+from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
 from hftune.tasks.metrics import check_metrics
 from hftune.training.estimate import (
@@ -64,7 +63,7 @@ from hftune.training.freezing import rows_needed
 from hftune.training.log import Bar, read_log
 from hftune.training.loop import Progress, Training, fit
 from hftune.training.precision import choose_precision
-from hftune.training.same_run import identify_parts, refuse_other_parts
+from hftune.training.same_run import identify_parts, refuse_other_parts, refuse_other_settings, with_seed_of
 from hftune.training.setup import (
     assemble,
     build_plan,

@@ -20,7 +20,7 @@ from hftune.runtime.offline import ensure_reachable, of_the_cache, tell_librarie
 from hftune.runtime.signals import Stop
 from hftune.settings.base import field_types
 from hftune.settings.parser import parse
-from hftune.storage.run_dir import DISK_ERRORS, system_error
+from hftune.storage.files import DISK_ERRORS, system_error
 
 PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
 MEMORY = r"(?i)out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"

@@ -33,17 +33,10 @@ from hftune.runtime.signals import Stop
 from hftune.seed import seed_torch
 from hftune.settings.base import Settings
 from hftune.storage.checkpoint import Checkpoint, clean_temporary, keep_best, load_checkpoint, newest_whole
-from hftune.storage.run_dir import (
-    RunDir,
-    RunRecord,
-    compare_settings,
-    hash_model,
-    package_versions,
-    read_json,
-    with_data_seed,
-    write_json,
-)
-from hftune.storage.user_files import claim, note_files, refuse_foreign_files, remove_run
+from hftune.storage.files import read_json, write_json
+from hftune.storage.model_files import hash_model
+from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir, package_versions
+from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
 from hftune.tasks.metrics import check_metrics
 from hftune.training.ema import WeightAverage
 from hftune.training.freezing import rows_needed
@@ -53,12 +46,15 @@ from hftune.training.precision import choose_precision, device_name
 from hftune.training.same_run import (
     OTHERWISE,
     fingerprints,
+    has_other_identities,
     hash_sources,
     identify_model,
     identify_parts,
     refuse_other_data,
     refuse_other_parts,
+    refuse_other_settings,
     refuse_other_sources,
+    with_seed_of,
 )
 from hftune.training.setup import (
     assemble,
@@ -72,22 +68,6 @@ from hftune.training.setup import (
 )
 
 log = logging.getLogger(__name__)
-
-# What may change between a start and its resumption, because no number depends on it.
-FREE = {
-    "dataloader_num_workers",
-    "floor",
-    "hub_model_id",
-    "hub_private_repo",
-    "hub_revision",
-    "logging_steps",
-    "output_dir",
-    "overwrite_output_dir",
-    "push_to_hub",
-    "report_to",
-    "resume_from_checkpoint",
-    "save_total_limit",
-}
 
 
 def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[str, float]:
@@ -131,7 +111,7 @@ def run_on(
     console: Console,
 ) -> dict[str, float]:
     """Runs a recipe on the devices at hand, holding its run directory; shows a run that is finished."""
-    with RunDir.open(run_dir, recipe.name) if accelerator.is_main_process else contextlib.nullcontext():
+    with lock_run_dir(run_dir) if accelerator.is_main_process else contextlib.nullcontext():
         record = RunRecord.read(run_dir)
         parts = identify_parts(recipe)
         if record and not settings.overwrite_output_dir:  # before the data are read
@@ -141,6 +121,8 @@ def run_on(
         target = push_target(recipe, settings) if accelerator.is_main_process else None
         with accelerator.main_process_first():
             data = recipe.load_data(settings)
+        if record and has_other_identities(record):
+            log.warning("%s: begun by another hftune, so its recipe's code cannot be compared", run_dir)
         old = record
         if record and starts_again(run_dir, record, settings, parts, data):
             record = None
@@ -155,6 +137,7 @@ def run_on(
         parts |= identify_model(model)
         if record:
             refuse_other_parts(run_dir, record, parts)
+            record = dataclasses.replace(record, parts=parts)
         else:
             if old and accelerator.is_main_process:
                 remove_run(run_dir, old)
@@ -263,9 +246,9 @@ def train_and_score(
     results = finish.training_results(progress, plan) | data.facts | {"padding_share": padding}
     metrics = evaluation_metrics(recipe, settings)
     if accelerator.is_main_process:
-        claim(run_dir, record)
+        claim(run_dir)
         finish.save_model(model, data, run_dir)
-        record.weights = hash_model(run_dir)
+        record = change_record(run_dir, weights=hash_model(run_dir))
     accelerator.wait_for_everyone()
     saved = finish.reload(model, settings, accelerator, run_dir)
     scores, confusion = finish.score_result(
@@ -278,9 +261,7 @@ def train_and_score(
         apart = trains_another(recipe, settings)
         draw_curve(read_log(run_dir / "log.jsonl"), run_dir / "curve.png", metric, apart)
         finish.describe_model(data, settings, recipe.name, results, confusion, run_dir)
-        note_files(run_dir, record)
-        record.finished = True
-        record.write(run_dir)
+        change_record(run_dir, files=hash_files(run_dir, record.weights), finished=True)
         show_result(console, recipe, settings, results, run_dir)
     return results
 
@@ -374,28 +355,6 @@ def speak_through(console: Console) -> None:
     transformers.logging.disable_progress_bar()
     if not console.is_terminal or console.quiet:
         datasets.disable_progress_bars()
-
-
-def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
-    """Returns the settings with which a run from before `data_seed`, whose `seed` drew its rows, goes on."""
-    if "data_seed" in record.settings or settings.data_seed != type(settings)().data_seed:
-        return settings
-    return settings.replace(data_seed=with_data_seed(record.settings)["data_seed"])
-
-
-def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
-    """Raises `BadInput` if a folder holds a run with other settings."""
-    differences = compare_settings(
-        with_data_seed(record.settings),
-        dataclasses.asdict(settings),
-        FREE,
-        dataclasses.asdict(type(settings)()),
-    )
-    if differences:
-        raise BadInput(
-            f"{run_dir} holds a run with other settings; repeat its settings to go on, {OTHERWISE}",
-            differences,
-        )
 
 
 def new_record(settings: Settings, data: Data, accelerator: Accelerator, parts: dict[str, str]) -> RunRecord:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from hftune.storage import run_dir as rundir
+from hftune.storage import files
 from hftune.storage.checkpoint import list_checkpoints, newest_whole
 from proofs.jobs import PATIENCE, Group, Job, finish, remove
 from proofs.table import Row
@@ -58,7 +58,7 @@ def failing_disk(code: int, at: int, for_ever: bool = False) -> Iterator[list[st
         return io.BufferedWriter(File(path, "wb"))
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(patch.object(rundir, "open", opened, create=True))
+        stack.enter_context(patch.object(files, "open", opened, create=True))
         for name in ("fsync", "rename", "mkdir"):
             stack.enter_context(patch.object(os, name, checked(name, getattr(os, name))))
         yield calls

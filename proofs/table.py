@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hftune.storage.run_dir import package_versions, write_json
+from hftune.storage.files import write_json
+from hftune.storage.run_dir import package_versions
 
 HEAD = """# Proofs
 

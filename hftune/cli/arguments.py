@@ -8,7 +8,7 @@ from typing import Any
 
 from hftune.errors import BadInput
 from hftune.settings.parser import read_flags
-from hftune.storage.run_dir import AT_THE_END
+from hftune.storage.model_files import AT_THE_END
 
 OF_A_RUN = (*AT_THE_END, "run.json", "exit.json", "log.jsonl")
 

@@ -16,7 +16,7 @@ from hftune.cli.arguments import refuse_to_replace
 from hftune.cli.recipes import configure, find_recipe
 from hftune.data.dataset import Visit
 from hftune.errors import BadInput
-from hftune.storage.run_dir import nearest_existing
+from hftune.storage.files import nearest_existing
 
 ORIGINALS = 8
 VIEWS = 5

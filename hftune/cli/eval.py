@@ -40,7 +40,8 @@ from hftune.report.predictions import as_csv
 from hftune.runtime.progress import progress_bar
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
-from hftune.storage.run_dir import RunRecord, read_json, with_data_seed, write_json, write_text
+from hftune.storage.files import read_json, write_json, write_text
+from hftune.storage.run_dir import RunRecord, with_data_seed
 
 if TYPE_CHECKING:
     from hftune.inference.inputs import Labelled

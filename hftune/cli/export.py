@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from hftune.cli.arguments import read_words
 from hftune.cli.models import FLAGS, open_model
 from hftune.errors import BadInput
-from hftune.storage.run_dir import nearest_existing
+from hftune.storage.files import nearest_existing
 
 if TYPE_CHECKING:
     from hftune.data.dataset import Rows

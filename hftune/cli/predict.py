@@ -47,7 +47,7 @@ from hftune.errors import BadInput, NonFiniteError, printable
 from hftune.inference.origins import Origins
 from hftune.report.predictions import as_csv
 from hftune.runtime.progress import progress_bar
-from hftune.storage.run_dir import write_text
+from hftune.storage.files import write_text
 
 if TYPE_CHECKING:
     from hftune.data.dataset import Rows

@@ -9,7 +9,9 @@ from typing import Any
 import huggingface_hub
 
 from hftune.errors import PASSWORD, BadInput
-from hftune.storage.run_dir import RunRecord, changed_files, model_files, read_json
+from hftune.storage.files import read_json
+from hftune.storage.model_files import changed_files, model_files
+from hftune.storage.run_dir import RunRecord
 
 BESIDE_MODEL = ("README.md", "all_results.json", ".eval_results/*.yaml")  # what others judge it by
 BINARY = {".safetensors", ".png", ".model"}
@@ -35,7 +37,7 @@ def files_of(run_dir: Path) -> list[Path]:
             model is not the one that was scored, so that the card's numbers would not be its own.
     """
     record = RunRecord.read(run_dir)
-    if record and record.weights and (changed := changed_files(run_dir, record)):
+    if record and record.weights and (changed := changed_files(run_dir, record.weights)):
         (name, what), *others = changed.items()
         raise BadInput(
             f"{run_dir / name}: {what}, so nothing is pushed: the card's numbers are of another model; bring "

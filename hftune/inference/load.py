@@ -48,7 +48,8 @@ from hftune.hub.client import explain
 from hftune.models.cls_only import keep_first_token
 from hftune.models.standalone import STANDALONE
 from hftune.runtime.device import computes_on_cpu
-from hftune.storage.run_dir import RunRecord, read_json
+from hftune.storage.files import read_json
+from hftune.storage.run_dir import RunRecord
 
 KEPT = {"right": "head", "left": "tail"}  # by the side that a tokenizer's files say to cut from
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")

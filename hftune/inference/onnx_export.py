@@ -22,7 +22,7 @@ from hftune.errors import BadInput, HftuneError, first_line
 from hftune.inference.load import Saved
 from hftune.inference.predict import collator
 from hftune.models.standalone.bag import BagForSequenceClassification
-from hftune.storage.run_dir import read_json, write_json
+from hftune.storage.files import read_json, write_json
 
 LARGEST_DIFFERENCE = 1e-4  # between two probabilities: float32 kernels differ by about 1e-6
 BATCHES = (1, 2, 3, 5, 8, 13, 32)  # rows of the batches that both are asked about

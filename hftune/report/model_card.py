@@ -22,7 +22,7 @@ from hftune.report.model_use import HUB, Task, how_to_use
 from hftune.report.summary import BESIDE, FLOORS, NAMES, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
-from hftune.storage.run_dir import read_json, write_text
+from hftune.storage.files import read_json, write_text
 from hftune.tasks.metrics import LOWER_IS_BETTER, per_class, positive_class
 
 HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}

@@ -8,7 +8,7 @@ import yaml
 
 from hftune.errors import BadInput
 from hftune.report.markdown import quoted, text
-from hftune.storage.run_dir import read_json, write_text
+from hftune.storage.files import read_json, write_text
 
 HUB = "https://huggingface.co"
 TITLE = "## How to use it"

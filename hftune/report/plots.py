@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hftune.data.dataset import Places
-from hftune.storage.run_dir import write_bytes
+from hftune.storage.files import write_bytes
 
 WITH_NUMBERS = 20  # classes: with more, numbers in the cells of a confusion matrix are too small to read
 MOST_CLASSES = 120  # drawn one by one; of more, those of WORST and the rest in one: names must stay readable

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hftune.data.dataset import Places
-from hftune.storage.run_dir import write_text
+from hftune.storage.files import write_text
 
 
 def write_predictions(

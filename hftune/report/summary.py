@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hftune.errors import printable
-from hftune.storage.run_dir import write_bytes
+from hftune.storage.files import write_bytes
 from hftune.tasks.metrics import LOWER_IS_BETTER, positive_class
 
 FLOORS = {

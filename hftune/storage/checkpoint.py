@@ -23,7 +23,7 @@ import torch
 from safetensors import safe_open
 
 from hftune.errors import BadInput, NonFiniteError
-from hftune.storage.run_dir import explain_write_errors, sync_folder, write_synced
+from hftune.storage.files import explain_write_errors, sync_folder, write_synced
 
 FORMAT = 1
 Tensors = dict[str, torch.Tensor]

@@ -3,8 +3,8 @@
 A function is its syntax tree, so that comments, docstrings and formatting count for nothing, together with
 what it reads: defaults, closures, and the globals that it names, followed through the user's own functions,
 classes and modules. Where no source can be had, its bytecode stands for the tree. Code of libraries and of
-hftune is its name: their versions are recorded. What a function itself changes (a counter, a list that it
-fills) is no part of what it is.
+hftune is its name: their versions are recorded. The name of hftune's code has no module, so that it may be
+moved. What a function itself changes (a counter, a list that it fills) is no part of what it is.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+VERSION = 2  # of how code is written down: hashes of another version cannot be compared
 CHANGING = {"add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popleft"} | {
     *("remove", "setdefault", "update", "write"),
 }
@@ -41,8 +42,8 @@ RECIPES = (PACKAGE.parent / "recipes", PACKAGE / "recipes")  # of a clone, and i
 
 
 def identify(part: Any) -> str:
-    """Returns a hash (hex) of what a function, object or value is, equal for equal ones in any process."""
-    return hashlib.sha256(_Description().of(part).encode()).hexdigest()[:32]
+    """Returns `VERSION:` and a hash (hex) of what a function, object or value is, the same in any process."""
+    return f"{VERSION}:{hashlib.sha256(_Description().of(part).encode()).hexdigest()[:32]}"
 
 
 class _Description:
@@ -164,12 +165,12 @@ class _Description:
         if not _is_own_file(code.co_filename):
             if hasattr(function, "__wrapped__"):  # a library's decorator around it, such as torch.no_grad
                 return f"{code.co_qualname} of {self.of(function.__wrapped__)}"
-            return f"{function.__module__}.{function.__qualname__}"
+            return _name(function)
         tree = _tree_of(code)
-        body = ast.dump(_without_docstrings(tree)) if tree else _bytecode(code)
+        body = ast.dump(_without_words(tree)) if tree else _bytecode(code)
         given = f"{self.of(function.__defaults__)}, {self.of(function.__kwdefaults__)}"
         read = [f"{name}={self.of(value)}" for name, value in _values_read(function, tree).items()]
-        read += [_module(name, set()) for name in sorted(_imports_inside(code))]
+        read += sorted({_module(name, set()) for name in _imports_inside(code)})
         return f"{body}; {given}; {'; '.join(read)}"
 
 
@@ -210,8 +211,13 @@ def _digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _name(code: type | types.FunctionType) -> str:
+    return f"{_without_place(str(code.__module__))}.{code.__qualname__}"
+
+
+def _without_place(module: str) -> str:
+    """Returns a module's name, "hftune" for every module of hftune, whose code may be moved."""
+    return "hftune" if module.partition(".")[0] == "hftune" else module
 
 
 @functools.cache
@@ -301,13 +307,16 @@ def _parsed(text: str) -> ast.Module | None:
         return None
 
 
-def _without_docstrings(tree: ast.AST) -> ast.AST:
+def _without_words(tree: ast.AST) -> ast.AST:
+    """Returns code without its docstrings, and without the places that it imports hftune's code from."""
     tree = copy.deepcopy(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            node.module = _without_place(node.module)
     return tree
 
 
@@ -356,7 +365,7 @@ def _module(name: str, seen: set[str]) -> str:
         spec = None
     file = spec.origin if spec else None
     if file is None or not file.endswith(".py") or not _is_own_file(file):
-        return name
+        return _without_place(name)
     seen.add(name)
     tree = _parsed("".join(linecache.getlines(file)))
     if tree is None:
@@ -369,4 +378,4 @@ def _module(name: str, seen: set[str]) -> str:
             above = name.rsplit(".", node.level)[0] if node.level else ""
             inside.append(".".join(filter(None, (above, node.module))))
     followed = [_module(each, seen) for each in inside if each not in seen]
-    return f"{name}: {ast.dump(_without_docstrings(tree))}, {followed}"
+    return f"{name}: {ast.dump(_without_words(tree))}, {followed}"

@@ -1,15 +1,17 @@
 """What in a run's folder is the user's: no run replaces or removes a file that no run wrote."""
 
-import hashlib
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
 from hftune.storage.checkpoint import list_checkpoints
-from hftune.storage.run_dir import AT_THE_END, RunRecord, explain_write_errors, read_json, sync_folder
+from hftune.storage.files import explain_write_errors, hash_file, read_json, sync_folder
+from hftune.storage.model_files import AT_THE_END
+from hftune.storage.run_dir import RunRecord, change_record
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +57,14 @@ def foreign_files(run_dir: Path, record: RunRecord | None, *, overwrite: bool = 
         return [] if record.claimed else [_name(run_dir, path) for path in _at_the_end(run_dir)]
     if not overwrite or not record.files:  # runs of an earlier hftune did not note what they left
         return []
-    changed = [name for name, digest in _hashes(run_dir).items() if record.files.get(name) != digest]
+    changed = [name for name, digest in hash_files(run_dir, {}).items() if record.files.get(name) != digest]
     return changed + [f"checkpoint-{step}" for step in _foreign_checkpoints(run_dir)]
 
 
-def claim(run_dir: Path, record: RunRecord) -> None:
+def claim(run_dir: Path) -> None:
     """Takes the names that a run writes at its end; what was put there meanwhile goes to `set-aside`."""
-    if record.claimed:
+    record = RunRecord.read(run_dir)
+    if record and record.claimed:
         return
     if found := _at_the_end(run_dir):
         aside = run_dir / "set-aside"
@@ -74,13 +77,20 @@ def claim(run_dir: Path, record: RunRecord) -> None:
                 path.rename(target)
         names = ", ".join(_name(run_dir, path) for path in found)
         log.warning("%s: no run wrote %s, which now lies in %s", run_dir, names, aside)
-    record.claimed = True
-    record.write(run_dir)
+    change_record(run_dir, claimed=True)
 
 
-def note_files(run_dir: Path, record: RunRecord) -> None:
-    """Notes in the record what a run leaves, so that later changes are known to be the user's."""
-    record.files = _hashes(run_dir, known=record.weights)
+def hash_files(run_dir: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """Returns the SHA-256 (hex) of each file of a name that a run writes at its end, by its name.
+
+    Noted in the record, they tell later which files the user has changed since.
+
+    Args:
+        run_dir: The run's folder.
+        known: Those that were hashed before, such as the model's.
+    """
+    paths = {_name(run_dir, path): path for path in _at_the_end(run_dir)}
+    return {name: known.get(name) or hash_file(path) for name, path in paths.items()}
 
 
 def remove_run(run_dir: Path, record: RunRecord) -> None:
@@ -90,9 +100,8 @@ def remove_run(run_dir: Path, record: RunRecord) -> None:
     goes first, since older ones never depend on it.
     """
     log.info("%s: what an earlier run left is removed (--overwrite_output_dir)", run_dir)
-    record.finished, record.claimed = False, True
-    record.settings["overwrite_output_dir"] = False
-    record.write(run_dir)
+    settings = record.settings | {"overwrite_output_dir": False}
+    change_record(run_dir, finished=False, claimed=True, settings=settings)
     with explain_write_errors(run_dir, 0):
         foreign = _foreign_checkpoints(run_dir)
         for step in reversed(list_checkpoints(run_dir)):
@@ -137,7 +146,7 @@ def _is_of_a_run(path: Path) -> bool:
 
 def _foreign_without_run(run_dir: Path) -> list[str]:
     """Lists what stands in the way of a first run; one whose record alone is lost stands in nobody's."""
-    if not os.path.isdir(run_dir) or not os.access(run_dir, os.R_OK | os.X_OK):  # `RunDir.open` will tell
+    if not os.path.isdir(run_dir) or not os.access(run_dir, os.R_OK | os.X_OK):  # `lock_run_dir` says it
         return []
     steps, foreign = list_checkpoints(run_dir), _foreign_checkpoints(run_dir)
     if len(foreign) < len(steps):
@@ -173,16 +182,6 @@ def _at_the_end(run_dir: Path) -> list[Path]:
     """Lists the files of names that a run writes at its end; an empty one is nobody's loss."""
     found = {path for pattern in AT_THE_END for path in run_dir.glob(pattern)}
     return sorted(path for path in found if path.is_file() and path.stat().st_size)
-
-
-def _hashes(run_dir: Path, known: dict[str, str] | None = None) -> dict[str, str]:
-    """Returns the SHA-256 (hex) of each file of `_at_the_end`, by its name."""
-    hashes = {}
-    for path in _at_the_end(run_dir):
-        name = _name(run_dir, path)
-        with path.open("rb") as file:
-            hashes[name] = (known or {}).get(name) or hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
 
 
 def _name(run_dir: Path, path: Path) -> str:

@@ -12,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 
 from hftune.errors import BadInput, first_line
 from hftune.storage.checkpoint import list_checkpoints, verify_checkpoint
-from hftune.storage.run_dir import RunRecord, changed_files, holder_of, read_json
+from hftune.storage.files import read_json
+from hftune.storage.model_files import changed_files
+from hftune.storage.run_dir import RunRecord, holder_of
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,6 @@ def _results_problems(run_dir: Path, record: RunRecord) -> list[str]:
     if not weights:
         problems["model.safetensors"] = f"{run_dir / 'model.safetensors'}: missing"
     if record.weights:
-        for name, what in changed_files(run_dir, record).items():
+        for name, what in changed_files(run_dir, record.weights).items():
             problems.setdefault(name, f"{run_dir / name}: {what}")
     return list(problems.values())

@@ -16,7 +16,7 @@ import torch
 
 from hftune.data.batches import BatchPlan, by_length
 from hftune.errors import BadInput
-from hftune.storage.run_dir import nearest_existing
+from hftune.storage.files import nearest_existing
 
 LONGEST = 2  # steps of the longest rows: they show the memory, and warm the machine up
 USUAL = 4  # steps as the run will have them, which are timed

@@ -20,7 +20,8 @@ from hftune.report.model_use import task_of
 from hftune.report.plots import draw_confusion, draw_mistakes
 from hftune.report.predictions import write_predictions
 from hftune.settings.base import Settings
-from hftune.storage.run_dir import explain_write_errors, package_versions, sync_folder
+from hftune.storage.files import explain_write_errors, sync_folder
+from hftune.storage.run_dir import package_versions
 from hftune.tasks.intervals import paired_difference
 from hftune.tasks.metrics import ClassificationCounts, class_results, note_only_answer, positive_class
 from hftune.training.evaluate import named, predict, score, with_intervals

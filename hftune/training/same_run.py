@@ -1,8 +1,12 @@
 """Whether the run that a folder holds is the one that was asked for: its recipe, its data and its model."""
 
+import dataclasses
 import hashlib
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from huggingface_hub import try_to_load_from_cache
@@ -12,12 +16,71 @@ from hftune.data.dataset import Data
 from hftune.errors import BadInput
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
-from hftune.storage.code_identity import identify
-from hftune.storage.run_dir import RunRecord, hash_model
+from hftune.storage.code_identity import VERSION, identify
+from hftune.storage.files import hash_file, plain
+from hftune.storage.model_files import hash_model
+from hftune.storage.run_dir import RunRecord, with_data_seed
+
+log = logging.getLogger(__name__)
 
 PARTS = ("load_data", "build_model", "metrics", "loss", "after_step")
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 OTHERWISE = "choose another --output_dir, or start again in this one with --overwrite_output_dir"
+
+# What may change between a start and its resumption, because no number depends on it.
+FREE = {
+    "dataloader_num_workers",
+    "floor",
+    "hub_model_id",
+    "hub_private_repo",
+    "hub_revision",
+    "logging_steps",
+    "output_dir",
+    "overwrite_output_dir",
+    "push_to_hub",
+    "report_to",
+    "resume_from_checkpoint",
+    "save_total_limit",
+}
+
+
+def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
+    """Returns the settings with which a run from before `data_seed`, whose `seed` drew its rows, goes on."""
+    if "data_seed" in record.settings or settings.data_seed != type(settings)().data_seed:
+        return settings
+    return settings.replace(data_seed=with_data_seed(record.settings)["data_seed"])
+
+
+def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
+    """Raises `BadInput` if a folder holds a run with other settings."""
+    defaults = dataclasses.asdict(type(settings)())
+    if changed := compare_settings(with_data_seed(record.settings), dataclasses.asdict(settings), defaults):
+        problem = f"{run_dir} holds a run with other settings; repeat its settings to go on, {OTHERWISE}"
+        raise BadInput(problem, changed)
+
+
+def compare_settings(
+    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> list[str]:
+    """Lists the settings in which a run differs from the one that its folder holds, those of FREE apart.
+
+    Args:
+        old: The settings that run.json holds.
+        new: The settings of this start.
+        defaults: What a setting was that run.json does not know, because it is younger.
+
+    Returns:
+        One line each, such as "learning_rate: 5e-05 there, 0.0001 here", in the order of `new`.
+    """
+    there = plain({name: defaults[name] for name in new if name in defaults} | dict(old))
+    here, absent = plain(new), object()
+    lines = []
+    for name in dict.fromkeys([*here, *there]):
+        pair = there.get(name, absent), here.get(name, absent)
+        if name not in FREE and pair[0] != pair[1]:
+            said = ["not set" if value is absent else repr(value) for value in pair]
+            lines.append(f"{name}: {said[0]} there, {said[1]} here")
+    return lines
 
 
 def identify_parts(recipe: Recipe) -> dict[str, str]:
@@ -30,14 +93,21 @@ def refuse_other_parts(run_dir: Path, record: RunRecord, parts: dict[str, str]) 
 
     Args:
         run_dir: The run's folder.
-        record: Its run.json; what it does not have is not compared.
+        record: Its run.json; what it does not have, and what `has_other_identities`, is not compared.
         parts: What `identify_parts` or `identify_model` returned.
     """
+    if has_other_identities(record):
+        return
     changed = [name for name, digest in parts.items() if record.parts.get(name, digest) != digest]
     if changed:
         verb = "has" if len(changed) == 1 and changed != ["metrics"] else "have"
         names = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
         raise BadInput(f"{run_dir} holds a run of another recipe: its {names} {verb} changed; {OTHERWISE}")
+
+
+def has_other_identities(record: RunRecord) -> bool:
+    """Returns whether a run was begun by an hftune that writes code down in another way, or not at all."""
+    return not record.parts or not all(part.startswith(f"{VERSION}:") for part in record.parts.values())
 
 
 def identify_model(model: PreTrainedModel) -> dict[str, str]:
@@ -76,8 +146,7 @@ def hash_sources(settings: Settings) -> dict[str, str]:
     for flag in ("embeddings", "checkpoint_path"):
         path = os.path.expanduser(getattr(settings, flag, None) or "")
         if os.path.isfile(path):
-            with open(path, "rb") as file:
-                found[f"--{flag}"] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[f"--{flag}"] = hash_file(Path(path))
     if settings.model_name_or_path and (folder := _model_folder(settings.model_name_or_path)):
         files = hash_model(folder)
         found |= {f"{name} of --model_name_or_path": digest for name, digest in files.items()}

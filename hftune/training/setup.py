@@ -20,7 +20,7 @@ from hftune.runtime.signals import Stop
 from hftune.settings.base import Settings
 from hftune.storage.checkpoint import Checkpoint, rotate, save_checkpoint
 from hftune.storage.optimizer_state import optimizer_tensors, restore_optimizer
-from hftune.storage.run_dir import RunRecord
+from hftune.storage.run_dir import RunRecord, change_record
 from hftune.tasks.metrics import greater_is_better, only_answer, positive_class
 from hftune.training import optim
 from hftune.training.ema import WeightAverage
@@ -321,8 +321,7 @@ def _saving(
             save_checkpoint(run_dir, progress.step, tensors, state)
             best = {progress.best_step} if settings.load_best_model_at_end and progress.best_step else set()
             rotate(run_dir, settings.save_total_limit, protect=best)
-            record.best_step, record.last_step = progress.best_step, progress.step
-            record.write(run_dir)
+            change_record(run_dir, best_step=progress.best_step, last_step=progress.step)
         accelerator.wait_for_everyone()
 
     return save

@@ -15,7 +15,7 @@ import pytest
 from transformers import pipeline
 
 from hftune.cli import predict
-from hftune.storage import run_dir as rundir
+from hftune.storage import files
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import painted, png
 from tests.inference.test_load import LABELS, ROOT, random_texts, save_pictures_model, scores_of
@@ -143,7 +143,7 @@ def test_output_is_written_whole_or_not_at_all(bert, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rundir, "write_synced", full)
+        patch.setattr(files, "write_synced", full)
         assert hftune(monkeypatch, "predict", bert, "good", "--output", target) == 4
     assert target.read_text(encoding="utf-8") == before
     assert os.listdir("answers") == ["x.jsonl"]

@@ -13,7 +13,8 @@ import pytest
 from hftune.errors import BadInput
 from hftune.hub.files import files_of
 from hftune.hub.push import Target, finishing_command, prepare
-from hftune.storage.run_dir import RunRecord, hash_model
+from hftune.storage.model_files import hash_model
+from hftune.storage.run_dir import RunRecord, change_record
 from tests.loopback import READ, SIGNATURE, WRITE, Fault, Hub
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -278,9 +279,7 @@ def test_only_a_finished_run_is_pushed(hub, run_dir, record):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_a_model_that_was_not_scored_is_refused(run_dir, name):
-    record = RunRecord.read(run_dir)
-    record.weights = hash_model(run_dir)
-    record.write(run_dir)
+    change_record(run_dir, weights=hash_model(run_dir))
     assert files_of(run_dir)
     with (run_dir / name).open("ab") as file:
         file.write(b" ")

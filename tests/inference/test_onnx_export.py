@@ -25,7 +25,8 @@ from hftune.inference.load import load_saved
 from hftune.inference.onnx_export import ROWS, _describe, write_onnx
 from hftune.inference.predict import answer, picture_rows, text_rows
 from hftune.models.standalone.textcnn import TextCNNForSequenceClassification
-from hftune.storage.run_dir import RunRecord, read_json
+from hftune.storage.files import read_json
+from hftune.storage.run_dir import RunRecord
 from tests.data.image.test_splits import files_of, write_class_folders
 from tests.runs import write_record
 from tests.tiny import saved_pictures, saved_texts

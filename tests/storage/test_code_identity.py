@@ -246,6 +246,17 @@ def test_a_model_of_ones_own_is_read_through_build_model(digest):
     assert digest(text) != digest(text.replace("* 2", "* 3"))
 
 
+def test_code_of_hftune_may_be_moved_between_its_modules(digest, monkeypatch):
+    text = "from hftune.training.losses import build_loss\ndef part(b): return build_loss(b)"
+    inside = "def part(b):\n from hftune.training.losses import build_loss\n return build_loss(b)"
+    before = identify(build_loss), digest(text), digest(inside)
+    monkeypatch.setattr(build_loss, "__module__", "hftune.losses")
+    monkeypatch.setitem(sys.modules, "hftune.losses", sys.modules["hftune.training.losses"])
+    inside = inside.replace("hftune.training.losses", "hftune.losses")
+    assert (identify(build_loss), digest(text), digest(inside)) == before
+    assert digest(text.replace("build_loss", "class_weights")) != before[1]
+
+
 def test_parts_of_hftune_are_their_names_and_any_object_has_an_identity():
     assert identify(build_loss) == identify(build_loss)
     assert identify(hotdog_features.recipe.loss) != identify(build_loss)

@@ -11,8 +11,8 @@ import pytest
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
-from hftune.storage.run_dir import RunRecord, write_exit
-from hftune.storage.user_files import claim, foreign_files, note_files, refuse_foreign_files, remove_run
+from hftune.storage.run_dir import RunRecord, change_record, write_exit
+from hftune.storage.user_files import claim, foreign_files, hash_files, refuse_foreign_files, remove_run
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 MANIFEST = {"format": 1, "step": 2, "files": {}}
@@ -43,9 +43,8 @@ def finished(tmp_path) -> Path:
     write(folder / "notes.txt")
     for step in (2, 4):
         write(folder / f"checkpoint-{step}/manifest.json", json.dumps(MANIFEST | {"step": step}))
-    made = record(folder, finished=True, claimed=True)
-    note_files(folder, made)
-    made.write(folder)
+    record(folder, finished=True, claimed=True)
+    change_record(folder, files=hash_files(folder, {}))
     return folder
 
 
@@ -90,15 +89,15 @@ def test_a_card_that_was_put_into_an_unfinished_run_stops_it(tmp_path):
     write(tmp_path / "README.md")
     with pytest.raises(BadInput, match=r"README\.md"):
         refuse_foreign_files(tmp_path, TextSettings())
-    unfinished.claimed = True  # killed at its end, it wrote the card itself
+    unfinished = change_record(tmp_path, claimed=True)  # killed at its end, it wrote the card itself
     assert foreign_files(tmp_path, unfinished) == []
 
 
 def test_what_was_put_there_while_it_trained_is_set_aside(tmp_path, caplog):
-    training = record(tmp_path)
+    record(tmp_path)
     for name in ("README.md", ".eval_results/a.yaml", "set-aside/README.md"):
         write(tmp_path / name, name)
-    claim(tmp_path, training)
+    claim(tmp_path)
     assert not (tmp_path / "README.md").exists()
     assert (tmp_path / "set-aside/README.md").read_text() == "set-aside/README.md"
     assert (tmp_path / "set-aside/README.md~").read_text() == "README.md"
@@ -106,7 +105,7 @@ def test_what_was_put_there_while_it_trained_is_set_aside(tmp_path, caplog):
     assert "README.md" in caplog.text
     assert RunRecord.read(tmp_path).claimed
     write(tmp_path / "README.md", "the run's")
-    claim(tmp_path, training)
+    claim(tmp_path)
     assert (tmp_path / "README.md").exists()
 
 

@@ -11,7 +11,7 @@ from hftune.cli.main import choose
 from hftune.errors import BadInput
 from hftune.recipes import imdb_textcnn
 from hftune.storage.checkpoint import verify_checkpoint
-from hftune.storage.run_dir import RunDir
+from hftune.storage.run_dir import lock_run_dir
 from hftune.storage.verify import verify_run
 from tests.runs import digest, run_here, run_recipe, small_textcnn
 
@@ -134,14 +134,14 @@ def test_nothing_whole_is_code_2(run_dir, capsys):
 
 def test_who_trains_is_named_with_its_pid(run_dir, capsys):
     unfinish(run_dir)
-    with RunDir.open(run_dir, "imdb"):
+    with lock_run_dir(run_dir):
         said = told(run_dir, capsys)
         (run_dir / ".lock").write_text("")
         assert "in use by another process" in told(run_dir, capsys)
     assert f"in use by pid {os.getpid()} on " in said
     assert "next: wait: pid" in said
     assert "in use" not in told(run_dir, capsys)
-    with RunDir.open(run_dir, "imdb"):  # asking took the lock from nobody
+    with lock_run_dir(run_dir):  # asking took the lock from nobody
         pass
 
 

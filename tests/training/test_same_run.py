@@ -1,6 +1,7 @@
 """A run answers, and goes on, for the data, the model and the code that it began with, and for no other."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from hftune.errors import BadInput, HftuneError
 from hftune.recipes import imdb, imdb_textcnn
 from hftune.settings.text import TextSettings
 from hftune.storage.checkpoint import list_checkpoints
-from hftune.storage.run_dir import RunRecord
-from hftune.training.same_run import hash_sources, refuse_other_sources
+from hftune.storage.run_dir import change_record
+from hftune.training.same_run import compare_settings, hash_sources, refuse_other_sources
 from tests.runs import run_recipe, small_textcnn, start_from, write_record, write_reviews
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -118,6 +119,21 @@ def test_a_run_of_before_answers_without_what_it_did_not_note(here, trained):
     assert "test_accuracy" in run_recipe(RECIPE, flags(trained), here)
 
 
+def test_code_of_another_hftune_is_not_compared_and_the_run_goes_on(here, trained, capsys):
+    """An hftune that wrote down code in another way left hashes that say nothing here."""
+    written = json.loads((here / "run.json").read_text())
+    killed = not (here / "all_results.json").exists()
+    older = {**written, "parts": dict.fromkeys(written["parts"], "0123abcd" * 4)}
+    (here / "run.json").write_text(json.dumps(older))
+    assert "test_accuracy" in run_recipe(RECIPE, flags(trained), here)
+    said = [line for line in capsys.readouterr().out.splitlines() if "cannot be compared" in line]
+    assert len(said) == 1
+    assert said[0].startswith("warning: ")
+    if killed:  # what it went on with is what it is now
+        assert json.loads((here / "run.json").read_text())["parts"] == written["parts"]
+        assert "its loss has changed" in refused(RECIPE.replace(loss=own_loss), flags(trained), here, capsys)
+
+
 def test_another_base_model_is_named(encoder, trained, tmp_path, capsys):
     base = tmp_path / "base"
     shutil.copytree(encoder, base)
@@ -137,8 +153,8 @@ def test_word_vectors_and_weights_are_hashed_and_what_left_the_cache_is_not_comp
     vectors = tmp_path / "a.vec"
     vectors.write_text("word 1 2\n")
     settings = TextSettings(model_type="bilstm", embeddings=str(vectors))
-    record = RunRecord.read(write_record(tmp_path))
-    record.sources = hash_sources(settings) | {"model.safetensors of --model_name_or_path": "ab"}
+    sources = hash_sources(settings) | {"model.safetensors of --model_name_or_path": "ab"}
+    record = change_record(write_record(tmp_path), sources=sources)
     refuse_other_sources(tmp_path, record, hash_sources(settings))
     vectors.write_text("word 1 3\n")
     with pytest.raises(BadInput, match="--embeddings has changed"):
@@ -202,3 +218,24 @@ def test_a_run_that_fails_before_it_trains_removes_nothing(trained, tmp_path):
         run_recipe(RECIPE, given, tmp_path / "run")
     assert (tmp_path / "run/model.safetensors").exists()
     assert "test_accuracy" in run_recipe(RECIPE, flags(trained), tmp_path / "run")
+
+
+def test_settings_that_differ_are_named_with_both_values():
+    old = {"lr": 5e-05, "optim": "sgd", "betas": [0.9, 0.98], "bound": None, "gone": 1, "logging_steps": 10}
+    new = {
+        "logging_steps": 20,
+        "bound": math.inf,
+        "betas": (0.9, 0.98),
+        "optim": "adamw",
+        "lr": 1e-4,
+        "new": True,
+    }
+    defaults = {"new": False, "young": 3}
+    new |= {"young": 3}  # what it was before there was such a setting
+    assert compare_settings(old, new, defaults) == [
+        "optim: 'sgd' there, 'adamw' here",
+        "lr: 5e-05 there, 0.0001 here",
+        "new: False there, True here",
+        "gone: 1 there, not set here",
+    ]
+    assert compare_settings(old, old, {}) == []
