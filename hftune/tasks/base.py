@@ -1,0 +1,273 @@
+"""A task: from a column of labels to targets, a loss, predictions, scores and an answer.
+
+N rows of a split, B rows of a batch, C labels. A new task is one file in this folder and one line in
+`hftune.tasks.TASKS`. The loop, the commands and the reports ask a task; none of them asks which one it is.
+What a row holds, a text or an image, is no matter of the task.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from hftune.data.tables.table import Table
+from hftune.errors import BadInput, NonFiniteError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hftune.settings.base import Settings
+
+Interval = tuple[float, float]
+Predictions = Mapping[str, np.ndarray]  # what is kept of the model's output, rows first
+Batch = dict[str, "torch.Tensor"]  # the arguments of a model's forward, "labels" among them
+Loss = Callable[["torch.nn.Module", Batch], "torch.Tensor"]  # a mean over the rows of the batch
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: a function of arrays.
+
+    Args:
+        compute: From N predictions, as `Task.scored` returns them, and N targets to a number; nan where
+            it is not defined.
+        greater_is_better: Whether more of it is better.
+        title: What people read; "": the metric's name.
+        interval: The 95 % interval of `compute`; None: the bootstrap of `hftune.tasks.intervals`.
+        difference: Of two sets of predictions for the same targets: how much greater the first one's score
+            is, and the 95 % interval of that; None: the bootstrap again.
+    """
+
+    compute: Callable[[Predictions, np.ndarray], float]
+    greater_is_better: bool = True
+    title: str = ""
+    interval: Callable[[Predictions, np.ndarray], Interval] | None = None
+    difference: Callable[[Predictions, Predictions, np.ndarray], tuple[float, float, float]] | None = None
+
+
+class LabelScores(NamedTuple):
+    """How well one label is recognised; what has an empty denominator is nan."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+class SimpleModel(Protocol):
+    """A model that takes seconds to train, to compare with: `hftune.data.baselines`."""
+
+    @property
+    def name(self) -> str:
+        """Part of the names of its scores, such as `test_tfidf_accuracy`."""
+
+    def features(self) -> tuple[Any, Any]:
+        """Returns what it reads of the training and of the test rows, (N, F) and (n, F)."""
+
+    def estimator(self) -> Any:
+        """Returns an untrained classifier of scikit-learn that has `predict_proba`."""
+
+
+class TestRows(Protocol):
+    """What a report may show of the rows that were tested: see `hftune.data.dataset.Data`."""
+
+    @property
+    def picture(self) -> Callable[[int], np.ndarray] | None:
+        """Shows a row, uint8 (H, W, 3); None where rows are no images."""
+
+    @property
+    def places(self) -> Any:
+        """Says where the rows stand in the user's data; None where it is not known."""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What is asked of a row. A value: everything that varies is a field.
+
+    Args:
+        labels: The C names, in the order of the logits; () as long as no data have been read.
+        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+    """
+
+    labels: tuple[str, ...] = ()
+    pos_label: str | None = None
+
+    problem_type: ClassVar[str]  # transformers' word, by which a saved model finds its task
+    no_answer: ClassVar[dict[str, Any]]  # `answer` of a row that cannot be answered
+
+    # --- every task says these ---
+
+    @property
+    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """Its scores by name; the first one chooses the best model, and "log_loss" is among them."""
+
+    @abstractmethod
+    def read_targets(
+        self, tables: Mapping[str, Table], column: str, *, own: bool
+    ) -> tuple[Task, dict[str, np.ndarray], list[str]]:
+        """Reads the label column of each split.
+
+        Args:
+            tables: Tables by split; "train" is one of them.
+            column: The label column.
+            own: Whether the tables are files of the user's, not a set of the Hub's.
+
+        Returns:
+            The task that knows its labels, the targets by split (rows first), and warnings.
+
+        Raises:
+            BadInput: A label cannot be used; file and row are named.
+        """
+
+    @abstractmethod
+    def count_labels(self, targets: np.ndarray) -> np.ndarray:
+        """Returns how many rows have each label, int64 (C,)."""
+
+    @abstractmethod
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Returns the group of each row, int64 (N,) from 0, whose shares a random choice of rows keeps."""
+
+    @abstractmethod
+    def baselines(self, targets: np.ndarray, rows: int, simple: SimpleModel | None) -> dict[str, Predictions]:
+        """Trains what the model is compared with, and predicts the test rows.
+
+        Args:
+            targets: Those of the training rows.
+            rows: How many rows are to be predicted.
+            simple: A simple model of the rows' content; None: only what needs no content.
+
+        Returns:
+            Predictions by name, "majority" among them.
+        """
+
+    @abstractmethod
+    def answer(self, predictions: Predictions, row: int, top_k: int | None = None) -> dict[str, Any]:
+        """Returns one answer of `hftune predict`, ready for JSON; `scores` has the labels by name.
+
+        Args:
+            predictions: What `predict` returned.
+            row: Which row.
+            top_k: How many labels `scores` has, the most probable first; None: all.
+        """
+
+    @abstractmethod
+    def columns(
+        self, predictions: Predictions, targets: np.ndarray | None = None
+    ) -> list[tuple[str, Sequence[Any]]]:
+        """Returns the columns of `test_predictions.csv`: label (of the targets), prediction, probabilities."""
+
+    # --- and may change these ---
+
+    def model_config(self) -> dict[str, Any]:
+        """Returns what the model's config says of the task."""
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {name: number for number, name in enumerate(self.labels)},
+            "problem_type": self.problem_type,
+        }
+
+    def loss(self, settings: Settings, targets: np.ndarray) -> Loss:
+        """Returns the loss that the settings ask for: the model's own, the mean over the rows of a batch.
+
+        Raises:
+            BadInput: The settings ask for what the task does not know.
+        """
+        for flag in ("class_weight", "label_smoothing_factor", "mixup", "cutmix"):
+            if getattr(settings, flag, None):
+                raise BadInput(f"--{flag}: not for --task {settings.task}; leave it out")
+        return model_loss
+
+    def weights(self, targets: np.ndarray) -> np.ndarray:
+        """Returns how many terms of the loss each row has, int64 (N,)."""
+        return np.ones(len(targets), np.int64)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> Predictions:
+        """Returns what is kept of a model's output, (B, ...) on the CPU; `batch` has no "labels"."""
+        return {"logits": model(**batch).logits.float().cpu().numpy()}
+
+    def nothing(self) -> Predictions:
+        """Returns the predictions of no rows."""
+        return {"logits": np.zeros((0, len(self.labels)), np.float32)}
+
+    def scored(
+        self, predictions: Predictions, targets: np.ndarray, names: Collection[str]
+    ) -> Predictions:
+        """Returns what metrics read of each row; computed once, and not for each sample of a bootstrap.
+
+        Args:
+            predictions: What `predict` returned.
+            targets: Those of the same rows.
+            names: The metrics that will be asked for.
+
+        Raises:
+            NonFiniteError: The model predicted NaN or infinity.
+        """
+        if not all(np.isfinite(values).all() for values in predictions.values()):
+            raise NonFiniteError("the model's logits are NaN or infinite, so it cannot be scored")
+        return predictions
+
+    def check_metric(self, metric: str, targets: np.ndarray) -> str:
+        """Returns what to warn of where a metric chooses the best model on rows of these targets, else "".
+
+        Raises:
+            BadInput: It is not defined on them.
+        """
+        return ""
+
+    def label_scores(self, predictions: Predictions, targets: np.ndarray) -> list[LabelScores]:
+        """Returns the scores of each label; [] where the task has no such."""
+        return []
+
+    def only_answer(self, predictions: Predictions) -> int | None:
+        """Returns the label that all rows, at least two, were answered with; None where they differ."""
+        return None
+
+    def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
+        """Draws the test's plots into a folder."""
+
+    def shown_metrics(self, names: Sequence[str]) -> list[str]:
+        """Returns the metrics that a table shows: those that say something of their own."""
+        return list(names)
+
+    def caption(self, names: Sequence[str]) -> str:
+        """Says what the metrics of a table are of, "" where it is plain."""
+        return ""
+
+    def describe(self, noun: str) -> str:
+        """Says in half a sentence what the model does with its rows, such as "texts"."""
+        return f"labels {noun}"
+
+    # --- and all have these ---
+
+    def metric(self, name: str) -> Metric:
+        """Returns a metric by its name; "loss" is the log loss.
+
+        Raises:
+            BadInput: There is none; the nearest is named.
+        """
+        known = self.metrics
+        name = "log_loss" if name == "loss" else name
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise BadInput(f"unknown metric {name!r}: did you mean {nearest!r}? Known are {', '.join(known)}")
+        return known[name]
+
+    def title(self, name: str) -> str:
+        """Returns what people read in the place of a metric's name."""
+        key = "log_loss" if name == "loss" else name
+        found = self.metrics.get(key)
+        return found.title if found and found.title else name.replace("_", " ")
+
+
+def model_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Returns the model's own loss, a mean over the rows of the batch."""
+    return model(**batch).loss
