@@ -5,22 +5,17 @@ made for all processes together, so that one process with two micro-batches and 
 one each see the same rows, and a run that starts in the middle sees what it would have seen.
 """
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 
-from hftune.data.dataset import Rows, Visit
+from hftune.data.dataset import Visit
 from hftune.errors import BadInput
-from hftune.seed import key, permutation
+from hftune.seed import permutation
 
 CHUNK = 50  # batches that are sorted by length together: little padding, yet no two epochs alike
-SILENCE = 600  # seconds; CPython 3.11 may lock a worker up for ever as it is forked, which nothing else tells
 
 
 @dataclass(frozen=True)
@@ -197,66 +192,3 @@ def by_length(lengths: np.ndarray, rows_per_batch: int) -> list[np.ndarray]:
     """Cuts rows, longest first, into batches for scoring: the least padding, and memory shows at once."""
     order = np.argsort(-lengths, kind="stable")
     return np.split(order, range(rows_per_batch, len(order), rows_per_batch))
-
-
-def worker_count(asked: int | None, device: torch.device, processes: int) -> int:
-    """Decides how many processes prepare batches: as asked, else by the cores.
-
-    Without a GPU the model itself uses all cores, and workers would only take them away.
-
-    Args:
-        asked: `--dataloader_num_workers`.
-        device: Where the model trains.
-        processes: Training processes, which share the machine.
-    """
-    if asked is not None:
-        return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if device.type == "cpu" else min(8, max(1, cores // processes - 1))
-
-
-def batch_loader(
-    dataset: Rows,
-    batches: Iterable[list[int]],
-    collate: Callable,
-    *,
-    workers: int,
-    device: torch.device,
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Yields one batch on the device for each list of row ids, in that order.
-
-    Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
-
-    Raises:
-        BadInput: A row cannot be had any more, in the words of whoever found it, a worker or not.
-    """
-    loader: torch.utils.data.DataLoader = torch.utils.data.DataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        timeout=SILENCE if workers else 0,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator().manual_seed(key("loader")),
-        worker_init_fn=_leave_signals_to_main if workers and hasattr(signal, "sigwaitinfo") else None,
-    )
-    try:
-        for batch in loader:
-            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-    except BadInput as error:
-        # torch puts a worker's traceback into the message; the error itself is its last line.
-        raise BadInput(str(error.args[0]).rpartition("BadInput: ")[2].strip()) from None
-
-
-def _leave_signals_to_main(_worker: int) -> None:
-    """Lets a worker go on when a whole group is told to stop: the training asks it for a few rows yet."""
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    threading.Thread(target=_end_when_main_says, args=(os.getppid(), signals), daemon=True).start()
-
-
-def _end_when_main_says(main: int, signals: set[signal.Signals]) -> None:
-    """Waits for a signal of the training process itself, which ends its workers when it exits."""
-    while signal.sigwaitinfo(signals).si_pid != main:
-        pass
-    os._exit(128 + signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,9 +16,11 @@ from hftune.data.duplicates import Part, find_duplicates
 from hftune.data.labels import is_unlabelled, number_labels
 from hftune.data.sources import SPLIT_NAMES, Source
 from hftune.data.tables.read import Table
-from hftune.errors import BadInput, listed
+from hftune.errors import BadInput, listed, shown
 from hftune.seed import permutation
 from hftune.settings.base import Settings
+
+log = logging.getLogger(__name__)
 
 SMALL = 10  # rows of validation: fewer tell two models apart by chance alone
 SPARES_ONE = 4  # rows of a class, of which one is validated on whatever --train_val_split says
@@ -251,3 +254,19 @@ def _fingerprint(parts: Mapping[str, Part], labels: tuple[str, ...]) -> str:
                 digest.update(memoryview(values)[first:last] if values else b"")
             digest.update(part.label.tobytes())
     return digest.hexdigest()
+
+
+def log_splits(origin: str, sizes: dict[str, int], labels: tuple[str, ...], warnings: list[str]) -> None:
+    """Tells where the rows came from, how many there are, what they are sorted into, and what looks odd.
+
+    Args:
+        origin: Where the data came from.
+        sizes: Rows by split.
+        labels: The class names; of very many the first are shown.
+        warnings: Lines to show to the user.
+    """
+    log.info("data: %s", origin)
+    names = ", ".join(map(shown, labels[:20])) + (f", ... ({len(labels)} in all)" if len(labels) > 20 else "")
+    log.info("rows: %s; labels %s", ", ".join(f"{count:,} {name}" for name, count in sizes.items()), names)
+    for warning in warnings:
+        log.warning("%s", warning)

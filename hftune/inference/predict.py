@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hftune.data.batches import worker_count
 from hftune.data.dataset import Rows
 from hftune.data.image.rows import ImageCollator, ImageRows, Pictures, processed
+from hftune.data.loader import worker_count
 from hftune.data.text.tokenize import FEATURES, Encoder, TextCollator, TokenRows
 from hftune.inference.load import Saved, one_accelerator
 from hftune.training.evaluate import predict

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.dataset import Data
 from hftune.data.text.tokenizer import longest_text
-from hftune.data.text.word_vectors import fill_embedding, read_vectors
+from hftune.data.text.word_vectors import coverage, fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_config, label_names
 from hftune.models.cpu_attention import attend_text_by_text
@@ -69,7 +69,7 @@ def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) ->
         fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
         seen = np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
         counts = np.bincount(seen, minlength=len(tokenizer))
-        log.info("vectors: %s", vectors.coverage_line(vocabulary, counts))
+        log.info("vectors: %s", coverage(vectors, vocabulary, counts))
     model.get_input_embeddings().weight.requires_grad_(not settings.freeze_embeddings)
     return model
 

@@ -7,8 +7,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 
-from hftune.data.batches import batch_loader, by_length
+from hftune.data.batches import by_length
 from hftune.data.dataset import Rows
+from hftune.data.loader import batch_loader
 from hftune.tasks.metrics import METRICS, ClassificationCounts
 
 

@@ -18,9 +18,9 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from transformers.optimization import GreedyLR
 
-from hftune.data.batches import BatchPlan, MicroBatch, Step, batch_loader
+from hftune.data.batches import BatchPlan, MicroBatch, Step
 from hftune.data.dataset import Rows
-from hftune.data.waiting import watch_waiting
+from hftune.data.loader import batch_loader, log_data_wait
 from hftune.errors import BadInput, StoppedBySignal
 from hftune.runtime.signals import Stop
 from hftune.seed import seed_torch
@@ -110,7 +110,7 @@ class Training:
         loader = batch_loader(
             self.rows, row_ids, self.collate, workers=self.workers, device=self.accelerator.device
         )
-        return watch_waiting(loader, self.workers)
+        return log_data_wait(loader, self.workers)
 
 
 def fit(training: Training, progress: Progress, bar: Bar) -> None:

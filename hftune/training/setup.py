@@ -11,8 +11,9 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from hftune.data.batches import BatchPlan, worker_count
+from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data
+from hftune.data.loader import worker_count
 from hftune.errors import BadInput
 from hftune.models.cls_only import keep_first_token
 from hftune.recipe import Recipe

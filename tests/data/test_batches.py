@@ -1,20 +1,13 @@
 """The plan of batches: every row once, shares that add up, and the same rows wherever a run starts."""
 
-import os
-import subprocess
-import sys
-import time
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
-import psutil
 import pytest
-import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hftune.data import batches as batch
-from hftune.data.batches import BatchPlan, batch_loader, by_length, worker_count
+from hftune.data.batches import BatchPlan, by_length
 from hftune.errors import BadInput
 
 
@@ -220,91 +213,6 @@ def test_by_length_covers_all_rows_longest_first(lengths, rows_per_batch):
     assert all(1 <= len(rows) <= rows_per_batch for rows in batches)
 
 
-class Squares(torch.utils.data.Dataset):
-    def __len__(self):
-        return 50
-
-    def __getitem__(self, row):
-        return {"row": row, "square": row * row}
-
-
-def collate(rows):
-    return {name: torch.tensor([row[name] for row in rows]) for name in ("row", "square")}
-
-
-def test_the_loader_gives_the_planned_batches_for_any_number_of_workers():
-    batches = make_plan([1] * 50, rows_per_batch=7).batches(0)
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    for workers in (0, 2):
-        loader = batch_loader(Squares(), iter(batches), collate, workers=workers, device=torch.device("cpu"))
-        loaded = list(loader)
-        assert [batch["row"].tolist() for batch in loaded] == [rows.tolist() for rows in batches]
-        assert all(torch.equal(batch["square"], batch["row"] ** 2) for batch in loaded)
-        assert torch.equal(torch.get_rng_state(), before)  # the generator that dropout draws from
-
-
-def test_the_loader_asks_for_no_batch_before_its_turn_without_workers():
-    """An endless plan can be loaded, and what was not asked for is not made."""
-    plan = make_plan([1] * 50, rows_per_batch=7)
-    rows = (micro.rows for step in plan.steps(0, 10**9) for micro in step.micro_batches)
-    loader = batch_loader(Squares(), rows, collate, workers=0, device=torch.device("cpu"))
-    assert len(list(islice(loader, 20))) == 20
-
-
-def test_a_worker_leaves_signals_to_the_training():
-    """A scheduler stops whole groups of processes; the checkpoint is written at the end of the step."""
-    batches = make_plan([1] * 50, rows_per_batch=1).batches(0)
-    loader = batch_loader(Squares(), iter(batches), collate, workers=1, device=torch.device("cpu"))
-    others = set(psutil.Process().children())
-    first = next(loader)
-    (worker,) = set(psutil.Process().children()) - others
-    for name in ("TERM", "INT"):  # sent by another process, as a scheduler is
-        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
-    rest = list(loader)
-    assert [batch["row"].tolist() for batch in [first, *rest]] == [rows.tolist() for rows in batches]
-    assert not worker.is_running()
-
-
-LEFT_OPEN = """
-import torch
-from hftune.data.batches import batch_loader
-rows = [0, 1, 2, 3]
-def collate(rows):
-    return {"x": torch.tensor(rows)}
-loader = batch_loader(rows, [[0], [1], [2], [3]], collate, workers=2, device=torch.device("cpu"))
-next(loader)
-"""
-
-
-def test_a_program_ends_with_workers_that_nobody_dismissed():
-    """As after an error, whose traceback holds the loader: Python ends its children by SIGTERM and waits."""
-    assert subprocess.run([sys.executable, "-c", LEFT_OPEN], timeout=120, check=False).returncode == 0
-
-
-class Vanishing:
-    """A set whose third row is gone."""
-
-    def __getitem__(self, row: int) -> int:
-        if row == 2:
-            raise BadInput("pets/2.png does not exist; put it back")
-        return row
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_what_a_worker_finds_is_told_in_its_words(workers):
-    loader = batch_loader(
-        Vanishing(),
-        [[0], [1], [2]],
-        lambda rows: {"x": torch.tensor(rows)},
-        workers=workers,
-        device=torch.device("cpu"),
-    )
-    with pytest.raises(BadInput) as caught:
-        list(loader)
-    assert caught.value.message == "pets/2.png does not exist; put it back"
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -320,32 +228,3 @@ def test_what_a_worker_finds_is_told_in_its_words(workers):
 def test_the_size_of_a_step_is_said(changes, said):
     """A recipe that starts on eight GPUs has batches of eight times the rows."""
     assert make_plan([1] * 9, **changes).describe() == said
-
-
-def test_a_system_that_does_not_say_which_cores_are_ours_has_workers(monkeypatch):
-    """MacOS has no sched_getaffinity."""
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert worker_count(None, torch.device("cuda"), processes=2) == 2
-    assert worker_count(3, torch.device("cuda"), processes=2) == 3
-
-
-class Stuck:
-    """Rows of which one never comes."""
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, row):
-        if row:
-            time.sleep(60)
-        return row
-
-
-def test_a_worker_that_never_answers_is_not_waited_for_for_ever(monkeypatch):
-    monkeypatch.setattr(batch, "SILENCE", 1)
-    loader = batch_loader(
-        Stuck(), [[0], [1]], lambda rows: {"x": torch.tensor(rows)}, workers=1, device=torch.device("cpu")
-    )
-    with pytest.raises(RuntimeError, match="DataLoader timed out after 1 seconds"):
-        list(loader)

@@ -38,7 +38,7 @@ def policy(name: str, image_size: int, small: bool) -> albumentations.Compose:
 
 def describe(transform: albumentations.Compose) -> str:
     """Returns the names of a transform's steps, in their order."""
-    return ", ".join(getattr(step, "name", type(step).__name__) for step in transform.transforms)
+    return ", ".join(getattr(step, "name", None) or type(step).__name__ for step in transform.transforms)
 
 
 class Augmenter:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from hftune.data.dataset import Data
-from hftune.data.describe import log_splits
 from hftune.data.image.augment import Augmenter, describe, policy
 from hftune.data.image.images import free_memory
 from hftune.data.image.processor import load_processor
 from hftune.data.image.rows import ImageCollator, ImageRows, processed
 from hftune.data.image.splits import PictureSplits, load_picture_splits
+from hftune.data.splits import log_splits
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
 

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.dataset import Data, Rows
-from hftune.data.describe import log_splits
+from hftune.data.splits import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
 from hftune.data.text.splits import TextSplits, load_splits
 from hftune.data.text.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown

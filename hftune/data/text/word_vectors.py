@@ -1,10 +1,10 @@
 """Reads pretrained word vectors from text files and puts them into an embedding.
 
 Formats: GloVe text (one "word v1 ... vD" a line), word2vec text and fastText .vec (the same under a header
-"N D"), each also gzipped or in a zip. A file is streamed as bytes: only wanted words are decoded and kept.
+"N D"), each also gzipped, or alone in a zip. The file is streamed: only wanted words are decoded and kept.
 
     vectors = read_vectors("glove.6B.50d.txt", vocabulary)
-    coverage = fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
+    fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
 """
 
 import gzip
@@ -30,35 +30,6 @@ PEEK = 4096  # bytes
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How much of a vocabulary, and of the texts it came from, has a pretrained vector.
-
-    Args:
-        name: The vectors' file name.
-        dim: D, numbers in a vector.
-        found: Words of the vocabulary that have a vector.
-        words: Words of the vocabulary.
-        token_share: Share of the running tokens that have one, in [0, 1]; None where none were counted.
-    """
-
-    name: str
-    dim: int
-    found: int
-    words: int
-    token_share: float | None
-
-    @property
-    def word_share(self) -> float:
-        """Share of the vocabulary that has a vector, in [0, 1]."""
-        return self.found / max(1, self.words)
-
-    def __str__(self) -> str:
-        words = f"{self.found:,} of {self.words:,} words ({100 * self.word_share:.1f} %)"
-        tokens = "" if self.token_share is None else f" {100 * self.token_share:.1f} % of running tokens,"
-        return f"{self.name}: {words},{tokens} {self.dim} dimensions"
-
-
-@dataclass(frozen=True)
 class Vectors:
     """The pretrained vectors of the wanted words.
 
@@ -72,32 +43,13 @@ class Vectors:
     dim: int
     rows: dict[str, np.ndarray]
 
-    def coverage(self, vocabulary: Mapping[str, int], token_counts: np.ndarray | None = None) -> Coverage:
-        """Counts how much has a vector.
 
-        Args:
-            vocabulary: Word to id.
-            token_counts: How often each id occurs in the training texts, (V,) int.
-        """
-        found = [row for word, row in vocabulary.items() if word in self.rows]
-        running = 0 if token_counts is None else int(token_counts.sum())
-        token_share = (
-            float(token_counts[found].sum()) / running if token_counts is not None and running else None
-        )
-        return Coverage(self.name, self.dim, len(found), len(vocabulary), token_share)
-
-    def coverage_line(self, vocabulary: Mapping[str, int], token_counts: np.ndarray | None = None) -> str:
-        """Returns the coverage as a line for the log; arguments as for `coverage`."""
-        return str(self.coverage(vocabulary, token_counts))
-
-
-def read_vectors(path: str | Path, words: Iterable[str], member: str | None = None) -> Vectors:
+def read_vectors(path: str | Path, words: Iterable[str]) -> Vectors:
     """Reads the vectors of the wanted words; a word that is not in the file gets its lower case's.
 
     Args:
-        path: A text file of vectors in UTF-8, plain, gzipped or in a zip.
+        path: A text file of vectors in UTF-8, plain, gzipped, or alone in a zip.
         words: Wanted words, or a mapping with them as keys.
-        member: Which file of a zip to read; not needed where it holds one.
 
     Returns:
         What was found; of a word that the file repeats, the first vector.
@@ -111,7 +63,7 @@ def read_vectors(path: str | Path, words: Iterable[str], member: str | None = No
     keep = {spelling for spellings in wanted.values() for spelling in spellings}
     kept: dict[bytes, np.ndarray] = {}
     dim = 0
-    with _open(path, member) as stream:
+    with _open(path) as stream:
         for number, line, dim in _lines(path, stream):
             word = line[: line.index(b" ")]
             if line.count(b" ") > dim:  # the word holds spaces, or there are too many numbers
@@ -128,7 +80,7 @@ def read_vectors(path: str | Path, words: Iterable[str], member: str | None = No
     return Vectors(path.name, dim, rows)
 
 
-def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mapping[str, int]) -> Coverage:
+def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mapping[str, int]) -> None:
     """Copies vectors into an embedding, in place.
 
     Rows without a vector keep their random start, rescaled to the standard deviation of the found
@@ -138,9 +90,6 @@ def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mappin
         embedding: Weights (V, D) of any float dtype.
         vectors: What `read_vectors` found for the vocabulary.
         vocabulary: Word to row.
-
-    Returns:
-        How much of the vocabulary has a vector.
 
     Raises:
         BadInput: The embedding's vectors are longer or shorter than the file's.
@@ -164,11 +113,26 @@ def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mappin
         weight[found] = values.to(weight)
         if embedding.padding_idx is not None:
             weight[embedding.padding_idx] = 0
-    return vectors.coverage(vocabulary)
+
+
+def coverage(vectors: Vectors, vocabulary: Mapping[str, int], token_counts: np.ndarray) -> str:
+    """Says how much of a vocabulary, and of the texts it came from, has a pretrained vector.
+
+    Args:
+        vectors: What was found.
+        vocabulary: Word to id.
+        token_counts: How often each id occurs in the training texts, (V,) int.
+    """
+    found = [row for word, row in vocabulary.items() if word in vectors.rows]
+    running = token_counts[found].sum() / max(1, token_counts.sum())
+    return (
+        f"{vectors.name}: {len(found):,} of {len(vocabulary):,} words ({len(found) / len(vocabulary):.1%}), "
+        f"{running:.1%} of running tokens, {vectors.dim} dimensions"
+    ).replace("%", " %")
 
 
 @contextmanager
-def _open(path: Path, member: str | None) -> Iterator[Iterable[bytes]]:
+def _open(path: Path) -> Iterator[Iterable[bytes]]:
     """Opens a plain, gzipped or zipped file, told apart by content, and looks whether it is text."""
     if not path.is_file():
         raise BadInput(f"{path}: no such file of word vectors")
@@ -181,23 +145,15 @@ def _open(path: Path, member: str | None) -> Iterator[Iterable[bytes]]:
                 stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
             elif magic == b"PK\x03\x04":
                 archive = stack.enter_context(zipfile.ZipFile(stream))
-                stream = stack.enter_context(archive.open(_member(path, archive, member)))
+                names = [item.filename for item in archive.infolist() if not item.is_dir()]
+                if len(names) != 1:
+                    raise BadInput(f"{path}: {len(names)} files in it; unpack the one you want", names)
+                stream = stack.enter_context(archive.open(names[0]))
             _refuse_what_is_not_text(path, stream.read(PEEK))
             stream.seek(0)
             yield stream
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         raise BadInput(f"{path} is cut off or damaged ({error}); fetch it again") from error
-
-
-def _member(path: Path, archive: zipfile.ZipFile, member: str | None) -> str:
-    """Chooses the file of an archive to read."""
-    names = [item.filename for item in archive.infolist() if not item.is_dir()]
-    if member is None and len(names) == 1:
-        return names[0]
-    if member in names:
-        return member
-    asked = f"no {member} among its files" if member else f"{len(names)} files in it; unpack the one you want"
-    raise BadInput(f"{path}: {asked}", names)
 
 
 def _refuse_what_is_not_text(path: Path, head: bytes) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hftune.data.batches import batch_loader
 from hftune.data.dataset import Visit
+from hftune.data.loader import batch_loader
 from hftune.data.text.load import load_text
 from hftune.errors import BadInput
 from hftune.recipes import imdb_textcnn
