@@ -365,7 +365,7 @@ def test_trec_has_two_label_columns():
 CHILD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from test_source import BadInput, ask
+from test_sources import BadInput, ask
 for request in json.loads(sys.argv[2]):
     try:
         found = ask(**request)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hftune.data.failed_download import failed_download
 from hftune.errors import first_line
 
 # TGA is last: it begins with no mark of its own.
@@ -47,26 +48,16 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = (*_SIXTEEN_BITS, "I", "F")
 _NONSENSE = (TypeError, LookupError, ArithmeticError, struct.error, zlib.error)
 # What Pillow raises for damaged data; MemoryError is not among them.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, *_NONSENSE)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, *_NONSENSE)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ENVIRONMENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing about the file
 _OTHERS = (  # first bytes (a regular expression) of what is taken for a picture, and what it is
-    (rb"\s*<(!doctype html|html)", "an HTML page, not a picture; download it again"),
-    (rb"version https://git-lfs", "a Git LFS pointer, not the picture; fetch it with: git lfs pull"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "an EPS file; convert it to PNG"),
     (rb"8BPS", "a Photoshop file; convert it to PNG"),
     (rb"\s*<svg|\s*<\?xml.*<svg", "an SVG file; convert it to PNG"),
-    (rb"....ftypavi[fs]", "an AVIF file without a readable header; replace it"),
-    (rb"\x00\x00\x00\x0cjP|\xff\x4f\xff\x51", "a JPEG 2000 file without a readable header; replace it"),
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL", "a JPEG XL file; convert it to PNG or JPEG"),
     (rb"%PDF", "a PDF file, not a picture"),
     (rb"\x1f\x8b|PK\x03\x04", "a compressed archive; unpack it"),
-    (rb"\xff\xd8\xff", "a JPEG file without a readable header; replace it"),
-    (rb"\x89PNG", "a PNG file without a readable header; replace it"),
-    (rb"GIF8", "a GIF file without a readable header; replace it"),
-    (rb"RIFF....WEBP", "a WEBP file without a readable header; replace it"),
-    (rb"\x00\x00\x01\x00", "an ICO file without a readable header; replace it"),
-    (rb"II\*\x00|MM\x00\*", "a TIFF file without a readable header; replace it"),
 )
 
 
@@ -253,15 +244,21 @@ def _formats() -> tuple[str, ...]:
 def _what_it_is(data: bytes) -> str:
     """Says what bytes are that Pillow does not know."""
     head = data[:1024]
-    if re.match(rb"....ftyp(hei|hev|mif|msf)", head, re.DOTALL):
-        if "HEIF" in _formats():
-            return "is a HEIC file without a readable header; replace it"
+    if what := failed_download(head, "a picture"):
+        return f"is {what}"
+    if "HEIF" not in _formats() and re.match(rb"....ftyp(hei|hev|mif|msf)", head, re.DOTALL):
         return "is a HEIC file; to read it: pip install 'hftune[image]'"
     for pattern, name in _OTHERS:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             return f"is {name}"
     if not re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]", head):
         return "is a text file, not a picture"
+    for name in _formats():
+        accepts = Image.OPEN[name][1]
+        if accepts and accepts(head):
+            article = "an" if name[0] in "AI" else "a"
+            file = name.replace("HEIF", "HEIC")  # as phones call it
+            return f"is {article} {file} file without a readable header; replace it"
     return f"is not a picture of a known format ({', '.join(_formats())})"
 
 

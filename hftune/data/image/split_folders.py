@@ -4,14 +4,13 @@
 """
 
 import os
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from hftune.data.image.folders import check_folder, list_files, list_folders, sort_files
 from hftune.data.split_names import UNCLEAR, find_splits, mentions_split, without_common_words
+from hftune.data.tables.folders import is_configured
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
-from hftune.errors import BadInput, printable
+from hftune.errors import BadInput, listed, printable
 
 _LISTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # beside images, as `datasets` has them
 _SHARDS = (".parquet", ".arrow", ".tar")
@@ -42,7 +41,7 @@ def image_splits(name: str) -> tuple[dict[str, str], list[str]]:
         raise BadInput(
             f"{name} holds no images and no other data; pass a folder with one folder of images per class"
         )
-    if len(images) <= 10 * len(shards) or _is_configured(Path(name).expanduser()):
+    if len(images) <= 10 * len(shards) or is_configured(Path(name).expanduser()):
         return {}, []  # the images are a preview at most, or it says itself how it is to be read
     splits = _splits_among(list_folders(name))
     if any(_is_divided(os.path.join(name, folder)) for folder in _all(splits)):
@@ -51,7 +50,7 @@ def image_splits(name: str) -> tuple[dict[str, str], list[str]]:
     if own := _list_in(name):
         if len(splits) > 1:
             raise BadInput(
-                f"{own} is one list for the folders {_some(_all(splits))}; write one list into each, or add "
+                f"{own} is one list for the folders {listed(_all(splits))}; write one list into each, or add "
                 "a column that names the split and pass it with --train_file"
             )
         return {"train": own}, []
@@ -81,8 +80,8 @@ def check_class_folders(name: str) -> list[str]:
     if len(inside) == 1 and inside[0]:
         inner = os.path.join(name, folders[0])
         raise BadInput(
-            f"{name} holds one folder, {printable(folders[0])}, around the others ({_some(inside[0])}); pass "
-            f"{printable(inner)}"
+            f"{name} holds one folder, {printable(folders[0])}, around the others ({listed(inside[0])}); "
+            f"pass {printable(inner)}"
         )
     splits = _splits_among(folders)
     _refuse_splits(name, folders, splits)
@@ -93,11 +92,11 @@ def check_class_folders(name: str) -> list[str]:
     if len(inside) > 1 and len(inside[0]) > 1 and all(others == inside[0] for others in inside):
         if all(map(mentions_split, without_common_words(folders))):
             raise BadInput(
-                f"{name} holds splits by the names of its folders ({_some(folders)}), but not which; pass "
+                f"{name} holds splits by the names of its folders ({listed(folders)}), but not which; pass "
                 "each with --train_dir, --validation_dir and --test_dir"
             )
         warnings.append(
-            f"{name}: {_some(folders)} are taken as classes, but the same folders ({_some(inside[0])}) lie "
+            f"{name}: {listed(folders)} are taken as classes, but the same folders ({listed(inside[0])}) lie "
             "in each; if they are splits, pass them with --train_dir, --validation_dir and --test_dir"
         )
     return warnings
@@ -125,13 +124,13 @@ def _refuse_splits(name: str, folders: list[str], splits: dict[str, list[str]]) 
     if divided:
         first = next((folder for folder in splits.get("train", []) if folder in divided), divided[0])
         raise BadInput(
-            f"{name} holds splits ({_some(divided)}), not classes; pass it with --dataset_name, or one of "
+            f"{name} holds splits ({listed(divided)}), not classes; pass it with --dataset_name, or one of "
             f"them, such as {printable(os.path.join(name, first))}"
         )
     if splits and (len(splits) > 1 or len(_all(splits)) == len(folders)):
         first = printable(os.path.join(name, splits.get("train", _all(splits))[0]))
         raise BadInput(
-            f"{name} holds splits ({_some(_all(splits))}), not classes, and the images in {first} lie in no "
+            f"{name} holds splits ({listed(_all(splits))}), not classes, and the images in {first} lie in no "
             "class folders; put them into one folder per class, or pass a list of them with --train_file"
         )
     for split, named in splits.items():
@@ -140,8 +139,8 @@ def _refuse_splits(name: str, folders: list[str], splits: dict[str, list[str]]) 
             if split != "train" and not any(folder.casefold() in other for other in others):
                 raise BadInput(
                     f"{printable(os.path.join(name, folder))} is a split by its name, but lies among classes "
-                    f"({_some(other for other in folders if other != folder)}); move it out, or rename it if "
-                    "it is a class"
+                    f"({listed(other for other in folders if other != folder)}); move it out, or rename it "
+                    "if it is a class"
                 )
 
 
@@ -174,11 +173,11 @@ def _from_folders(
             taken[split] = _list_in(path) or path
     unused = [folder for folder in list_folders(name) if folder not in _all(splits)]
     if unused:
-        warnings.append(f"{name}: folders not used, as their names mean no split: {_some(unused)}")
+        warnings.append(f"{name}: folders not used, as their names mean no split: {listed(unused)}")
     loose = [image for image in images if os.sep not in image]
     if loose:
         warnings.append(
-            f"{name}: {_count(len(loose))} not used, in no folder (the first: {_some(loose[:1])})"
+            f"{name}: {_count(len(loose))} not used, in no folder (the first: {listed(loose[:1])})"
         )
     return taken, warnings
 
@@ -192,12 +191,12 @@ def _from_lists(name: str, lists: list[str]) -> tuple[dict[str, str], list[str]]
     several = next((named for named in splits.values() if len(named) > 1), None)
     if several or UNCLEAR in splits or "train" not in splits:
         raise BadInput(
-            f"{name} holds the lists {_some(lists)}; say which is which with --train_file, --validation_file "
-            "and --test_file"
+            f"{name} holds the lists {listed(lists)}; say which is which with --train_file, "
+            "--validation_file and --test_file"
         )
     taken = {split: os.path.join(name, stems[named[0]]) for split, named in splits.items()}
     unused = [path for path in lists if os.path.join(name, path) not in taken.values()]
-    return taken, [f"{name}: lists not used: {_some(unused)}"] if unused else []
+    return taken, [f"{name}: lists not used: {listed(unused)}"] if unused else []
 
 
 def _is_divided(folder: str) -> bool:
@@ -217,24 +216,9 @@ def _list_in(folder: str) -> str | None:
     return next((path for path in paths if os.path.isfile(os.path.expanduser(path))), None)
 
 
-def _is_configured(folder: Path) -> bool:
-    """Tells whether a card says which files are which split, as those of Hub data sets do."""
-    try:
-        card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    head = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    return bool(head and re.search(r"^configs:", head[1], re.MULTILINE))
-
-
 def _all(splits: dict[str, list[str]]) -> list[str]:
     return [folder for named in splits.values() for folder in named]
 
 
 def _count(images: int) -> str:
     return f"{images:,} image{'s' if images > 1 else ''}"
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = [printable(name) for name in names]
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5:,} more" if len(listed) > 5 else "")

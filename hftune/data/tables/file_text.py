@@ -2,12 +2,10 @@
 
 import difflib
 import glob
-import gzip
-import io
 import re
-import zlib
 from pathlib import Path
 
+from hftune.data.failed_download import failed_download
 from hftune.data.tables.encodings import likely_encoding
 from hftune.errors import BadInput, listed
 
@@ -82,19 +80,12 @@ def _suggestion(path: Path) -> str:
 def refuse_other_contents(name: str, suffix: str, data: bytes) -> None:
     """Raises `BadInput` where the bytes are plainly not what the ending `suffix` says."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
-    tag = head[:15].lower()
     if not head:
         raise BadInput(f"{name} is empty" if not data else f"{name} holds only blanks, no rows")
-    if tag.startswith(b"version https:/") and b"git-lfs" in head:
-        raise BadInput(f"{name} is a Git LFS pointer, not the data; fetch it with: git lfs pull")
-    if tag.startswith((b"<!doctype html", b"<html")):
-        raise BadInput(
-            f"{name} is an HTML page, probably an error page saved by a download; download it again"
-        )
+    if what := failed_download(head, "the data"):
+        raise BadInput(f"{name} is {what}")
     if data.startswith(b"\x1f\x8b"):
-        raise BadInput(
-            f"{name} is compressed with gzip{_inside(data)}; unpack it first, then pass the file inside"
-        )
+        raise BadInput(f"{name} is compressed with gzip; unpack it first, then pass the file inside")
     if data.startswith(b"PK\x03\x04"):
         if b"[Content_Types].xml" in data[:4096] or b"xl/" in data[:4096]:
             raise BadInput(f"{name} is an Excel workbook, not text; save the sheet as csv (UTF-8)")
@@ -107,13 +98,6 @@ def refuse_other_contents(name: str, suffix: str, data: bytes) -> None:
             raise BadInput(f"{name} {state} ({len(data):,} bytes); write or download it again")
     elif data.startswith(b"PAR1"):
         raise BadInput(f"{name} is a parquet file; rename it so that it ends with .parquet")
-
-
-def _inside(data: bytes) -> str:
-    try:
-        return f" (inside: {gzip.GzipFile(fileobj=io.BytesIO(data)).read(40).decode(errors='replace')!r}...)"
-    except (OSError, EOFError, zlib.error):  # a broken archive is still an archive
-        return ""
 
 
 def decode_text(name: str, data: bytes) -> tuple[str, tuple[str, ...]]:

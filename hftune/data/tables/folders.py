@@ -123,12 +123,19 @@ def _tables_in(folder: Path) -> list[Path]:
     return [path for path in paths if not _is_hidden(path) and path.is_file()]
 
 
+def is_configured(root: Path) -> bool:
+    """Returns whether a folder's card says which files are which split, as those of Hub data sets do."""
+    try:
+        card = (root / "README.md").read_bytes()
+    except OSError:
+        return False
+    head = re.match(rb"---\s*\n(.*?)\n---", card, re.DOTALL)
+    return bool(head and re.search(rb"^(configs|data_files):", head[1], re.MULTILINE))
+
+
 def _is_for_datasets(root: Path) -> bool:
-    card = root / "README.md"
-    if card.is_file():
-        head = re.match(rb"---\s*\n(.*?)\n---", card.read_bytes(), re.DOTALL)
-        if head and re.search(rb"^(configs|data_files):", head[1], re.MULTILINE):
-            return True
+    if is_configured(root):
+        return True
     files = [path for folder in _walk(root) for path in folder.iterdir() if path.is_file()]
     saved = {"dataset_dict.json", "dataset_info.json", "state.json"}
     return any(

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hftune.data.failed_download import failed_download
 from hftune.errors import BadInput
 
 HEADER = re.compile(rb"\d+ (\d+)")  # N words, D numbers each
@@ -157,8 +158,8 @@ def _open(path: Path) -> Iterator[Iterable[bytes]]:
 
 
 def _refuse_what_is_not_text(path: Path, head: bytes) -> None:
-    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise BadInput(f"{path} is a web page, not word vectors; fetch the file behind the page's link")
+    if what := failed_download(head, "word vectors"):
+        raise BadInput(f"{path} is {what}")
     if CONTROL.search(head):
         raise BadInput(
             f"{path} is binary; save the vectors as text (gensim: save_word2vec_format(binary=False))"

@@ -33,7 +33,7 @@ BROKEN = [  # what is wrong, file name, bytes, what the message says after the f
     ("two signs", "x.csv", b"text;label|id\na;1|2\n", ": the columns are not separated by commas, but perha"),
     ("HTML", "x.csv", b"\n<!DOCTYPE html><html>404</html>", " is an HTML page"),
     ("HTML jsonl", "x.jsonl", b"<html>404</html>", " is an HTML page"),
-    ("gzip", "x.csv", gzip.compress(GOOD, mtime=0), " is compressed with gzip (inside: 'text,label"),
+    ("gzip", "x.csv", gzip.compress(GOOD, mtime=0), " is compressed with gzip; unpack it first"),
     ("broken gzip", "x.csv", gzip.compress(GOOD, mtime=0)[:14], " is compressed with gzip"),
     ("zip", "x.csv", b"PK\x03\x04 ...", " is a zip archive or a workbook"),
     ("Excel", "x.csv", b"PK\x03\x04 ... xl/workbook.xml", " is an Excel workbook, not text; save the sheet "),
