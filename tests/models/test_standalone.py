@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from hftune.models import standalone
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification, hash_pairs
 from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from hftune.models.standalone.pooled import (
@@ -72,6 +73,11 @@ BACKBONES = {
     },
 }
 texts = st.lists(st.lists(st.integers(1, VOCAB - 1), min_size=1, max_size=9), min_size=1, max_size=5)
+
+
+def test_the_list_has_every_file():
+    files = {path.stem for path in Path(standalone.__file__).parent.glob("*.py")}
+    assert {place.split(".")[0] for place in standalone.STANDALONE.values()} == files - {"__init__"}
 
 
 def small(name: str):

@@ -14,6 +14,7 @@ from hftune.data.text.tokenize import TextCollator
 from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.models.cpu_attention import NAME
+from hftune.models.standalone import TEXT
 from hftune.models.text import build_text_classifier
 from hftune.settings.text import TextSettings
 from tests.tiny import FAMILIES, POSITIONS, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
@@ -204,7 +205,7 @@ def relabelled(folder, family, labels):
 
 def named_checkpoint(kind, vocabulary, folder):
     """Saves a classifier of bad, fair and good: a native one, a pooled one or a small net."""
-    if kind in ("textcnn", "bilstm", "bag"):
+    if kind in TEXT:
         settings = TextSettings(model_type=kind, config_overrides="embedding_dim=8")
         model, tokenizer = build_text_classifier(settings, data_of(vocabulary)), vocabulary
     elif kind == "pooled":
@@ -221,7 +222,7 @@ def named_checkpoint(kind, vocabulary, folder):
     return folder
 
 
-KINDS = ("bert", "roberta", "gpt2", "pooled", "textcnn", "bilstm", "bag")
+KINDS = ("bert", "roberta", "gpt2", "pooled", *TEXT)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -361,7 +362,7 @@ def vocabulary():
     return train_tokenizer([" ".join(WORDS)] * 2)
 
 
-@pytest.mark.parametrize("kind", ["textcnn", "bilstm", "bag"])
+@pytest.mark.parametrize("kind", TEXT)
 def test_a_small_model_fits_the_vocabulary_and_the_labels(vocabulary, kind, tmp_path):
     data = data_of(vocabulary)
     settings = TextSettings(model_type=kind, config_overrides="embedding_dim=8")
