@@ -1,8 +1,7 @@
-"""Bounds what the Hub's client may take: every wait, every retry and every word of an error.
+"""Asks the Hub with bounded patience: tries again what may pass, and says in one line what went wrong.
 
-The client (huggingface_hub 2.4) waits for ever by default, retries some requests and not others, and its
-errors hold signed addresses. Inside `Patience` nothing waits longer than it is told to, and what went
-wrong becomes a reason of one line that holds no address and no token.
+The client (huggingface_hub 2.4) waits forever by default and repeats some requests, but not the commit; its
+errors and warnings hold signed addresses. The reasons given here hold no address and no token.
 """
 
 import contextlib
@@ -10,23 +9,22 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Self, TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import huggingface_hub
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
+from huggingface_hub import logging as client_logging
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import (
-    _http,
     are_progress_bars_disabled,
     disable_progress_bars,
     enable_progress_bars,
     httpx,
 )
-from huggingface_hub.utils import logging as client_logging
 
 from hftune.errors import first_line
 from hftune.hub.files import redact
@@ -40,8 +38,8 @@ LONGEST_PAUSE = 30.0  # seconds between two tries
 T = TypeVar("T")
 
 
-class Fault(NamedTuple):
-    """Why a request failed.
+class Failed(Exception):
+    """The Hub did not do what it was asked for.
 
     Args:
         reason: One line that goes on after "the Hub ...".
@@ -50,200 +48,133 @@ class Fault(NamedTuple):
         pause: Seconds that the Hub asks to wait.
     """
 
-    reason: str
-    passing: bool
-    status: int | None = None
-    pause: float = 0.0
+    def __init__(
+        self, reason: str, *, passing: bool = False, status: int | None = None, pause: float = 0.0
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.passing, self.status, self.pause = reason, passing, status, pause
 
 
-class Failed(Exception):
-    """Nothing more to try; `fault` says why."""
-
-    def __init__(self, fault: Fault):
-        super().__init__(fault.reason)
-        self.fault = fault
-
-
-class OutOfTime(Exception):
-    """The next request, or the pause that the Hub asks for, lies behind the deadline."""
-
-
-class Patience:
-    """A Hub client that gives up in time; use it with `with`.
+def insist(attempt: Callable[[], T], seconds: float, transfer: float = 0.0) -> T:
+    """Tries until it works, the Hub refuses or the time is over; use it inside `careful_client`.
 
     Args:
-        seconds: How long to go on trying. A file or commit that has arrived starts the time anew, so
-            a slow connection that moves does not run out of it, and what was sent is compared.
+        attempt: Asks the Hub; may be repeated after any failure.
+        seconds: How long to go on trying after the first failure.
+        transfer: How much longer one try may take, because it sends files.
+
+    Returns:
+        What the attempt returns.
+
+    Raises:
+        Failed: The Hub refuses, or the time is over.
     """
+    until, pause = None, 1.0
+    while True:
+        try:
+            return _within(seconds + transfer, attempt)
+        except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
+            failed = explain(error)
+            if failed is None:
+                raise  # a bug of ours
+        until = until or time.monotonic() + seconds
+        wait, left = max(pause, failed.pause), until - time.monotonic()
+        if not failed.passing or wait >= left:
+            raise failed
+        log.warning("the Hub %s; trying again in %.0f s, for %.0f s more at most", failed.reason, wait, left)
+        time.sleep(wait)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-        self._until = time.monotonic() + seconds
-        self._last: Fault | None = None
-        self._undo = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
-        self._undo.enter_context(_quiet())
-        before = _http._GLOBAL_CLIENT_FACTORY
-        self._undo.callback(huggingface_hub.set_client_factory, before)
-        huggingface_hub.set_client_factory(lambda: self._bounded(before()))
-        return self
+def _within(seconds: float, attempt: Callable[[], T]) -> T:
+    """Runs an attempt in a thread that is left behind if late: the client's own pauses take no bound.
 
-    def __exit__(self, *_: object) -> None:
-        self._undo.close()
+    Raises:
+        Failed: The attempt is late.
+    """
+    done: Future[T] = Future()
 
-    def left(self) -> float:
-        """Returns the seconds until the deadline."""
-        return self._until - time.monotonic()
+    def work() -> None:
+        try:
+            get_session().timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+            done.set_result(attempt())
+        except BaseException as error:
+            done.set_exception(error)
 
-    def insist(self, attempt: Callable[[], T]) -> T:
-        """Tries until it works, the Hub refuses or the time is over.
-
-        Args:
-            attempt: Asks the Hub; may be repeated after any failure.
-
-        Returns:
-            What the attempt returns.
-
-        Raises:
-            Failed: The Hub refuses, or the time is over.
-        """
-        pause = 1.0
-        while True:
-            try:
-                return attempt()
-            except (httpx.HTTPError, OSError, RuntimeError, ValueError, OutOfTime) as error:
-                fault = self._fault(error)
-            wait = max(pause, fault.pause)
-            if not fault.passing or wait >= self.left():
-                raise Failed(fault)
-            left = self.left()
-            log.warning(
-                "the Hub %s; trying again in %.0f s, for %s more at most",
-                fault.reason,
-                wait,
-                f"{left / 60:.0f} minutes" if left >= 120 else f"{left:.0f} s",
-            )
-            time.sleep(wait)
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _fault(self, error: BaseException) -> Fault:
-        fault = explain(error)
-        if fault is None:
-            raise error  # a bug of ours, not the Hub's
-        if isinstance(root(error), OutOfTime):
-            return self._last or fault
-        self._last = fault
-        return fault
-
-    def _bounded(self, client: httpx.Client) -> httpx.Client:
-        hooks = client.event_hooks
-        client.event_hooks = {
-            "request": [*hooks["request"], self._before],
-            "response": [*hooks["response"], self._after],
-        }
-        return client
-
-    def _before(self, request: httpx.Request) -> None:
-        left = self.left()
-        if left <= 0:
-            raise OutOfTime("does not answer")
-        silent, connect = min(left, SILENT_SECONDS), min(left, CONNECT_SECONDS)
-        bounds = {"connect": connect, "read": silent, "write": silent, "pool": silent}
-        request.extensions["timeout"] = bounds
-
-    def _after(self, response: httpx.Response) -> None:
-        request = response.request
-        if response.is_success and (request.method == "PUT" or "/commit/" in request.url.path):
-            self._until = time.monotonic() + self.seconds
-        pause = _pause(response)
-        if response.status_code >= 400:
-            response.read()
-            self._last = _answered(response, None)
-        if pause and pause >= self.left():
-            raise OutOfTime(f"asks to wait {pause:.0f} s")  # the client would sleep that long
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return done.result(seconds)
+    except TimeoutError:
+        if done.done():  # the attempt raised it
+            raise
+        raise Failed(f"gave no complete answer within {seconds:.0f} s") from None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the client to its own: no signed addresses in warnings, no bars where nobody looks.
+def careful_client() -> Iterator[None]:
+    """Keeps the client to its own: no signed addresses in its warnings, no bars where nobody looks.
 
-    Uploads go over HTTP: Xet's own network code has no timeout that could be set from here.
+    Uploads go over HTTP: Xet's own network code has no timeout, and its errors are no errors of HTTP.
     """
-    verbosity, xet = client_logging.get_verbosity(), constants.HF_HUB_DISABLE_XET
-    bars = not sys.stderr.isatty() and not are_progress_bars_disabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with contextlib.ExitStack() as undo:
+        undo.callback(client_logging.set_verbosity, client_logging.get_verbosity())
         client_logging.set_verbosity(logging.CRITICAL)
+        undo.callback(setattr, constants, "HF_HUB_DISABLE_XET", constants.HF_HUB_DISABLE_XET)
         constants.HF_HUB_DISABLE_XET = True
-        if bars:
+        if not sys.stderr.isatty() and not are_progress_bars_disabled():
+            undo.callback(enable_progress_bars)
             disable_progress_bars()
-        try:
-            yield
-        finally:
-            client_logging.set_verbosity(verbosity)
-            constants.HF_HUB_DISABLE_XET = xet
-            if bars:
-                enable_progress_bars()
+        timeout = get_session().timeout
+        undo.callback(lambda: setattr(get_session(), "timeout", timeout))
+        yield
 
 
-def root(error: BaseException) -> BaseException:
-    """Returns what an error of the client was raised from: an upload that fails is a bare RuntimeError."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def explain(error: BaseException) -> Fault | None:
+def explain(error: BaseException) -> Failed | None:
     """Says why a request failed, without addresses and tokens; None if it is no failure of a request."""
-    error = root(error)
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__  # an upload that fails is a bare RuntimeError
     if isinstance(error, HfHubHTTPError):
-        return _answered(error.response, error.server_message)
-    if isinstance(error, OutOfTime):
-        return Fault(str(error), passing=False)
+        return _answered(error)
     if isinstance(error, OfflineModeIsEnabled):
-        return Fault("may not be asked: HF_HUB_OFFLINE is set", passing=False)
+        return Failed("may not be asked: HF_HUB_OFFLINE is set")
     if isinstance(error, httpx.HTTPError):
         return _unanswered(error)
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return Fault("answers with something that is not JSON", passing=True)
+        return Failed("answers with something that is not JSON", passing=True)
     if isinstance(error, OSError) and error.filename:
-        return Fault(f"got nothing: {os.path.basename(error.filename)}: {error.strerror}", passing=False)
+        return Failed(f"got nothing: {os.path.basename(error.filename)}: {error.strerror}")
     if isinstance(error, ValueError):
-        words = " ".join(line.strip(" -") for line in str(error).splitlines() if line.strip())
-        return Fault(f"cannot take it: {redact(words)}", passing=False)
+        lines = (line.strip(" -") for line in str(error).splitlines())
+        return Failed(f"cannot take it: {redact(' '.join(filter(None, lines)))}")
     return None
 
 
-def _answered(response: httpx.Response, message: str | None) -> Fault:
+def _answered(error: HfHubHTTPError) -> Failed:
     """Explains an answer that is an error."""
-    status = response.status_code
-    said = response.headers.get("X-Error-Message") or message or ""
-    words = f"answers {status} {response.reason_phrase}".rstrip()
-    if said.strip():
-        words += f": {redact(first_line(ValueError(said)))}"
-    passing = status in (408, 412, 425, 429) or status >= 500  # 412: another commit came first
-    return Fault(words, passing, status, _pause(response) if passing else 0.0)
+    response = error.response
+    status, headers = response.status_code, response.headers
+    reason = f"answers {status} {response.reason_phrase}".rstrip()
+    if message := (headers.get("X-Error-Message") or error.server_message or "").strip():
+        reason += f": {redact(first_line(ValueError(message)))}"
+    if status not in (408, 412, 425, 429) and status < 500:  # 412: another commit came first
+        return Failed(reason, status=status)
+    seconds = headers.get("Retry-After", "").strip()
+    # One more, because both clocks count whole seconds.
+    pause = float(seconds) + 1 if seconds.isascii() and seconds.isdigit() else 0.0
+    return Failed(reason, passing=True, status=status, pause=pause)
 
 
-def _unanswered(error: httpx.HTTPError) -> Fault:
+def _unanswered(error: httpx.HTTPError) -> Failed:
     """Explains a request without an answer."""
     if isinstance(error, httpx.ConnectTimeout):
-        return Fault("cannot be reached: no connection in time", passing=True)
+        return Failed("cannot be reached: no connection in time", passing=True)
     if isinstance(error, httpx.TimeoutException):
-        return Fault("does not answer", passing=True)
+        return Failed("does not answer", passing=True)
     if isinstance(error, httpx.ConnectError | httpx.ProxyError):
-        return Fault(f"cannot be reached: {redact(first_line(error))}", passing=True)
+        return Failed(f"cannot be reached: {redact(first_line(error))}", passing=True)
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
-        return Fault("cut the connection", passing=True)
-    return Fault(f"cannot be asked: {type(error).__name__}", passing=False)
-
-
-def _pause(response: httpx.Response) -> float:
-    """Returns the seconds that an answer asks to wait, one more because both clocks count whole ones."""
-    text = response.headers.get("Retry-After", "").strip()
-    failed = response.status_code >= 400
-    return float(text) + 1 if failed and text.isascii() and text.isdigit() else 0.0
+        return Failed("cut the connection", passing=True)
+    return Failed(f"cannot be asked: {type(error).__name__}")
 
 
 def web_address(path: str) -> str:

@@ -4,7 +4,6 @@ Whether a commit arrived is read from the repository and never from the answer, 
 each try the hashes there are compared with the files here, and a commit names the one that it follows.
 """
 
-import hashlib
 import logging
 import re
 import shlex
@@ -13,11 +12,10 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 
 from hftune.errors import BadInput, PushFailed
-from hftune.hub.client import Failed, Fault, Patience, web_address
+from hftune.hub.client import Failed, careful_client, insist, web_address
 from hftune.hub.files import files_of
 from hftune.report.model_use import readdress_card
 from hftune.runtime.offline import is_offline
@@ -25,7 +23,8 @@ from hftune.runtime.offline import is_offline
 log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = 20.0
-DEADLINE = 900.0  # seconds
+DEADLINE = 900.0  # seconds to go on trying
+SLOWEST = 100_000.0  # bytes a second: a push may take as long as its files do on such a line
 BRANCH = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$))[\w][\w./-]*(?<![./])", re.ASCII)
 
 
@@ -41,13 +40,6 @@ class Target(NamedTuple):
     repo_id: str
     revision: str | None
     private: bool
-
-
-class Hashes(NamedTuple):
-    """A file's hashes, hexadecimal, as the Hub knows small files (git) and large ones (sha256)."""
-
-    git: str
-    sha256: str
 
 
 def prepare(hub_model_id: str | None, default_name: str, *, private: bool, revision: str | None) -> Target:
@@ -74,27 +66,26 @@ def prepare(hub_model_id: str | None, default_name: str, *, private: bool, revis
         raise BadInput(f"--hub_revision {revision}: not a branch name; pass one such as v2, or leave it out")
     _check_token()
     api = HfApi()
-    with Patience(PREFLIGHT_SECONDS) as patience:
+    with careful_client():
         try:
-            user = patience.insist(api.whoami)
-            _check_role(user)
+            user = insist(api.whoami, PREFLIGHT_SECONDS)
         except Failed as failed:
-            raise _bad_token(failed.fault) from None
+            raise _bad_token(failed) from None
+        _check_role(user)
         target = Target(name if "/" in name else f"{user['name']}/{name}", revision, private)
         try:
-            patience.insist(lambda: _create(api, target))
+            insist(lambda: _create(api, target), PREFLIGHT_SECONDS)
         except Failed as failed:
-            raise _bad_repository(target, failed.fault, user) from None
+            raise _bad_repository(target, failed, user) from None
     return target
 
 
-def push(run_dir: Path, target: Target, *, deadline: float | None = None) -> str:
+def push(run_dir: Path, target: Target) -> str:
     """Sends a run to the Hub in one commit, or finds that it is there already; its card names the place.
 
     Args:
         run_dir: A finished run's directory.
         target: What `prepare` returned.
-        deadline: Seconds to go on trying; DEADLINE if None. A large file that has arrived starts them anew.
 
     Returns:
         The address of a commit whose files have the hashes of the local ones.
@@ -104,15 +95,15 @@ def push(run_dir: Path, target: Target, *, deadline: float | None = None) -> str
         PushFailed: The Hub refuses, or the time is over; the message holds the command that finishes it.
     """
     readdress_card(run_dir, target.repo_id)
-    files = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
-    hashes = {name: _hash(path) for name, path in files.items()}
+    files = files_of(run_dir)
+    transfer = sum(path.stat().st_size for path in files) / SLOWEST
     api = HfApi()
-    with Patience(DEADLINE if deadline is None else deadline) as patience:
+    with careful_client():
         try:
-            commit = patience.insist(lambda: _settle(api, target, files, hashes))
+            commit = insist(lambda: _settle(api, target, run_dir, files), DEADLINE, transfer)
         except Failed as failed:
             command = finishing_command(run_dir, target)
-            reason = f"not pushed to {target.repo_id}: the Hub {failed.fault.reason}"
+            reason = f"not pushed to {target.repo_id}: the Hub {failed.reason}"
             raise PushFailed(f"{reason}; the model is safe in {run_dir}; finish with: {command}") from None
     return web_address(f"{target.repo_id}/commit/{commit}")
 
@@ -125,47 +116,36 @@ def finishing_command(run_dir: Path, target: Target) -> str:
     return shlex.join(words)
 
 
-def _settle(api: HfApi, target: Target, files: dict[str, Path], hashes: dict[str, Hashes]) -> str:
+def _settle(api: HfApi, target: Target, run_dir: Path, files: list[Path]) -> str:
     """Commits what the branch lacks; returns the commit that holds everything."""
+    paths = {path.relative_to(run_dir).as_posix(): path for path in files}
     head = api.model_info(target.repo_id, revision=target.revision).sha
-    missing = _different(api, target, head, hashes)
+    absent, other = _compare(api, target, head, run_dir)
+    missing = sorted(paths.keys() & (absent | other))
     if not missing:
         return str(head)
-    if "README.md" in missing and api.get_paths_info(target.repo_id, ["README.md"], revision=head):
+    if "README.md" in missing and "README.md" in other:
         place = web_address(f"{target.repo_id}/blob/{head}/README.md")
         log.warning(
             "%s: the run's card takes the place of the README.md there, see %s", target.repo_id, place
         )
+    # Not `upload_folder`, which makes several commits where Xet is installed.
     commit = api.create_commit(
         target.repo_id,
-        [CommitOperationAdd(name, files[name]) for name in missing],
+        [CommitOperationAdd(name, paths[name]) for name in missing],
         commit_message="Upload model",
         revision=target.revision,
         parent_commit=head,  # a second try after a lost answer cannot make a second commit
     )
-    if wrong := _different(api, target, commit.oid, hashes):
-        raise Failed(Fault(f"holds another {wrong[0]} than was sent", passing=False))
+    if wrong := sorted(paths.keys() & set().union(*_compare(api, target, commit.oid, run_dir))):
+        raise Failed(f"holds another {wrong[0]} than was sent")
     return commit.oid
 
 
-def _different(api: HfApi, target: Target, commit: str | None, hashes: dict[str, Hashes]) -> list[str]:
-    """Lists the files that a commit lacks or has with other content."""
-    infos = api.get_paths_info(target.repo_id, list(hashes), revision=commit)
-    there = {info.path: info for info in infos if isinstance(info, RepoFile)}
-    return [name for name, local in hashes.items() if name not in there or not _same(there[name], local)]
-
-
-def _same(remote: RepoFile, local: Hashes) -> bool:
-    return remote.lfs.sha256 == local.sha256 if remote.lfs else remote.blob_id == local.git
-
-
-def _hash(path: Path) -> Hashes:
-    git, sha256 = hashlib.sha1(f"blob {path.stat().st_size}\0".encode()), hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            git.update(block)
-            sha256.update(block)
-    return Hashes(git.hexdigest(), sha256.hexdigest())
+def _compare(api: HfApi, target: Target, commit: str | None, run_dir: Path) -> tuple[set[str], set[str]]:
+    """Returns the files of a run that a commit lacks, and those that it has with another hash."""
+    found = api.verify_repo_checksums(target.repo_id, revision=commit, local_dir=run_dir)
+    return set(found.extra_paths), {mismatch["path"] for mismatch in found.mismatches}
 
 
 def _create(api: HfApi, target: Target) -> None:
@@ -209,27 +189,27 @@ def _check_role(user: dict[str, Any]) -> None:
         raise BadInput(f"the Hub token of {user['name']} may only read; make one that may write at {place}")
 
 
-def _bad_token(fault: Fault) -> BadInput:
-    if fault.status in (401, 403):
-        place = web_address("settings/tokens")
-        return BadInput(
-            f"the Hub does not take the token; make one that may write at {place}, then `hf auth login`"
-        )
-    return _away(fault)
+def _bad_token(failed: Failed) -> BadInput:
+    if failed.status not in (401, 403):
+        return _away(failed)
+    place = web_address("settings/tokens")
+    return BadInput(
+        f"the Hub does not take the token; make one that may write at {place}, then `hf auth login`"
+    )
 
 
-def _bad_repository(target: Target, fault: Fault, user: dict[str, Any]) -> BadInput:
-    if fault.passing or fault.status is None:
-        return _away(fault)
+def _bad_repository(target: Target, failed: Failed, user: dict[str, Any]) -> BadInput:
+    if failed.passing or failed.status is None:
+        return _away(failed)
     owners = ", ".join([user["name"], *(org["name"] for org in user.get("orgs", []))])
     return BadInput(
-        f"--hub_model_id {target.repo_id}: the Hub {fault.reason}; the token's owners are {owners}: "
+        f"--hub_model_id {target.repo_id}: the Hub {failed.reason}; the token's owners are {owners}: "
         "choose a name under one of them, or a token that may write there"
     )
 
 
-def _away(fault: Fault) -> BadInput:
+def _away(failed: Failed) -> BadInput:
     host = web_address("").split("/")[2]
     return BadInput(
-        f"a push needs the Hub ({host}), which {fault.reason}; try again; or train without --push_to_hub"
+        f"a push needs the Hub ({host}), which {failed.reason}; try again; or train without --push_to_hub"
     )

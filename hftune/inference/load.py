@@ -181,8 +181,8 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
             f"{name}: no such folder, and the Hub cannot be reached, nor does the cache hold such a model"
         ) from None
     except httpx.HTTPError as error:
-        fault = explain(error)
-        raise BadInput(f"{name}: the Hub {fault.reason if fault else first_line(error)}") from None
+        failed = explain(error)
+        raise BadInput(f"{name}: the Hub {failed.reason if failed else first_line(error)}") from None
 
 
 def _read_config(name: str, revision: str | None) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """The bounded client: what is said of a failure, and that nothing of it stays behind."""
 
 import os
+import time
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session, logging
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import _http, are_progress_bars_disabled, httpx
+from huggingface_hub.utils import are_progress_bars_disabled, httpx
 
-from hftune.hub.client import Failed, Patience, explain, web_address
+from hftune.hub.client import Failed, careful_client, explain, insist, web_address
 from hftune.hub.files import redact, secrets
 
 TOKEN = "hf_" + "aB3" * 12
@@ -81,8 +81,8 @@ def test_bugs_are_not_explained():
     def attempt():
         raise RuntimeError("a bug")
 
-    with Patience(1.0) as patience, pytest.raises(RuntimeError, match="a bug"):
-        patience.insist(attempt)
+    with pytest.raises(RuntimeError, match="a bug"):
+        insist(attempt, 1.0)
 
 
 def test_a_pause_beyond_the_deadline_is_not_waited_for(monkeypatch):
@@ -91,31 +91,43 @@ def test_a_pause_beyond_the_deadline_is_not_waited_for(monkeypatch):
     def attempt():
         raise answered(429, **{"Retry-After": "3600"})
 
-    with Patience(60.0) as patience, pytest.raises(Failed, match="answers 429"):
-        patience.insist(attempt)
+    with pytest.raises(Failed, match="answers 429"):
+        insist(attempt, 60.0)
 
 
-def test_an_upload_that_arrived_starts_the_time_anew_and_an_error_does_not():
-    patience = Patience(0.0)
-    before = patience._until
-    request = httpx.Request("PUT", "https://store.example/x")
-    patience._after(httpx.Response(500, request=httpx.Request("POST", request.url)))
-    assert patience._until == before
-    patience.seconds = 50.0
-    patience._after(httpx.Response(200, request=request))
-    assert patience.left() > 49
+def test_an_attempt_that_never_ends_is_left_behind():
+    began = time.monotonic()
+    with pytest.raises(Failed, match=r"gave no complete answer within 0 s"):
+        insist(lambda: time.sleep(20), 0.1, transfer=0.1)
+    assert time.monotonic() - began < 10
 
 
-def test_the_client_is_left_as_it_was():
-    before = _http._GLOBAL_CLIENT_FACTORY, constants.HF_HUB_DISABLE_XET, are_progress_bars_disabled()
-    with Patience(5.0):
+def test_a_slow_attempt_does_not_use_up_the_time_for_others(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    tries = []
+
+    def attempt():
+        tries.append(None)
+        if len(tries) == 1:
+            now[0] += 50.0
+            raise answered(503)
+        return "done"
+
+    assert insist(attempt, 10.0, transfer=60.0) == "done"
+
+
+def test_every_request_has_a_bound_and_the_client_is_left_as_it_was():
+    def state():
+        bars = are_progress_bars_disabled()
+        return get_session().timeout, constants.HF_HUB_DISABLE_XET, bars, logging.get_verbosity()
+
+    before = state()
+    with careful_client():
         assert constants.HF_HUB_DISABLE_XET
-        request = httpx.Request("GET", "https://hub.example")
-        for hook in huggingface_hub.utils.get_session().event_hooks["request"][1:]:
-            hook(request)
-        assert 0 < request.extensions["timeout"]["read"] <= 5
-    after = _http._GLOBAL_CLIENT_FACTORY, constants.HF_HUB_DISABLE_XET, are_progress_bars_disabled()
-    assert after == before
+        assert insist(lambda: get_session().timeout, 5.0) == httpx.Timeout(30.0, connect=10.0)
+    assert state() == before
 
 
 def test_secrets_are_taken_out_by_value(monkeypatch):
