@@ -1,13 +1,39 @@
-"""Pieces of Markdown that show any text as it is."""
+"""Markdown from the templates of this folder, and its pieces: they show any text as it is."""
 
+import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+
+def render(template: str, **context: Any) -> str:
+    """Fills in a template of this folder.
+
+    Args:
+        template: Its file name. `{% ... %}` stands on a line of its own, or inside one that ends with text.
+        context: What it names; `text`, `code` and `quoted` are filters, to be used on every name of a user's.
+
+    Returns:
+        Markdown that ends without a line break.
+    """
+    page = _TEMPLATES.get_template(template).render(context)
+    return re.sub(r"\n{3,}", "\n\n", page).strip("\n")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
-    """Lays out a Markdown table, numbers to the right; the cells are Markdown already."""
+    """Lays out a Markdown table, numbers to the right, "" without rows; the cells are Markdown already."""
+    if not rows:
+        return ""
     ruler = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ruler, *rows])
+
+
+def score(value: float) -> str:
+    """Returns a score with three digits, a dash where it is not defined."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def plain(value: str) -> str:
@@ -33,3 +59,12 @@ def code(value: str | None) -> str:
 def quoted(value: str) -> str:
     """Writes a string as Python does, in the usual double quotes where nothing speaks against them."""
     return f'"{value}"' if re.fullmatch(r"[\w./ -]*", value) else repr(value)
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {"text": text, "code": code, "quoted": quoted}

@@ -146,12 +146,12 @@ def test_the_front_matter_is_what_the_hub_reads(run_dir):
 
 def test_the_evaluation_results_are_the_same(run_dir):
     settings = TextSettings(dataset_name="acme/reviews", dataset_revision="v2")
-    write_card(run_dir, card_of(settings, hub_id="ann/reviews", date="2026-01-02T03:04:05Z"))
+    write_card(run_dir, card_of(settings, hub_id="ann/reviews"))
     (path,) = run_dir.glob(".eval_results/*")
     assert path.name == "acme-reviews.yaml"
     (entry,) = parse_eval_result_entries(yaml.safe_load(path.read_text()))
     assert (entry.dataset_id, entry.task_id, entry.dataset_revision) == ("acme/reviews", "default", "v2")
-    assert (entry.value, entry.date) == (0.85, "2026-01-02T03:04:05Z")
+    assert entry.value == 0.85
     assert entry.source_url == "https://huggingface.co/ann/reviews"
     assert entry.notes == "accuracy on 100 test rows, 95 % interval 0.766 to 0.907"
 
@@ -232,7 +232,7 @@ def test_without_a_test_set(run_dir):
 
 
 def test_a_score_that_is_not_defined_is_a_dash(run_dir):
-    page = written(run_dir, card_of(results={**RESULTS, "test_f1": None, "test_f1_low": None}))
+    page = written(run_dir, card_of(results={**RESULTS, "test_f1": np.nan, "test_f1_low": np.nan}))
     assert table(page, "score")["F1"][:2] == ["–", ""]
     (index,) = front(run_dir)["model-index"]
     assert [m["type"] for m in index["results"][0]["metrics"]] == [
@@ -395,15 +395,13 @@ def printed_code(page: str) -> str:
     return re.search(r"```python\n(.*?)```", page, re.S)[1]
 
 
-@pytest.mark.parametrize("revision", [None, COMMIT])
-def test_source_code_of_the_model_is_announced(run_dir, revision):
+def test_source_code_of_the_model_is_announced(run_dir):
     (run_dir / "config.json").write_text(json.dumps(CODE))
-    page = written(run_dir, card_of(hub_id="ann/reviews", revision=revision))
-    pinned = f', revision="{COMMIT}"' if revision else ""
-    call = f'pipeline("text-classification", "ann/reviews"{pinned}, trust_remote_code=True)'
+    page = written(run_dir, card_of(hub_id="ann/reviews"))
+    call = 'pipeline("text-classification", "ann/reviews", trust_remote_code=True)'
     assert call in printed_code(page)
     assert "runs `bag.py`" in page
-    assert ("Adding `revision=" in page) == (revision is None)
+    assert "Adding `revision=" in page
 
 
 def test_readdressed_a_card_is_the_card_of_the_other_place(run_dir):

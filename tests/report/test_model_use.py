@@ -1,4 +1,4 @@
-"""How to use a model: from its folder or from the Hub, pinned or not, with code of its own or without."""
+"""How to use a model: from its folder or from the Hub, with code of its own or without."""
 
 from pathlib import Path
 
@@ -13,17 +13,16 @@ TEXTS, PICTURES = "text-classification", "image-classification"
 
 
 def test_a_model_in_a_folder_is_never_asked_of_the_hub(tmp_path):
-    said = how_to_use(tmp_path / "imdb", TEXTS, {}, None, None)
+    said = how_to_use(tmp_path / "imdb", TEXTS, {}, None)
     assert 'classify = pipeline("text-classification", "./imdb")' in said
     assert "Start Python in the folder that holds the model's own." in said
     assert "trust_remote_code" not in said
 
 
-def test_a_published_model_is_pinned_where_its_commit_is_known():
-    said = how_to_use(Path("imdb"), TEXTS, {}, "ann/films", "0123")
-    assert 'pipeline("text-classification", "ann/films", revision="0123")' in said
+def test_a_published_model_is_named_as_the_hub_knows_it():
+    said = how_to_use(Path("imdb"), TEXTS, {}, "ann/films")
+    assert 'pipeline("text-classification", "ann/films")' in said
     assert "Start Python" not in said
-    assert "revision" not in how_to_use(Path("imdb"), TEXTS, {}, "ann/films", None)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ def test_a_published_model_is_pinned_where_its_commit_is_known():
     ],
 )
 def test_what_must_be_installed_is_what_the_model_needs(task, config, packages):
-    assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), task, config, "ann/x", None)
+    assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), task, config, "ann/x")
 
 
 @pytest.mark.parametrize("colour", ["white", "#0080ff"])
@@ -44,12 +43,12 @@ def test_the_lines_for_transparent_images_make_what_the_model_was_trained_on(col
     monkeypatch.chdir(tmp_path)
     Image.fromarray(pixels).save("icon.png")
     config = {"transparent_background": colour}
-    said = how_to_use(Path("x"), PICTURES, config, "ann/x", None)
+    said = how_to_use(Path("x"), PICTURES, config, "ann/x")
     code = said.split("```python\n")[2].split("```")[0]
     seen = []
     exec(code, {"Image": Image, "classify": seen.append, "print": lambda _: None})
     np.testing.assert_array_equal(np.asarray(seen[0]), decode("icon.png", colour))
-    assert "icon.png" not in how_to_use(Path("x"), PICTURES, {"transparent_background": None}, "ann/x", None)
+    assert "icon.png" not in how_to_use(Path("x"), PICTURES, {"transparent_background": None}, "ann/x")
 
 
 def test_every_file_that_would_run_is_named_once():
@@ -58,13 +57,11 @@ def test_every_file_that_would_run_is_named_once():
         "AutoModelForSequenceClassification": "textcnn.TextCNNForSequenceClassification",
         "AutoTokenizer": [None, "ann/words--tokenizer.WordTokenizer"],
     }
-    said = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", None)
+    said = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x")
     assert "trust_remote_code=True)" in said
     assert "`trust_remote_code=True` runs `textcnn.py` and `tokenizer.py`, the model's source code." in said
     assert 'Adding `revision="COMMIT"` then pins' in said
-    pinned = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x", "0123")
-    assert "`revision` pins what you have read" in pinned
-    assert "pins" not in how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, None, None)
+    assert "pins" not in how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, None)
 
 
 def test_the_printed_line_cuts_long_texts_and_is_the_cards(tmp_path):
@@ -73,6 +70,6 @@ def test_the_printed_line_cuts_long_texts_and_is_the_cards(tmp_path):
     call = f'pipeline("text-classification", "{tmp_path}", trust_remote_code=True)'
     assert line.startswith(f"from transformers import pipeline; {call}(")
     assert line.endswith(", truncation=True)")
-    assert "truncation=True" in how_to_use(tmp_path, TEXTS, config, None, None)
+    assert "truncation=True" in how_to_use(tmp_path, TEXTS, config, None)
     (tmp_path / "preprocessor_config.json").touch()
     assert "truncation" not in use_line(tmp_path, {})
