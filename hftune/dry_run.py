@@ -19,33 +19,23 @@ from rich.console import Console
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-import hftune.training.finish as finish
-from hftune.data.base_model import check_embeddings
-from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput, StoppedBySignal, first_line
 from hftune.hub.files import files_of
 from hftune.inference.isolated import load_elsewhere
-from hftune.launcher import explain
 from hftune.recipe import Recipe
-from hftune.report.summary import draw_curve
-from hftune.run import (
-    begun_precision,
-    check_trackers,
-    make_accelerator,
-    new_record,
-    push_target,
-    speak_through,
-)
+from hftune.run import build, load, push_target
 from hftune.runtime.device import join_group
+from hftune.runtime.exit import explain
 from hftune.runtime.signals import Stop
-from hftune.seed import seed_torch
 from hftune.settings.base import Settings
 from hftune.storage.checkpoint import load_checkpoint
 from hftune.storage.files import nearest_existing
 from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
 from hftune.tasks.metrics import check_metrics
+from hftune.training.accelerator import check_trackers, log_to, make_accelerator
+from hftune.training.context import Run
 from hftune.training.estimate import (
     LONGEST,
     USUAL,
@@ -60,21 +50,27 @@ from hftune.training.estimate import (
     step_seconds,
 )
 from hftune.training.freezing import rows_needed
-from hftune.training.log import Bar, read_log
+from hftune.training.log import Bar
 from hftune.training.loop import Progress, Training, fit
 from hftune.training.precision import choose_precision
-from hftune.training.same_run import identify_parts, refuse_other_parts, refuse_other_settings, with_seed_of
+from hftune.training.result import describe_result, score_result, training_results
+from hftune.training.same_run import (
+    begun_precision,
+    identify_parts,
+    new_record,
+    refuse_other_parts,
+    refuse_other_settings,
+    with_seed_of,
+)
+from hftune.training.saved_model import read_back, save_model
+from hftune.training.schedule import Schedule
 from hftune.training.setup import (
-    assemble,
     build_plan,
     check_choice,
     evaluation_metrics,
-    load_weights,
-    marks,
     prepare_model,
     refuse_two_owners,
-    total_steps,
-    trains_another,
+    set_up,
 )
 
 STAGES = ("settings", "data", "model", "training", "result", "loading", "disk", "time", "memory")
@@ -115,19 +111,27 @@ class Excerpt(Dataset):
 
 
 class Stopwatch(Bar):
-    """A progress bar that keeps how long each step took, in seconds."""
+    """A progress bar that keeps how long each step and the last evaluation took, in seconds."""
 
     def __init__(self, console: Console, total: int):
         super().__init__(console, total, 0)
-        self.seconds: list[float] = []
+        self.steps: list[float] = []
+        self.evaluation = 0.0
         self._last = time.monotonic()
 
     def advance(self, step: int, rows: int, loss: float) -> None:
         """Notes that a step ended."""
-        now = time.monotonic()
-        self.seconds.append(now - self._last)
-        self._last = now
+        self.steps.append(self._since_last())
         super().advance(step, rows, loss)
+
+    def say(self, line: str) -> None:
+        """Notes that an evaluation ended: the loop says its scores."""
+        self.evaluation = self._since_last()
+        super().say(line)
+
+    def _since_last(self) -> float:
+        before, self._last = self._last, time.monotonic()
+        return self._last - before
 
 
 def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console) -> list[Check]:
@@ -145,7 +149,7 @@ def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console
     Raises:
         StoppedBySignal: SIGINT or SIGTERM arrived.
     """
-    speak_through(console)
+    log_to(console)
     checks = [attempt("run directory", partial(inspect, recipe, run_dir, settings))]
     if settings.push_to_hub:
         checks.append(attempt("Hub", partial(permission, recipe, settings)))
@@ -221,53 +225,78 @@ def play(
     Raises:
         HftuneError: A part is not ready; those behind it cannot be tried.
     """
-    metrics = evaluation_metrics(recipe, settings)
-    check_metrics(metrics)
-    check_trackers(settings)
-    refuse_two_owners(recipe, settings)
-    precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))
-    # Trackers would begin a run of their own somewhere.
-    accelerator = make_accelerator(settings.replace(report_to="none"), precision, folder)
-    yield f"precision {precision} on {accelerator.device}, because {reason}"
+    run, reason = prepare(recipe, settings, run_dir, folder, console, stop)
+    yield f"precision {run.accelerator.mixed_precision} on {run.accelerator.device}, because {reason}"
+
     began = time.monotonic()
-    data = recipe.load_data(settings)
+    data = load(run)
     loading = time.monotonic() - began
     yield describe(data)
-    seed_torch("init", settings.seed)
-    model = recipe.build_model(settings, data)
-    check_embeddings(model, data.processor, settings.model_name_or_path or type(model).__name__)
+
+    model = build(run, data)
     yield f"{type(model).__name__}, {model.num_parameters():,} parameters"
+
     check_choice(settings, data)
-    prepare_model(model, settings, accelerator)
+    prepare_model(model, settings, run.accelerator)
     least = rows_needed(model, data)
     plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps, least)
+    schedule = Schedule.of(settings, plan)
     few = excerpt(data, settings.per_device_eval_batch_size)
-    training, average = assemble(
-        recipe,
-        settings.replace(gradual_unfreezing=0.0),  # with everything thawed memory is at its worst
-        few,
-        model,
-        accelerator,
-        plan=plan,
-        record=new_record(settings, data, accelerator, parts={}),
-        run_dir=folder,
-        first_step=0,
-        stop=stop,
-    )
-    progress, steps, evaluation = make_steps(training, plan, console)
+    new_record(run, data, parts={}).write(folder)
+    few_plan = RehearsalPlan(**vars(plan))
+    training, state = set_up(run, few, model, few_plan, few_steps(schedule))
+    progress, watch = make_steps(training, console)
     checkpoint = load_checkpoint(folder / f"checkpoint-{progress.step}")
     checkpoint_size = bytes_of(checkpoint.path)
     yield f"{describe_steps(data)}, an evaluation; a checkpoint of {size(checkpoint_size)} read back"
-    load_weights(model, checkpoint, "average" if average else "model")
-    finish_off(recipe, settings, few, model, training, progress, metrics, folder)
+
+    state.take(checkpoint)
+    save_model(model, few, folder)
+    scores, confusion = score_result(run, few, read_back(run, model))
+    results = training_results(progress, few_plan) | data.facts | scores
+    describe_result(run, few, results, confusion, settings.hub_model_id)
     published = f"; {len(files_of(folder)):,} files to push" if settings.push_to_hub else ""
     yield f"scores, card and model written{published}"
+
     yield load_elsewhere(bare(model, training), few, folder)
-    kept = checkpoints_kept(settings, plan)
+
     weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    yield disk_words(run_dir, checkpoint_size, kept, weights)
-    yield foretell(settings, data, few, plan, loading, steps, evaluation).words()
-    yield f"{peak_memory(accelerator.device)} at most"
+    yield disk_words(run_dir, checkpoint_size, checkpoints_kept(settings, schedule), weights)
+
+    yield Forecast(
+        loading=loading,
+        steps=schedule.total_steps,
+        step=step_seconds(watch.steps, plan),
+        evaluations=len(schedule.eval_at),
+        **scoring_times(settings, data, few, watch.evaluation),
+    ).words()
+
+    yield f"{peak_memory(run.accelerator.device)} at most"
+
+
+def prepare(
+    recipe: Recipe, settings: Settings, run_dir: Path, folder: Path, console: Console, stop: Stop
+) -> tuple[Run, str]:
+    """Returns the run to try, in another folder, and why it has its precision.
+
+    Trackers are left out, since they would begin a run of their own somewhere, and the simple models to
+    beat, since they take a while; nothing is frozen, so that memory is at its worst.
+    """
+    check_metrics(evaluation_metrics(recipe, settings))
+    check_trackers(settings)
+    refuse_two_owners(recipe, settings)
+    precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))
+    settings = settings.replace(report_to="none", gradual_unfreezing=0.0, floor=False)
+    accelerator = make_accelerator(settings, precision, folder)
+    run = Run(
+        recipe=recipe,
+        settings=settings,
+        run_dir=folder,
+        accelerator=accelerator,
+        console=console,
+        stop=stop,
+    )
+    return run, reason
 
 
 def describe(data: Data) -> str:
@@ -297,53 +326,21 @@ def excerpt(data: Data, rows_per_batch: int) -> Data:
     return dataclasses.replace(data, validation=validation, test=test, picture=shown, places=places)
 
 
-def make_steps(training: Training, plan: BatchPlan, console: Console) -> tuple[Progress, list[float], float]:
-    """Makes the steps of a `RehearsalPlan`, the costliest first, and evaluates and saves after the last.
+def few_steps(schedule: Schedule) -> Schedule:
+    """Returns the steps of a `RehearsalPlan`; after the last one it evaluates and saves."""
+    total = LONGEST + USUAL
+    return dataclasses.replace(
+        schedule, total_steps=total, eval_at=frozenset({total}), save_at=frozenset({total})
+    )
 
-    Returns:
-        Where the training stands, the seconds of each step, and those of the evaluation.
-    """
-    training.plan = RehearsalPlan(**vars(plan))
-    training.total_steps = LONGEST + USUAL
-    training.eval_at, training.save_at = frozenset({training.total_steps}), frozenset()
-    evaluate, took = training.evaluate, []
 
-    def timed() -> dict[str, float]:
-        began = time.monotonic()
-        scores = evaluate()
-        took.append(time.monotonic() - began)
-        return scores
-
-    training.evaluate = timed
+def make_steps(training: Training, console: Console) -> tuple[Progress, Stopwatch]:
+    """Trains; returns where the training stands, and how long its parts took."""
     progress = Progress()
-    watch = Stopwatch(console, training.total_steps)
-    with watch:
+    with Stopwatch(console, training.schedule.total_steps) as watch:
         fit(training, progress, watch)
     training.log.close()
-    return progress, watch.seconds, took[0]
-
-
-def finish_off(
-    recipe: Recipe,
-    settings: Settings,
-    data: Data,
-    model: PreTrainedModel,
-    training: Training,
-    progress: Progress,
-    metrics: list[str],
-    folder: Path,
-) -> None:
-    """Writes all that a run leaves; its simple models to beat are left out, since they take a while."""
-    results = finish.training_results(progress, training.plan) | data.facts
-    finish.save_model(model, data, folder)
-    saved = finish.reload(model, settings, training.accelerator, folder)
-    scores, confusion = finish.score_result(
-        saved, data, training.accelerator, settings.replace(floor=False), metrics, folder, training.workers
-    )
-    metric = settings.metric_for_best_model.removeprefix("eval_")
-    apart = trains_another(recipe, settings)
-    draw_curve(read_log(folder / "log.jsonl"), folder / "curve.png", metric, apart)
-    finish.describe_model(data, settings, recipe.name, results | scores, confusion, folder)
+    return progress, watch
 
 
 def bare(model: PreTrainedModel, training: Training) -> PreTrainedModel:
@@ -352,37 +349,30 @@ def bare(model: PreTrainedModel, training: Training) -> PreTrainedModel:
     return model.to("cpu").eval()  # type: ignore[arg-type]
 
 
-def checkpoints_kept(settings: Settings, plan: BatchPlan) -> int:
+def checkpoints_kept(settings: Settings, schedule: Schedule) -> int:
     """Returns the most checkpoints that a run has at a time, the one that is being written included."""
-    total = total_steps(settings, plan)
-    written = marks(settings.save_strategy, settings.save_steps, plan, total) | {total}
+    written = schedule.save_at | {schedule.total_steps}
     if settings.load_best_model_at_end:
-        written |= marks(settings.eval_strategy, settings.eval_steps, plan, total)
+        written |= schedule.eval_at
     if settings.save_total_limit is None:
         return len(written)
     kept = max(settings.save_total_limit, 2 if settings.load_best_model_at_end else 1)
     return min(len(written), kept + 1)
 
 
-def foretell(
-    settings: Settings,
-    data: Data,
-    few: Data,
-    plan: BatchPlan,
-    loading: float,
-    steps: list[float],
-    evaluation: float,
-) -> Forecast:
-    """Foretells the time of the whole run from that of a few steps and rows, in seconds."""
-    total = total_steps(settings, plan)
+def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> dict[str, float]:
+    """Foretells the seconds of one `evaluation` of all validation rows, and those of the `test` rows.
+
+    Args:
+        settings: The run's.
+        data: Its rows.
+        few: The rows of `excerpt`.
+        seconds: What the evaluation of their validation rows took.
+    """
     rows = settings.per_device_eval_batch_size
-    scoring = partial(scoring_seconds, evaluation, few.validation.lengths, rows_per_batch=rows)
-    views = 3 if getattr(settings, "test_time_augmentation", False) else 1  # once, and in two views
-    return Forecast(
-        loading=loading,
-        steps=total,
-        step=step_seconds(steps, plan),
-        evaluations=len(marks(settings.eval_strategy, settings.eval_steps, plan, total)),
-        evaluation=scoring(lengths=data.validation.lengths),
-        test=0.0 if data.test is None else views * scoring(lengths=data.test.lengths),
-    )
+    scoring = partial(scoring_seconds, seconds, few.validation.lengths, rows_per_batch=rows)
+    views = 3 if settings.test_time_augmentation else 1  # once, and in two views
+    return {
+        "evaluation": scoring(lengths=data.validation.lengths),
+        "test": 0.0 if data.test is None else views * scoring(lengths=data.test.lengths),
+    }

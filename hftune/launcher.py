@@ -5,26 +5,20 @@ Nothing heavy is imported before the flags are understood and the Hub was tried.
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
 from hftune.console import print_any_text
-from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
+from hftune.errors import HftuneError, StoppedBySignal
 from hftune.recipe import Recipe
 from hftune.runtime.environment import prepare_environment
-from hftune.runtime.exit import is_main, leave_note, tell
-from hftune.runtime.offline import ensure_reachable, of_the_cache, tell_libraries
+from hftune.runtime.exit import explain, is_main, leave_note, tell
+from hftune.runtime.offline import ensure_reachable, tell_libraries
 from hftune.runtime.signals import Stop
 from hftune.settings.base import field_types
 from hftune.settings.parser import parse
-from hftune.storage.files import DISK_ERRORS, system_error
-
-PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
-MEMORY = r"(?i)out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
-SAME_GPU = r"(?i)duplicate GPU detected"
 
 
 def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -137,35 +131,3 @@ def end_with_exit_codes() -> None:
 
     hook.of_hftune = True  # type: ignore[attr-defined]
     sys.excepthook = hook
-
-
-def explain(error: Exception) -> HftuneError | None:
-    """Returns an error that carries an exit code, or None for a bug."""
-    if isinstance(error, HftuneError):
-        return error
-    of_system = system_error(error)
-    if of_system and (refusal := of_the_cache(of_system)):
-        return refusal
-    if of_system and of_system.errno in DISK_ERRORS:
-        return ResourceError(f"{of_system.filename or 'the disk'}: {of_system.strerror}")
-    said = str(error) if isinstance(error, RuntimeError) else ""
-    if isinstance(error, MemoryError) or re.search(MEMORY, said):
-        return ResourceError(
-            "out of memory; train with a smaller --per_device_train_batch_size and more "
-            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing; "
-            "score with a smaller --per_device_eval_batch_size"
-        )
-    if said.startswith("DataLoader timed out"):
-        return PeerFailed(
-            "a process that prepares batches does not answer; the same command goes on "
-            "(--dataloader_num_workers 0 does without such processes)"
-        )
-    if re.search(SAME_GPU, said):
-        return BadInput("two processes of this run have the same GPU; start one process per GPU")
-    if re.search(PEERS, said):
-        last = f" ({said.strip().splitlines()[-1][:200]})" if "NCCL" in said else ""
-        return PeerFailed(
-            f"another process of this run failed or stalled{last}; see its own error, and once nothing is "
-            "wrong with the command, repeat it to go on"
-        )
-    return None

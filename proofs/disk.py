@@ -66,9 +66,9 @@ def failing_disk(code: int, at: int, for_ever: bool = False) -> Iterator[list[st
 
 def fail_in_save(step: int, code: int, at: int) -> None:
     """Makes the disk fail, in this process, while the checkpoint of a step is saved."""
-    from hftune.training import setup as assemble
+    from hftune.training import state
 
-    save = assemble.save_checkpoint
+    save = state.save_checkpoint
 
     def save_on_a_failing_disk(run_dir: Path, number: int, *rest: Any) -> Path:
         if number != step:
@@ -78,7 +78,7 @@ def fail_in_save(step: int, code: int, at: int) -> None:
         print(f"calls of a save: {len(calls)}")
         return path
 
-    assemble.save_checkpoint = save_on_a_failing_disk
+    state.save_checkpoint = save_on_a_failing_disk
 
 
 def limit_files(size: int) -> None:

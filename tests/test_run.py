@@ -14,13 +14,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import BertConfig, TimmWrapperConfig, pipeline
+from transformers import pipeline
 
+import hftune.run
 from hftune.errors import HftuneError
 from hftune.recipes import imdb
-from hftune.run import saved_labels
 from hftune.storage.checkpoint import list_checkpoints
-from hftune.training import finish
 from hftune.training.evaluate import predict
 from hftune.training.log import read_log
 from tests.runs import file_flags, run_recipe
@@ -85,14 +84,14 @@ def test_what_is_saved_is_what_was_scored(flags, reviews, tmp_path):
 
 def test_scores_are_those_of_the_saved_files(flags, tmp_path, monkeypatch):
     """Saving is broken here: the files hold an encoder's classifier that answers the second class always."""
-    save_model = finish.save_model
+    save_model = hftune.run.save_model
 
     def save_another(model, data, run_dir):
         model.classifier.weight.data.zero_()
         model.classifier.bias.data = torch.tensor([0.0, 9.0])
         save_model(model, data, run_dir)
 
-    monkeypatch.setattr(finish, "save_model", save_another)
+    monkeypatch.setattr(hftune.run, "save_model", save_another)
     results = run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path)
     assert results["test_accuracy"] == 0.5
     assert results["test_loss"] == pytest.approx(4.5, abs=0.001)
@@ -259,11 +258,3 @@ def test_the_loss_can_choose_the_best_model(metric, flags, tmp_path):
     scores = [line for line in read_log(tmp_path / "log.jsonl") if "eval_loss" in line]
     best = min(scores, key=lambda line: line["eval_loss"])
     assert json.loads((tmp_path / "run.json").read_text())["best_step"] == best["step"]
-
-
-@pytest.mark.parametrize("names", [("cat", "dog"), ("LABEL_0", "LABEL_1")])
-def test_class_names_are_read_from_every_kind_of_config(names, tmp_path):
-    """Those of timm have their own key, and transformers leaves out the names that it would give."""
-    for kind in (TimmWrapperConfig, BertConfig):
-        kind(id2label=dict(enumerate(names)), label2id={}, architecture="resnet18").save_pretrained(tmp_path)
-        assert saved_labels(tmp_path) == list(names)

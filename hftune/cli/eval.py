@@ -41,7 +41,7 @@ from hftune.runtime.progress import progress_bar
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.storage.files import read_json, write_json, write_text
-from hftune.storage.run_dir import RunRecord, with_data_seed
+from hftune.storage.run_dir import RunRecord, settings_of
 
 if TYPE_CHECKING:
     from hftune.inference.inputs import Labelled
@@ -133,7 +133,7 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
             f"{name} is no run directory, so it has no test rows of its own; pass --dataset_name, "
             "--test_file or --test_dir"
         )
-    return with_data_seed(record.settings) if record and not given else {}
+    return settings_of(record) if record and not given else {}
 
 
 def _pos_label(name: str, options: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from hftune.console import close_output, print_any_text
 from hftune.errors import BadInput, HftuneError, StoppedBySignal
-from hftune.launcher import explain
+from hftune.runtime.exit import explain
 from hftune.settings.types import nearest
 
 COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it

@@ -172,10 +172,18 @@ class Settings:
     hub_private_repo: bool = True  # a new repository is seen by you alone
     hub_revision: str | None = None  # branch to push to (else main)
 
+    # Off, and no flag, but where a subclass makes a field of the name: what one kind of row alone has.
+    train_sampling_strategy = "random"
+    tokens_per_batch = None  # type: int | None
+    mixup = cutmix = 0.0
+    freeze_batch_norm = channels_last = test_time_augmentation = False
+
     def __post_init__(self) -> None:
         kinds = field_types(type(self))
         for name in kinds:
             value = _converted(kinds, name, getattr(self, name))
+            if name == "metric_for_best_model":  # transformers takes it with and without the split's name
+                value = value.removeprefix("eval_")
             object.__setattr__(self, name, value)  # frozen for everyone else
         self.check()
 

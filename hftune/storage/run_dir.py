@@ -167,9 +167,18 @@ def package_versions() -> dict[str, str]:
     return {"python": python_version(), **{package: version(package) for package in packages}}
 
 
-def with_data_seed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns a run's settings with `data_seed`, which in runs from before it was `seed`."""
-    return {"data_seed": settings["seed"], **settings} if "seed" in settings else settings
+def settings_of(record: RunRecord) -> dict[str, Any]:
+    """Returns a run's settings as they are written today.
+
+    In runs from before `data_seed` that was `seed`, and the score that chooses the best model could stand
+    there with the split's name.
+    """
+    settings = dict(record.settings)
+    if "seed" in settings:
+        settings.setdefault("data_seed", settings["seed"])
+    if metric := settings.get("metric_for_best_model"):
+        settings["metric_for_best_model"] = metric.removeprefix("eval_")
+    return settings
 
 
 def write_exit(run_dir: Path, code: int, reason: str, command: str | None) -> None:

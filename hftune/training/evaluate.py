@@ -126,9 +126,14 @@ def predict(
     return logits
 
 
+def result_key(prefix: str, metric: str) -> str:
+    """Returns the name of a score in `all_results.json`; the log loss is the loss there."""
+    return f"{prefix}_{'loss' if metric == 'log_loss' else metric}"
+
+
 def named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
-    """Returns scores under the names of `all_results.json`; the log loss is the loss there."""
-    return {f"{prefix}_{'loss' if name == 'log_loss' else name}": value for name, value in scores.items()}
+    """Returns scores under the names of `all_results.json`."""
+    return {result_key(prefix, name): value for name, value in scores.items()}
 
 
 def with_intervals(
@@ -148,6 +153,6 @@ def with_intervals(
     counts.update(logits, labels)
     results = named(prefix, counts.compute(names))
     for name, (low, high) in counts.intervals(names).items():
-        key = next(iter(named(prefix, {name: 0.0})))
+        key = result_key(prefix, name)
         results |= {f"{key}_low": low, f"{key}_high": high}
     return results

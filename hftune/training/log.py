@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -131,7 +131,7 @@ class Bar:
         )
         self._task = self._progress.add_task("training", total=total, completed=done, state="")
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

@@ -27,6 +27,7 @@ from hftune.seed import seed_torch
 from hftune.training.log import Bar, RunLog
 from hftune.training.losses import Loss
 from hftune.training.nonfinite import non_finite
+from hftune.training.schedule import Schedule
 
 
 @dataclass
@@ -70,14 +71,14 @@ def beats(score: float, other: float, greater_is_better: bool) -> bool:
     return score > other if greater_is_better else score < other
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """Everything the loop needs; nothing of it is built by the loop."""
 
     accelerator: Accelerator
     model: torch.nn.Module
     optimizer: AcceleratedOptimizer
-    schedule: LRScheduler
+    lr_scheduler: LRScheduler
     plan: BatchPlan
     rows: Rows
     collate: Callable
@@ -90,10 +91,7 @@ class Training:
     stop: Stop
     seed: int
     max_grad_norm: float  # 0: no clipping
-    total_steps: int
-    log_every: int
-    eval_at: frozenset[int]  # numbers of steps done
-    save_at: frozenset[int]
+    schedule: Schedule
     metric_for_best_model: str  # a key of what `evaluate` returns
     greater_is_better: bool
     keep_best: bool
@@ -105,7 +103,7 @@ class Training:
 
     def batches(self, first_step: int) -> Generator[dict[str, torch.Tensor], None, None]:
         """Yields this process's batches from a step on, to the end of the run."""
-        steps = self.plan.steps(first_step, self.total_steps)
+        steps = self.plan.steps(first_step, self.schedule.total_steps)
         row_ids = (micro.visits(step.epoch) for step in steps for micro in self.my_share(step))
         loader = batch_loader(
             self.rows, row_ids, self.collate, workers=self.workers, device=self.accelerator.device
@@ -121,11 +119,12 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
         NonFiniteError: In the step whose loss or gradient is not finite, before it changes a weight.
         StoppedBySignal: After the step in which SIGINT or SIGTERM arrived, with a checkpoint written.
     """
+    schedule = training.schedule
     # Closed whatever happens: workers that live on to the exit are taken for failed ones there.
     with contextlib.closing(training.batches(progress.step)) as batches:
         if training.after_step:
             training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
-        for step in training.plan.steps(progress.step, training.total_steps):
+        for step in training.plan.steps(progress.step, schedule.total_steps):
             if progress.finished:
                 break
             began = time.monotonic()
@@ -140,12 +139,12 @@ def fit(training: Training, progress: Progress, bar: Bar) -> None:
             if training.after_step:
                 training.after_step(progress.step, training.accelerator.unwrap_model(training.model))
             bar.advance(progress.step, step.rows, loss)
-            if progress.step % training.log_every == 0 or progress.step == training.total_steps:
+            if progress.step % schedule.log_every == 0 or progress.step == schedule.total_steps:
                 log_training(training, progress, step, norm)
-            improved = progress.step in training.eval_at and evaluate(training, progress, step, bar)
+            improved = progress.step in schedule.eval_at and evaluate(training, progress, step, bar)
             progress.seconds += time.monotonic() - began
-            last = progress.finished or progress.step == training.total_steps
-            if last or signum or progress.step in training.save_at or (improved and training.keep_best):
+            last = progress.finished or progress.step == schedule.total_steps
+            if last or signum or progress.step in schedule.save_at or (improved and training.keep_best):
                 training.save(progress)
             if signum:
                 raise StoppedBySignal(
@@ -196,14 +195,14 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
             values={
                 "loss": mean_loss,
                 "gradient norm": norm,
-                "learning rate": float(training.schedule.get_last_lr()[0]),
+                "learning rate": float(training.lr_scheduler.get_last_lr()[0]),
             },
             rows=[] if elsewhere else [int(row) for micro in shares if micro.share for row in micro.rows],
         )
     training.optimizer.step()
-    waits_for_score = isinstance(training.schedule, ReduceLROnPlateau | GreedyLR)
+    waits_for_score = isinstance(training.lr_scheduler, ReduceLROnPlateau | GreedyLR)
     if not (overflow or waits_for_score):  # accelerate does not see a fused optimizer skip
-        training.schedule.step()
+        training.lr_scheduler.step()
     training.optimizer.zero_grad()
     return mean_loss, norm, SIGTERM if terminated else SIGINT if interrupted else 0
 
@@ -226,8 +225,8 @@ def evaluate(training: Training, progress: Progress, step: Step, bar: Bar) -> bo
     """Scores the validation set; returns whether the model is the best so far."""
     scores = training.evaluate()
     score = scores[training.metric_for_best_model]
-    if isinstance(training.schedule, ReduceLROnPlateau | GreedyLR):
-        training.schedule.step(score)
+    if isinstance(training.lr_scheduler, ReduceLROnPlateau | GreedyLR):
+        training.lr_scheduler.step(score)
     upwards, patience = training.greater_is_better, training.early_stopping_patience
     improved = progress.judge(score, scores["eval_loss"], upwards, patience)
     epoch = round(step.epochs_done, 4)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import hashlib
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import PreTrainedModel
 
@@ -19,9 +19,9 @@ from hftune.settings.base import Settings
 from hftune.storage.code_identity import VERSION, identify
 from hftune.storage.files import hash_file, plain
 from hftune.storage.model_files import hash_model
-from hftune.storage.run_dir import RunRecord, with_data_seed
-
-log = logging.getLogger(__name__)
+from hftune.storage.run_dir import RunRecord, package_versions, settings_of
+from hftune.training.context import Run
+from hftune.training.precision import device_name
 
 PARTS = ("load_data", "build_model", "metrics", "loss", "after_step")
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}
@@ -44,17 +44,47 @@ FREE = {
 }
 
 
+def new_record(run: Run, data: Data, parts: dict[str, str]) -> RunRecord:
+    """Notes what a run's numbers depend on; `parts` are those of its recipe."""
+    accelerator, settings = run.accelerator, run.settings
+    return RunRecord(
+        settings=dataclasses.asdict(settings),
+        versions=package_versions(),
+        data_fingerprints=fingerprints(data),
+        threads=torch.get_num_threads(),
+        world_size=accelerator.num_processes,
+        micro_batches_per_step=settings.gradient_accumulation_steps * accelerator.num_processes,
+        parts=parts,
+        sources=hash_sources(settings),
+        claimed=False,
+        precision=accelerator.mixed_precision,
+        device=device_name(accelerator.device),
+    )
+
+
+def begun_precision(settings: Settings, run_dir: Path) -> str | None:
+    """Returns the precision of the run that is gone on with; None where none is, or it does not say."""
+    if asked := settings.resume_from_checkpoint:
+        records = [RunRecord.read(place) for place in (Path(asked), Path(asked).parent)]
+        return next((record.precision for record in records if record), None)
+    record = RunRecord.read(run_dir)
+    if record is None or record.finished:
+        return None
+    removed = settings.overwrite_output_dir and not record.settings.get("overwrite_output_dir")
+    return None if removed else record.precision
+
+
 def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
     """Returns the settings with which a run from before `data_seed`, whose `seed` drew its rows, goes on."""
     if "data_seed" in record.settings or settings.data_seed != type(settings)().data_seed:
         return settings
-    return settings.replace(data_seed=with_data_seed(record.settings)["data_seed"])
+    return settings.replace(data_seed=settings_of(record)["data_seed"])
 
 
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
     """Raises `BadInput` if a folder holds a run with other settings."""
     defaults = dataclasses.asdict(type(settings)())
-    if changed := compare_settings(with_data_seed(record.settings), dataclasses.asdict(settings), defaults):
+    if changed := compare_settings(settings_of(record), dataclasses.asdict(settings), defaults):
         problem = f"{run_dir} holds a run with other settings; repeat its settings to go on, {OTHERWISE}"
         raise BadInput(problem, changed)
 
@@ -172,6 +202,29 @@ def refuse_other_sources(run_dir: Path, record: RunRecord, sources: dict[str, st
         raise BadInput(
             f"{run_dir} holds a run from another start: {changed[0]}{more} has changed since; {OTHERWISE}"
         )
+
+
+def starts_again(run: Run, record: RunRecord, parts: dict[str, str], data: Data) -> bool:
+    """Returns whether the run that a folder holds is to be removed, so that this one begins from nothing.
+
+    One that was begun by the same command with `--overwrite_output_dir` and was interrupted goes on: a
+    batch system that repeats commands would otherwise lose it again and again.
+
+    Raises:
+        BadInput: It is another run, and `--overwrite_output_dir` was not given.
+    """
+    run_dir, settings = run.run_dir, run.settings
+    try:
+        refuse_other_settings(run_dir, record, settings)
+        refuse_other_parts(run_dir, record, parts)
+        refuse_other_data(run_dir, record, data)
+        refuse_other_sources(run_dir, record, hash_sources(settings))
+    except BadInput:
+        if settings.overwrite_output_dir:
+            return True
+        raise
+    begun_so = record.settings.get("overwrite_output_dir", False)
+    return settings.overwrite_output_dir and (record.finished or not begun_so)
 
 
 def _model_folder(name: str) -> Path | None:

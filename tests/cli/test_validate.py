@@ -42,6 +42,7 @@ from hftune.training.estimate import (
     spread,
     step_seconds,
 )
+from hftune.training.schedule import Schedule
 from tests.runs import file_flags, run_recipe
 from tests.tiny import tiny_model
 
@@ -208,20 +209,14 @@ def test_a_device_that_does_not_count_its_memory_is_no_error(monkeypatch):
 
 
 @pytest.mark.parametrize(("mirrored", "views"), [(False, 1), (True, 3)])
-def test_the_parts_of_a_forecast_are_those_of_the_settings(mirrored, views):
-    settings = ImageSettings(
-        num_train_epochs=4.0, per_device_eval_batch_size=2, test_time_augmentation=mirrored
-    )
+def test_scoring_takes_as_long_as_its_rows_and_views(mirrored, views):
+    settings = ImageSettings(per_device_eval_batch_size=2, test_time_augmentation=mirrored)
     data = some_data([1] * 20, [1] * 40)
-    of_plan = {"tokens_per_batch": None, "processes": 1, "group_by_length": False, "seed": 1}
-    plan = BatchPlan(lengths=data.train.lengths, rows_per_batch=2, micro_batches_per_step=1, **of_plan)
     few = rehearsal.excerpt(data, 2)
-    found = rehearsal.foretell(settings, data, few, plan, 7.0, [9.0] * LONGEST + [0.5] * USUAL, 3.0)
-    assert (found.loading, found.steps, found.step, found.evaluations) == (7.0, 40, 0.5, 4)
-    assert found.evaluation == pytest.approx(3.0 * 20 / 6)
-    assert found.test == pytest.approx(3.0 * 40 / 6 * views)
+    found = rehearsal.scoring_times(settings, data, few, 3.0)
+    assert found == pytest.approx({"evaluation": 3.0 * 20 / 6, "test": 3.0 * 40 / 6 * views})
     alone = dataclasses.replace(data, test=None)
-    assert rehearsal.foretell(settings, alone, few, plan, 7.0, [0.5] * (LONGEST + USUAL), 3.0).test == 0
+    assert rehearsal.scoring_times(settings, alone, few, 3.0)["test"] == 0
 
 
 def test_a_signal_ends_a_rehearsal_and_is_no_check():
@@ -246,22 +241,18 @@ def test_trackers_are_left_alone_and_nothing_is_frozen(texts, nearby, tmp_path, 
 
     def watched(name, function):
         def call(*given, **named):
-            seen[name] = next(value for value in given if hasattr(value, "report_to"))
+            seen[name] = getattr(given[0], "settings", given[0])
             return function(*given, **named)
 
         return call
 
-    for owner, name in (
-        (rehearsal, "make_accelerator"),
-        (rehearsal, "assemble"),
-        (rehearsal.finish, "score_result"),
-    ):
-        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
+    for name in ("make_accelerator", "set_up", "score_result"):
+        monkeypatch.setattr(rehearsal, name, watched(name, getattr(rehearsal, name)))
     words = [*texts, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--floor", "true"]
     code, _, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
     assert seen["make_accelerator"].report_to == "none"
-    assert seen["assemble"].gradual_unfreezing == 0
+    assert seen["set_up"].gradual_unfreezing == 0
     assert not seen["score_result"].floor
 
 
@@ -314,7 +305,7 @@ def test_checkpoints_are_counted_as_they_are_kept(changes, kept):
     settings = TextSettings(**({"num_train_epochs": 4.0} | changes))
     plan_settings = {"tokens_per_batch": None, "processes": 1, "group_by_length": False, "seed": 1}
     plan = BatchPlan(lengths=np.ones(10, int), rows_per_batch=2, micro_batches_per_step=1, **plan_settings)
-    assert rehearsal.checkpoints_kept(settings, plan) == kept
+    assert rehearsal.checkpoints_kept(settings, Schedule.of(settings, plan)) == kept
 
 
 def refused(states: dict[str, str]) -> list[str]:
@@ -404,7 +395,7 @@ def test_what_a_model_raises_is_a_row_of_the_table(tmp_path, monkeypatch, capfd)
 def test_a_model_that_others_could_not_load_is_found_out(damage, texts, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     words = texts if damage == "weights" else SHAPES
-    save = rehearsal.finish.save_model
+    save = rehearsal.save_model
 
     def spoil(model, data, folder):
         save(model, data, folder)
@@ -414,7 +405,7 @@ def test_a_model_that_others_could_not_load_is_found_out(damage, texts, tmp_path
             source = folder / "resnet9.py"
             source.write_text("import hftune\n" + source.read_text())
 
-    monkeypatch.setattr(rehearsal.finish, "save_model", spoil)
+    monkeypatch.setattr(rehearsal, "save_model", spoil)
     code, states, said = validate(monkeypatch, capfd, *words)
     assert (code, refused(states)) == (2, ["loading"]), said
     assert ("logits differ by" if damage == "weights" else "hftune") in said

@@ -121,7 +121,7 @@ def test_precision_and_device_are_those_that_a_run_began_with(reviews, tmp_path,
     assert run_here(imdb_textcnn, flags, tmp_path / "resumed") == straight
     assert "precision: no on cpu, because the run began with it" in capsys.readouterr().out
 
-    monkeypatch.setattr("hftune.training.setup.device_name", lambda device: "cpu: another")
+    monkeypatch.setattr("hftune.training.state.device_name", lambda device: "cpu: another")
     elsewhere = [*flags, "--resume_from_checkpoint", tmp_path / "straight/checkpoint-2"]
     run_recipe(imdb_textcnn.recipe, elsewhere, tmp_path / "elsewhere")
     said = capsys.readouterr().out

@@ -9,7 +9,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hftune.data.text.tokenize import TextCollator
 from hftune.inference.load import one_accelerator
-from hftune.training import setup as assemble
+from hftune.training import setup
 from hftune.training.evaluate import score
 from proofs.jobs import PATIENCE, Group, make_jobs
 
@@ -68,7 +68,7 @@ def test_scoring_ten_times_the_rows_takes_no_more_memory():
 
 def note_memory(file: str, every: int) -> None:
     """Makes a run write its resident memory to a file as it trains."""
-    in_turn = assemble.in_turn
+    in_turn = setup.in_turn
 
     def with_notes(functions):
         def note(steps, model):
@@ -78,7 +78,7 @@ def note_memory(file: str, every: int) -> None:
 
         return in_turn([*functions, note])
 
-    assemble.in_turn = with_notes
+    setup.in_turn = with_notes
 
 
 def test_two_hundred_epochs_take_no_more_memory_than_twenty(tmp_path):

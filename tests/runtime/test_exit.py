@@ -6,8 +6,7 @@ import json
 import pytest
 
 from hftune.errors import BadInput, PeerFailed, ResourceError
-from hftune.launcher import explain
-from hftune.runtime.exit import leave_note, tell
+from hftune.runtime.exit import explain, leave_note, tell
 
 
 class FullDisk:

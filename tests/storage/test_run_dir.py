@@ -18,7 +18,7 @@ from hftune.storage.run_dir import (
     change_record,
     lock_run_dir,
     package_versions,
-    with_data_seed,
+    settings_of,
     write_exit,
 )
 
@@ -196,9 +196,10 @@ def test_the_versions_are_those_installed():
     assert set(versions) == {"python", "hftune", "torch", "transformers", "datasets", "accelerate", "numpy"}
 
 
-def test_the_seed_of_an_older_run_drew_its_rows_too():
-    assert with_data_seed({"seed": 7})["data_seed"] == 7
-    assert with_data_seed({"seed": 7, "data_seed": 42})["data_seed"] == 42
+def test_settings_of_an_older_run_are_read_as_they_are_written_today():
+    older = settings_of(record(settings={"seed": 7, "metric_for_best_model": "eval_f1"}))
+    assert older == {"seed": 7, "data_seed": 7, "metric_for_best_model": "f1"}
+    assert settings_of(record(settings={"seed": 7, "data_seed": 42})) == {"seed": 7, "data_seed": 42}
 
 
 def test_exit_json_says_how_to_go_on_and_never_fails(tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def test_the_loader_is_closed_while_the_error_lives(monkeypatch):
         batches=batches,
         after_step=None,
         plan=SimpleNamespace(steps=lambda first, last: [None]),
-        total_steps=1,
+        schedule=SimpleNamespace(total_steps=1),
         model=SimpleNamespace(train=lambda: None),
     )
     with pytest.raises(StoppedBySignal) as caught:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from transformers import AutoTokenizer
 from hftune.data.text import splits as text_splits
 from hftune.data.text.load import load_text, load_tokenizer
 from hftune.errors import BadInput
+from hftune.recipes import imdb_bag
 from hftune.settings.text import TextSettings
-from hftune.training.finish import describe_model
+from hftune.training.result import describe_result
 from tests.tiny import POSITIONS, WORDS, tiny_checkpoint, tiny_tokenizer
 
 
@@ -137,6 +139,7 @@ def test_the_commit_of_a_hub_data_set_reaches_the_card(commit, reviews, tmp_path
     of_the_hub = TextSettings(dataset_name="acme/reviews", model_type="bag")
     data = load_text(of_the_hub)
     (tmp_path / "config.json").write_text('{"architectures": ["Bag"]}')
-    describe_model(data, of_the_hub, "reviews", {"eval_accuracy": 0.5, "test_accuracy": 0.5}, None, tmp_path)
+    run = SimpleNamespace(recipe=imdb_bag.recipe, settings=of_the_hub, run_dir=tmp_path)
+    describe_result(run, data, {"eval_accuracy": 0.5, "test_accuracy": 0.5}, None, None)
     (result,) = metadata_load(tmp_path / "README.md")["model-index"][0]["results"]
     assert result["dataset"].get("revision", "") == commit

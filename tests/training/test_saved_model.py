@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hftune.errors import BadInput, ResourceError
-from hftune.training.finish import save_model
+from hftune.training.saved_model import save_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 

@@ -1,17 +1,12 @@
-"""After training: the best weights, the test set once, the floor beside it, and the files of the run."""
+"""What a training came to: its scores on validation and test, the floor beside them, curve and card."""
 
 import logging
-import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sklearn.metrics
 import torch
-from accelerate import Accelerator
-from transformers import PreTrainedModel
 
 from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data
@@ -19,27 +14,34 @@ from hftune.report.model_card import Card, write_card
 from hftune.report.model_use import task_of
 from hftune.report.plots import draw_confusion, draw_mistakes
 from hftune.report.predictions import write_predictions
-from hftune.settings.base import Settings
-from hftune.storage.files import explain_write_errors, sync_folder
+from hftune.report.summary import draw_curve
 from hftune.storage.run_dir import package_versions
 from hftune.tasks.intervals import paired_difference
 from hftune.tasks.metrics import ClassificationCounts, class_results, note_only_answer, positive_class
+from hftune.training.context import Run
 from hftune.training.evaluate import named, predict, score, with_intervals
+from hftune.training.log import read_log
 from hftune.training.loop import Progress
+from hftune.training.setup import evaluation_metrics, trains_another
 from hftune.training.tta import mirrored
 
 log = logging.getLogger(__name__)
 
 
-def score_result(
-    model: torch.nn.Module,
-    data: Data,
-    accelerator: Accelerator,
-    settings: Settings,
-    metrics: list[str],
-    run_dir: Path,
-    workers: int,
-) -> tuple[dict[str, float], np.ndarray | None]:
+def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:
+    """Returns the figures of the training itself, named as transformers' example scripts name them."""
+    if progress.skipped:
+        log.warning("fp16: %d of %d steps overflowed and changed no weight", progress.skipped, progress.step)
+    return {
+        "epoch": plan.epochs(progress.step),
+        "train_steps": progress.step,
+        "train_loss": progress.total_loss / max(1, progress.step),
+        "train_runtime": progress.seconds,
+        "train_samples_per_second": progress.rows / max(progress.seconds, 1e-9),
+    }
+
+
+def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str, float], np.ndarray | None]:
     """Scores the model on validation and test; the main process also writes predictions and pictures.
 
     Returns:
@@ -50,10 +52,12 @@ def score_result(
         where all rows got one class. And on the main process the test rows by label
         and prediction, int64 (C, C); None without a test set.
     """
+    settings, accelerator, run_dir = run.settings, run.accelerator, run.run_dir
+    metrics = evaluation_metrics(run.recipe, settings)
     options: dict[str, Any] = {
         "num_labels": len(data.labels),
         "rows_per_batch": settings.per_device_eval_batch_size,
-        "workers": workers,
+        "workers": run.workers,
     }
     positive = positive_class(data.labels, settings.pos_label)
     counts = score(
@@ -63,7 +67,7 @@ def score_result(
     if data.test is None:
         return results | (score_majority(data, metrics, positive) if settings.floor else {}), None
     logits = predict(model, data.test, data.collate, accelerator, **options)
-    if getattr(settings, "test_time_augmentation", False):
+    if settings.test_time_augmentation:
         both = mirrored(accelerator.unwrap_model(model))
         answers = predict(both, data.test, data.collate, accelerator, **options)
         results |= with_intervals("test_mirrored", answers, data.test.labels, metrics, positive)
@@ -114,18 +118,24 @@ def score_floor(
     return results
 
 
-def describe_model(
-    data: Data,
-    settings: Settings,
-    name: str,
-    results: dict[str, float],
-    confusion: np.ndarray | None,
-    run_dir: Path,
+def describe_result(
+    run: Run, data: Data, results: dict[str, float], confusion: np.ndarray | None, hub_id: str | None
 ) -> None:
-    """Writes the model card beside the saved model."""
+    """Draws the curve of the training, and writes the model card beside the saved model.
+
+    Args:
+        run: The run.
+        data: Its rows.
+        results: The content of `all_results.json`.
+        confusion: What `score_result` returned.
+        hub_id: OWNER/NAME under which the model will be published, if it is.
+    """
+    settings, folder = run.settings, run.run_dir
+    apart = trains_another(run.recipe, settings)
+    draw_curve(read_log(folder / "log.jsonl"), folder / "curve.png", settings.metric_for_best_model, apart)
     card = Card(
-        name=name,
-        task=task_of(run_dir),
+        name=run.recipe.name,
+        task=task_of(folder),
         settings=settings,
         labels=data.labels,
         results=results,
@@ -133,64 +143,6 @@ def describe_model(
         confusion=confusion,
         data_origin=data.origin,
         dataset_commit=data.dataset_commit,
-        hub_id=settings.hub_model_id,
+        hub_id=hub_id,
     )
-    write_card(run_dir, card)
-
-
-def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
-    """Puts the model at the root of the run as Hugging Face saves it, each file whole or not at all.
-
-    Raises:
-        ResourceError: The disk has no room or fails; the checkpoints are as they were.
-    """
-    temporary = run_dir / f".tmp-model-{os.getpid()}"
-    needed = sum(tensor.nbytes for tensor in model.state_dict().values())
-    with explain_write_errors(run_dir / "model.safetensors", needed):
-        try:
-            temporary.mkdir(exist_ok=True)
-            probe = temporary / ".mode"
-            probe.touch()
-            usual = probe.stat().st_mode  # what the umask leaves
-            probe.unlink()
-            model.save_pretrained(temporary)
-            data.processor.save_pretrained(temporary)
-            for path in sorted(temporary.iterdir()):
-                if path.is_file():
-                    path.chmod(usual)  # safetensors gives its files to their owner alone
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
-                os.replace(path, run_dir / path.name)
-            sync_folder(run_dir)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def reload(
-    model: PreTrainedModel, settings: Settings, accelerator: Accelerator, run_dir: Path
-) -> torch.nn.Module:
-    """Reads the saved model back, so that what is scored is what others will load.
-
-    Args:
-        model: The one that was saved; its class is read.
-        settings: The run's.
-        accelerator: Puts the model on its device and gives it the run's precision.
-        run_dir: Holds the saved files.
-    """
-    saved = type(model).from_pretrained(run_dir, use_safetensors=True, dtype=torch.float32)
-    if getattr(settings, "channels_last", False):
-        torch.nn.Module.to(saved, memory_format=torch.channels_last)
-    return accelerator.prepare_model(saved, evaluation_mode=True)
-
-
-def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:
-    """Returns the figures of the training itself, named as transformers' example scripts name them."""
-    if progress.skipped:
-        log.warning("fp16: %d of %d steps overflowed and changed no weight", progress.skipped, progress.step)
-    return {
-        "epoch": plan.epochs(progress.step),
-        "train_steps": progress.step,
-        "train_loss": progress.total_loss / max(1, progress.step),
-        "train_runtime": progress.seconds,
-        "train_samples_per_second": progress.rows / max(progress.seconds, 1e-9),
-    }
+    write_card(folder, card)
