@@ -33,7 +33,7 @@ from hftune.storage.checkpoint import load_checkpoint
 from hftune.storage.files import nearest_existing
 from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
-from hftune.tasks.metrics import check_metrics
+from hftune.tasks import find_task
 from hftune.training.accelerator import check_trackers, log_to, make_accelerator
 from hftune.training.context import Run
 from hftune.training.estimate import (
@@ -101,7 +101,9 @@ class Excerpt(Dataset):
 
     def __init__(self, rows: Rows, ids: np.ndarray):
         self.rows, self.ids = rows, ids
-        self.lengths, self.labels = rows.lengths[ids], rows.labels[ids]
+        self.lengths, self.weights, self.targets = (
+            of[ids] for of in (rows.lengths, rows.weights, rows.targets)
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -252,9 +254,9 @@ def play(
 
     state.take(checkpoint)
     save_model(model, few, folder)
-    scores, confusion = score_result(run, few, read_back(run, model))
+    scores, labels = score_result(run, few, read_back(run, model))
     results = training_results(progress, few_plan) | data.facts | scores
-    describe_result(run, few, results, confusion, settings.hub_model_id)
+    describe_result(run, few, results, labels, settings.hub_model_id)
     published = f"; {len(files_of(folder)):,} files to push" if settings.push_to_hub else ""
     yield f"scores, card and model written{published}"
 
@@ -282,7 +284,7 @@ def prepare(
     Trackers are left out, since they would begin a run of their own somewhere, and the simple models to
     beat, since they take a while; nothing is frozen, so that memory is at its worst.
     """
-    check_metrics(evaluation_metrics(recipe, settings))
+    evaluation_metrics(recipe, find_task(settings.task)(), settings)
     check_trackers(settings)
     refuse_two_owners(recipe, settings)
     precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))

@@ -24,7 +24,7 @@ class Recipe:
         settings: The defaults; every field is a flag.
         load_data: From settings to `Data`.
         build_model: From settings and data to a model that returns `.loss` and `.logits`.
-        metrics: Scores computed on validation and test, names of `hftune.tasks.metrics`.
+        metrics: Scores computed on validation and test, names of the task's metrics.
         loss: Replaces the model's own loss: from (model, batch) to the mean over the batch's rows.
         after_step: Called with (steps done, model) before the first and after every step. What it
             does must depend on the number of steps alone, or a resumed run differs.

@@ -29,7 +29,7 @@ from hftune.storage.files import read_json, write_json
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir
 from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
-from hftune.tasks.metrics import check_metrics
+from hftune.tasks import find_task
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run
 from hftune.training.freezing import rows_needed
@@ -72,7 +72,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     Raises:
         HftuneError: Any ending that has an exit code of its own.
     """
-    check_metrics(evaluation_metrics(recipe, settings))
+    evaluation_metrics(recipe, find_task(settings.task)(), settings)  # unknown names are refused at once
     refuse_foreign_files(run_dir, settings)
     with standing_alone():
         prepared = prepare(recipe, settings, run_dir, stop)
@@ -105,11 +105,11 @@ def run_prepared(run: Run) -> dict[str, float]:
         record = begin(run, data, parts | identify_model(model), earlier, record)
         results = train(run, data, model, record)
         saved = save(run, data, model)
-        scores, confusion = score_result(run, data, saved)
+        scores, labels = score_result(run, data, saved)
         results |= scores
         if run.is_main:
             write_json(run.run_dir / "all_results.json", results)
-            describe_result(run, data, results, confusion, target.repo_id if target else None)
+            describe_result(run, data, results, labels, target.repo_id if target else None)
             finish(run, data, results)
     if target:  # the run itself is complete before
         run.console.print(f"pushed: {push(run.run_dir, target)}")
@@ -252,13 +252,6 @@ def show_finished(run: Run, data: Data) -> dict[str, float]:
 
 def show_result(run: Run, data: Data, results: dict[str, float]) -> None:
     """Prints what a finished run came to, the same when it ends and when it is asked for again."""
-    print_summary(
-        run.console,
-        run.recipe.name,
-        results,
-        run.run_dir,
-        next_steps(run.run_dir),
-        labels=data.labels,
-        pos_label=run.settings.pos_label,
-        advice=what_to_try(results, read_log(run.run_dir / "log.jsonl"), run.settings),
-    )
+    advice = what_to_try(results, read_log(run.run_dir / "log.jsonl"), run.settings, data.task)
+    steps = next_steps(run.run_dir)
+    print_summary(run.console, run.recipe.name, results, run.run_dir, steps, data.task, advice=advice)

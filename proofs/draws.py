@@ -18,7 +18,7 @@ from hftune.models.image import build_image_classifier
 from hftune.models.standalone.pooled import POOLINGS
 from hftune.settings.base import OPTIMIZERS, SCHEDULERS
 from hftune.settings.image import ImageSettings
-from hftune.tasks.metrics import METRICS
+from hftune.tasks.single_label import SingleLabel
 from proofs.jobs import Job, make_data
 from tests.tiny import WORDS, tiny_checkpoint
 
@@ -73,7 +73,9 @@ class Data:
         self.encoders = {name: tiny_checkpoint(name, folder / name) for name in (*ENCODERS, "gpt2")}
         self.network = folder / "network"
         settings = ImageSettings(model_type="test_resnet", image_size=32)
-        named = SimpleNamespace(labels=("cold", "warm", "hot"))  # not those of the pictures
+        named = SimpleNamespace(
+            task=SingleLabel(("cold", "warm", "hot")), processor=None
+        )  # not those of the pictures
         build_image_classifier(settings, named).save_pretrained(self.network)  # type: ignore[arg-type]
         load_processor(settings).processor.save_pretrained(self.network)
         self.vectors = folder / "vectors.txt"
@@ -149,7 +151,7 @@ def of_saving(chance: random.Random) -> Flags:
         "save_steps": chance.choice((1, 2, 5, 0.3)) if save_strategy == "steps" else None,
         "save_total_limit": chance.choice((1, 2, 3, "none")),
         "load_best_model_at_end": maybe(chance, 0.4, True, False, False),
-        "metric_for_best_model": maybe(chance, 0.6, "loss", *METRICS),
+        "metric_for_best_model": maybe(chance, 0.6, "loss", *SingleLabel().metrics),
         "greater_is_better": maybe(chance, 0.05, True, False),
         "early_stopping_patience": maybe(chance, 0.2, 1, 2),
         "logging_steps": chance.choice((1, 3, 0.2)),

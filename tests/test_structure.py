@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # In the order in which a run uses them: each imports from itself and from what stands further right.
 ORDER = """
-recipes cli dry_run launcher run inference training hub report recipe tasks models data
-runtime storage settings console models.standalone data.image.presets seed errors
+recipes cli dry_run launcher run inference training hub recipe tasks report models data
+tasks.base data.tables.table runtime storage settings console models.standalone data.image.presets seed errors
 """
 LAYERS = ORDER.split()
 

@@ -33,6 +33,7 @@ def load_data(settings: ImageSettings) -> Data:
     from hftune.data.image.augment import Augmenter, policy
     from hftune.data.image.processor import load_processor
     from hftune.data.image.rows import ImageCollator, ImageRows, processed
+    from hftune.tasks.single_label import SingleLabel
 
     prepared = load_processor(settings)
     augment = policy(settings.augmentation, prepared.image_size, small=True)
@@ -46,7 +47,7 @@ def load_data(settings: ImageSettings) -> Data:
     return Data(
         **sets,
         collate=ImageCollator(prepared.mean, prepared.std),
-        labels=LABELS,
+        task=SingleLabel(LABELS),
         processor=prepared,
         fingerprint=digest.hexdigest(),
         origin="tiles, drawn",

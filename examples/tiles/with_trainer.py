@@ -3,7 +3,7 @@
 from tiles import recipe
 from transformers import Trainer, TrainingArguments
 
-from hftune.tasks.metrics import ClassificationCounts
+from hftune.training.evaluate import score
 
 
 def main() -> None:
@@ -13,9 +13,8 @@ def main() -> None:
     model = recipe.build_model(settings, data)
 
     def compute_metrics(answers) -> dict[str, float]:
-        counts = ClassificationCounts(len(data.labels), recipe.metrics)
-        counts.update(answers.predictions, answers.label_ids)
-        return counts.compute(recipe.metrics)
+        predictions = {"logits": answers.predictions}
+        return score(data.task, "eval", predictions, answers.label_ids, recipe.metrics)
 
     trainer = Trainer(
         model,

@@ -43,7 +43,7 @@ def run(words: list[str]) -> None:
     rows = data.train
     if not isinstance(rows, ImageRows):
         raise BadInput(f"{words[0]}: its training rows are no pictures, so there is nothing to draw")
-    chosen = one_of_each_class(rows.labels, ORIGINALS)
+    chosen = one_of_each_class(rows.targets, ORIGINALS)
     views = [
         [rows.view(rows.pictures[row], Visit.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
     ]
@@ -51,7 +51,7 @@ def run(words: list[str]) -> None:
     draw_views(
         [rows.pictures[row] for row in chosen],
         [[np.asarray(view) for view in row] for row in views],
-        rows.labels[chosen],
+        rows.targets[chosen],
         data.labels,
         path,
         f"{recipe.name}: training pictures and what epochs 1 to {VIEWS} make of them",

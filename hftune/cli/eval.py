@@ -46,6 +46,7 @@ from hftune.storage.run_dir import RunRecord, settings_of
 if TYPE_CHECKING:
     from hftune.inference.inputs import Labelled
     from hftune.inference.load import Saved
+    from hftune.tasks.base import Task
 
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
 COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "image_dir")
@@ -87,14 +88,13 @@ def run(words: list[str]) -> None:
     import datasets
 
     from hftune.inference.inputs import read_labelled
-    from hftune.tasks.metrics import METRICS, positive_class
-    from hftune.training.evaluate import with_intervals
+    from hftune.tasks import task_of
+    from hftune.training.evaluate import label_results, note_only_answer, score_with_intervals
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     settings = _settings(saved, own, options)
-    pos_label = _pos_label(name, options)
-    positive = positive_class(saved.labels, pos_label)
+    task = task_of(saved.model.config.to_dict(), _pos_label(name, options))
     data = read_labelled(
         settings,
         saved.labels,
@@ -102,18 +102,19 @@ def run(words: list[str]) -> None:
         test_dir=options.get("test_dir"),
         split=options.get("split"),
     )
-    logits = _answer(saved, data, settings, precision=_precision(settings) if own else "no")
+    predictions = {"logits": _answer(saved, data, settings, precision=_precision(settings) if own else "no")}
     prefix = NAMES_OF_SPLITS.get(data.split, data.split)
-    scores = with_intervals(prefix, logits, data.labels, METRICS, positive)
+    scores = score_with_intervals(task, prefix, predictions, data.labels, task.metrics)
     scores = {f"{data.split}_samples": len(data.labels)} | scores
-    scores |= _of_classes(prefix, data, logits, saved.labels)
+    scores |= label_results(prefix, task.label_scores(predictions, data.labels))
+    scores |= note_only_answer(task, data.split, predictions)
     try:
         _tell_of_data(data, "split" in options)
         if (
             own and "max_eval_samples" not in options and data.split != "train"
         ):  # of which some were validated on
             _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
-        _show(name, data.split, prefix, scores, saved.labels, pos_label)
+        _show(name, data.split, prefix, scores, task)
     finally:  # also where whoever reads has enough, such as `head`
         if output:
             _write(output, scores)
@@ -140,18 +141,6 @@ def _pos_label(name: str, options: dict[str, Any]) -> str | None:
     """Returns the class that was named here, or for the run that the model is of."""
     record = RunRecord.read(Path(name))
     return options.get("pos_label") or (record.settings.get("pos_label") if record else None)
-
-
-def _of_classes(
-    prefix: str, data: "Labelled", logits: np.ndarray, labels: tuple[str, ...]
-) -> dict[str, float]:
-    """Returns the scores of each class, and what is to be said where all rows got one answer."""
-    from sklearn.metrics import confusion_matrix
-
-    from hftune.tasks.metrics import class_results, note_only_answer
-
-    confusion = confusion_matrix(data.labels, logits.argmax(-1), labels=range(len(labels)))
-    return class_results(prefix, confusion, labels) | note_only_answer(data.split, confusion)
 
 
 def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:
@@ -212,15 +201,14 @@ def _show(
     split: str,
     prefix: str,
     scores: dict[str, float],
-    labels: tuple[str, ...],
-    pos_label: str | None,
+    task: "Task",
 ) -> None:
     """Prints the table that a run prints at its end."""
     from hftune.report.summary import answered_alike, summary_table
 
     tested = {f"test_{key.removeprefix(f'{prefix}_')}": value for key, value in scores.items()}
-    Screen().print(summary_table(name, tested, labels, pos_label, split))
-    for line in answered_alike(scores, labels):
+    Screen().print(summary_table(name, tested, task, split))
+    for line in answered_alike(scores, task.labels):
         print(printable(line))
 
 

@@ -24,7 +24,7 @@ class MicroBatch:
 
     Args:
         rows: Row ids, int64 of shape (B,). Never empty.
-        share: Weight of this micro-batch's mean loss in its step: its rows over the step's rows.
+        share: Weight of this micro-batch's mean loss in its step: its terms over the step's.
             0 for a stand-in that only keeps the processes in step at an epoch's uneven end.
         index: Number within the step over all processes: the address of its dropout.
     """
@@ -67,6 +67,7 @@ class BatchPlan:
         seed: The run's seed.
         least_rows: Rows that a batch has at least: 2 for BatchNorm that sees one value of a row. A smaller
             one is joined to the one before it.
+        weights: Terms of the loss of each row, int64 of shape (N,); None: one each.
 
     Raises:
         BadInput: If a batch cannot have `least_rows`.
@@ -80,6 +81,7 @@ class BatchPlan:
     group_by_length: bool
     seed: int
     least_rows: int = 1
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         needs = f"the model's BatchNorm needs {self.least_rows} rows in a batch"
@@ -133,8 +135,8 @@ class BatchPlan:
         steps = []
         for start in range(0, len(batches), self.micro_batches_per_step):
             window = batches[start : start + self.micro_batches_per_step]
-            rows = sum(map(len, window))
-            step = [MicroBatch(ids, len(ids) / rows, i) for i, ids in enumerate(window)]
+            terms = [len(ids) if self.weights is None else int(self.weights[ids].sum()) for ids in window]
+            step = [MicroBatch(ids, terms[i] / sum(terms), i) for i, ids in enumerate(window)]
             while len(step) % self.processes:
                 step.append(MicroBatch(window[0][: self.least_rows], 0.0, len(step)))
             steps.append(step)

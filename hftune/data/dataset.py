@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hftune.tasks.base import SimpleModel, Task
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -29,15 +31,17 @@ class Visit(int):
 
 
 class Rows(Protocol):
-    """A map-style set: what a torch `DataLoader` or transformers' `Trainer` takes, and two arrays.
+    """A map-style set: what a torch `DataLoader` or transformers' `Trainer` takes, and three arrays.
 
     Attributes:
         lengths: How much of a batch each row takes (tokens; 1 where it does not matter), int64 (N,).
-        labels: Class numbers, int64 (N,).
+        weights: How many terms of the loss each row has (1 for a row that is classified), int64 (N,).
+        targets: What the task asks for, rows first, such as class ids, int64 (N,).
     """
 
     lengths: np.ndarray
-    labels: np.ndarray
+    weights: np.ndarray
+    targets: np.ndarray
 
     def __len__(self) -> int:
         """Returns N."""
@@ -82,14 +86,14 @@ class Data:
         validation: Rows that choose the model.
         test: Rows scored once, at the end, or None.
         collate: Makes a dict of the model's forward arguments, with `labels`, of a list of rows.
-        labels: Class names in the order of the class numbers.
+        task: What is asked of a row; it knows the names of the labels.
         processor: The tokenizer or image processor, saved with the model.
         fingerprint: Hash of the rows' content: a run is only resumed on the same data.
         origin: One line: where the rows came from, and how validation came about.
         dataset_commit: Commit of the Hub data set, None for any other data.
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
-        floor: Trains simple models on the train split; returns the log-probabilities that each
-            gives to the test rows, float of shape (N, C). None where there is no test set.
+        baseline: A simple model of the content of train and test rows, to compare with. None where
+            there is no test set.
         picture: Shows a test row, uint8 of shape (H, W, 3). None where rows are no pictures.
         places: Where the test rows stand in the user's data; None where it is not known.
     """
@@ -98,12 +102,17 @@ class Data:
     validation: Rows
     test: Rows | None
     collate: Callable[[list], dict[str, torch.Tensor]]
-    labels: tuple[str, ...]
+    task: Task
     processor: Any
     fingerprint: str
     origin: str = ""
     dataset_commit: str | None = None
     facts: dict[str, float] = field(default_factory=dict)
-    floor: Callable[[], dict[str, np.ndarray]] | None = None
+    baseline: SimpleModel | None = None
     picture: Callable[[int], np.ndarray] | None = None
     places: Places | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels in the order of the logits."""
+        return self.task.labels

@@ -17,7 +17,7 @@ class Part:
     Args:
         content: What the rows hold, as strings that are equal for equal content: the texts themselves, or
             the hashes of pictures, (N,).
-        label: Class numbers 0 .. C-1, int64 (N,).
+        targets: What the task asks for, rows first.
         table: Where the rows came from.
         rows: Row of the table that each row was, int64 (N,).
         looks: Strings that are equal for rows that nobody can tell apart, (N,), where `content` does not say
@@ -25,7 +25,7 @@ class Part:
     """
 
     content: pa.ChunkedArray
-    label: np.ndarray
+    targets: np.ndarray
     table: Table
     rows: np.ndarray
     looks: pa.ChunkedArray | None = None
@@ -40,7 +40,7 @@ class Part:
             return self
         looks = None if self.looks is None else self.looks.take(pa.array(chosen))
         content = self.content.take(pa.array(chosen))
-        return Part(content, self.label[chosen], self.table, self.rows[chosen], looks)
+        return Part(content, self.targets[chosen], self.table, self.rows[chosen], looks)
 
 
 def find_duplicates(parts: Mapping[str, Part], noun: str) -> list[str]:
@@ -63,7 +63,8 @@ def find_duplicates(parts: Mapping[str, Part], noun: str) -> list[str]:
     warnings = []
     again = np.flatnonzero(first[codes] != np.arange(len(codes)))
     if len(again):
-        other = np.count_nonzero(train.label[again] != train.label[first[codes[again]]])
+        unequal = train.targets[again] != train.targets[first[codes[again]]]
+        other = np.count_nonzero(unequal.reshape(len(again), -1).any(1))
         differently = f", {other:,} of them with another label" if other else ""
         pair = f"{train.place(again[0])} = {train.place(first[codes[again[0]]])}"
         warnings.append(f"{len(again):,} train rows repeat an earlier {noun}{differently} (first: {pair})")

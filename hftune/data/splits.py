@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 
 from hftune.data.columns import with_names_of
 from hftune.data.duplicates import Part, find_duplicates
-from hftune.data.labels import is_unlabelled, number_labels
+from hftune.data.labels import is_unlabelled
 from hftune.data.sources import SPLIT_NAMES, Source
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed, shown
 from hftune.seed import permutation
 from hftune.settings.base import Settings
+from hftune.tasks import find_task
+from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Splits:
 
     Args:
         parts: The rows of each split.
-        labels: The C class names.
+        task: What is asked of a row; it knows the names of the labels.
         origin: One line: where the data came from, and how validation came about.
         fingerprint: SHA-256 (hex) of all content, labels and class names; the same however it was stored.
         commit: Of the Hub data set, "" for anything else.
@@ -56,7 +58,7 @@ class Splits:
     """
 
     parts: dict[str, Part]
-    labels: tuple[str, ...]
+    task: Task
     origin: str
     fingerprint: str
     commit: str
@@ -72,7 +74,7 @@ def make_splits(
     check: Callable[[str, Table], Checked],
     noun: str,
 ) -> Splits:
-    """Checks the rows of a source, numbers the classes, and cuts validation rows off where there are none.
+    """Checks the rows of a source, reads their targets, and cuts validation rows off where there are none.
 
     Every random choice is a function of the data seed and of the rows alone.
 
@@ -80,7 +82,7 @@ def make_splits(
         source: The tables.
         settings: What is read of them: `train_val_split` (share of train that becomes validation where
             there is none), `max_train_samples`, `max_eval_samples` (for validation and test each;
-            None: all), `data_seed`.
+            None: all), `data_seed`, `task`, `pos_label`.
         content: The column of what rows hold.
         label: The label column.
         check: Checks the content of one split's table.
@@ -89,25 +91,27 @@ def make_splits(
     Raises:
         BadInput: The data cannot be used; the message names file and row.
     """
-    parts, labels, warnings = _clean(source, settings, (content, label), check)
+    task = find_task(settings.task)(pos_label=settings.pos_label)
+    parts, task, warnings = _clean(source, settings, task, (content, label), check)
     warnings[:0] = source.warnings
     seed = settings.data_seed
     how = source.validation
     if "validation" not in parts:
-        parts = _cut_validation(parts, settings.train_val_split, seed)
+        parts = _cut_validation(parts, task, settings.train_val_split, seed)
         how = f"{100 * settings.train_val_split:g} % of train, stratified, seed {seed}"
     origin = f"{source.origin}{source.columns}, validation: {how}"
     whole = parts["train"]
     for split, part in parts.items():
         limit = settings.max_train_samples if split == "train" else settings.max_eval_samples
-        if limit is not None and limit < len(part.label):
-            parts[split] = part.take(choose_stratified(part.label, limit, 0, "sample", split, seed))
-            origin += f", {limit:,} of {len(part.label):,} {split} rows"
-    if len(np.unique(parts["train"].label)) < 2:
+        if limit is not None and limit < len(part.rows):
+            strata = task.strata(part.targets)
+            parts[split] = part.take(choose_stratified(strata, limit, 0, "sample", split, seed))
+            origin += f", {limit:,} of {len(part.rows):,} {split} rows"
+    if np.count_nonzero(task.count_labels(parts["train"].targets)) < 2:
         raise BadInput(
             f"--max_train_samples {settings.max_train_samples}: rows of one class are left; raise it"
         )
-    warnings += _lost_classes(parts, whole, labels)
+    warnings += _lost_classes(parts, whole, task)
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
     seen = {
@@ -115,10 +119,10 @@ def make_splits(
         for split, part in parts.items()
     }
     warnings += find_duplicates(seen, noun)
-    return Splits(parts, labels, origin, _fingerprint(parts, labels), source.commit, warnings)
+    return Splits(parts, task, origin, _fingerprint(parts, task.labels), source.commit, warnings)
 
 
-def _lost_classes(parts: Mapping[str, Part], whole: Part, labels: tuple[str, ...]) -> list[str]:
+def _lost_classes(parts: Mapping[str, Part], whole: Part, task: Task) -> list[str]:
     """Returns warnings about classes of the train rows, `whole`, of which a split has no row or too few."""
     more = "raise --train_val_split, or pass more validation rows"
     meaning = {
@@ -126,13 +130,14 @@ def _lost_classes(parts: Mapping[str, Part], whole: Part, labels: tuple[str, ...
         "validation": f"the best model is chosen without them; {more}",
         "test": "the test scores say nothing of them",
     }
-    known, warnings = np.unique(whole.label), []
+    known, warnings = np.flatnonzero(task.count_labels(whole.targets)), []
     for split, part in parts.items():
-        rows, lost = len(part.label), np.setdiff1d(known, part.label)
+        rows = len(part.rows)
+        lost = np.setdiff1d(known, np.flatnonzero(task.count_labels(part.targets)))
         if len(lost):
             count = f"{len(lost):,} of {len(known):,} classes have no {split} row"
             warnings.append(
-                f"{count} (first: {listed([labels[lost[0]]])}; {split} rows: {rows:,}): {meaning[split]}"
+                f"{count} (first: {listed([task.labels[lost[0]]])}; {split} rows: {rows:,}): {meaning[split]}"
             )
         elif split == "validation" and rows < SMALL:
             warnings.append(f"only {rows:,} validation rows to choose the best model by; {more}")
@@ -140,9 +145,13 @@ def _lost_classes(parts: Mapping[str, Part], whole: Part, labels: tuple[str, ...
 
 
 def _clean(
-    source: Source, settings: Settings, columns: tuple[str, str], check: Callable[[str, Table], Checked]
-) -> tuple[dict[str, Part], tuple[str, ...], list[str]]:
-    """Returns checked rows by split, the class names and warnings; `columns` are of content and label."""
+    source: Source,
+    settings: Settings,
+    task: Task,
+    columns: tuple[str, str],
+    check: Callable[[str, Table], Checked],
+) -> tuple[dict[str, Part], Task, list[str]]:
+    """Returns checked rows by split, the task and warnings; `columns` are of content and label."""
     content, label = columns
     warnings = []
     tables: dict[str, Table] = {}
@@ -170,18 +179,19 @@ def _clean(
         warnings.append(f"{source.origin}: splits not used: {', '.join(left)}")
     warnings += dict.fromkeys(line for table in tables.values() for line in table.warnings)
     checked = {split: check(split, table) for split, table in tables.items()}
-    names, labels, found = number_labels(tables, label, own=source.files)
+    task, targets, found = task.read_targets(tables, label, own=source.files)
     parts = {}
     for split, (content, rows, told, looks) in checked.items():
-        rows = np.arange(len(labels[split])) if rows is None else rows
-        parts[split] = Part(content, labels[split][rows], tables[split], rows, looks)
+        rows = np.arange(len(targets[split])) if rows is None else rows
+        parts[split] = Part(content, targets[split][rows], tables[split], rows, looks)
         warnings += told
-    if len(lost := np.setdiff1d(labels["train"], parts["train"].label)):
-        place, several = tables["train"].name, [names[label] for label in lost]
+    before, after = (task.count_labels(rows) for rows in (targets["train"], parts["train"].targets))
+    if len(lost := np.flatnonzero((before > 0) & (after == 0))):
+        place, several = tables["train"].name, [task.labels[label] for label in lost]
         raise BadInput(
             f"{place}: no row of class {several[0]!r} can be used; mend or remove them", several[1:]
         )
-    return parts, names, warnings + found
+    return parts, task, warnings + found
 
 
 def _without_labels(table: Table, label: str) -> str:
@@ -193,38 +203,39 @@ def _without_labels(table: Table, label: str) -> str:
     return "has no labels (all are -1 or missing)"
 
 
-def _cut_validation(parts: dict[str, Part], share: float, seed: int) -> dict[str, Part]:
+def _cut_validation(parts: dict[str, Part], task: Task, share: float, seed: int) -> dict[str, Part]:
     train = parts["train"]
-    enough = int(np.count_nonzero(np.bincount(train.label) >= SPARES_ONE))
-    count = max(1, round(share * len(train.label)), enough)
-    chosen = choose_stratified(train.label, count, 1, "split", seed)
+    strata = task.strata(train.targets)
+    enough = int(np.count_nonzero(np.bincount(strata) >= SPARES_ONE))
+    count = max(1, round(share * len(strata)), enough)
+    chosen = choose_stratified(strata, count, 1, "split", seed)
     if not len(chosen):
         raise BadInput(
             f"{train.table.name} has too few rows to cut a validation split from; add rows or pass one"
         )
-    kept = np.setdiff1d(np.arange(len(train.label)), chosen)
+    kept = np.setdiff1d(np.arange(len(strata)), chosen)
     return {"train": train.take(kept), "validation": train.take(chosen)} | (
         {"test": parts["test"]} if "test" in parts else {}
     )
 
 
-def choose_stratified(label: np.ndarray, count: int, leave: int, *address: int | str) -> np.ndarray:
-    """Chooses rows at random, each class in proportion and with one row at least where possible.
+def choose_stratified(strata: np.ndarray, count: int, leave: int, *address: int | str) -> np.ndarray:
+    """Chooses rows at random, each group in proportion and with one row at least where possible.
 
     Args:
-        label: Class numbers, int64 (N,).
+        strata: The group of each row, such as its class, int64 (N,) from 0.
         count: How many rows to choose; fewer are chosen where `leave` asks for it.
-        leave: How many rows of each class must stay behind.
+        leave: How many rows of each group must stay behind.
         *address: What the choice is for (see `hftune.seed`).
 
     Returns:
         The chosen rows, int64, ascending.
     """
-    sizes = np.bincount(label)
+    sizes = np.bincount(strata)
     quota = _quotas(sizes, count, np.maximum(sizes - leave, 0))
-    order = permutation(len(label), *address)
-    grouped = order[np.argsort(label[order], kind="stable")]  # shuffled rows, class by class
-    rank = np.arange(len(label)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each row in its class
+    order = permutation(len(strata), *address)
+    grouped = order[np.argsort(strata[order], kind="stable")]  # shuffled rows, group by group
+    rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each row in its group
     return np.sort(grouped[rank < np.repeat(quota, sizes)])
 
 
@@ -246,13 +257,13 @@ def _fingerprint(parts: Mapping[str, Part], labels: tuple[str, ...]) -> str:
     for split in SPLIT_NAMES:
         if split in parts:
             part = parts[split]
-            digest.update(f"{split} {len(part.label)}".encode())
+            digest.update(f"{split} {len(part.rows)}".encode())
             digest.update(pc.binary_length(part.content).cast(pa.int64()).to_numpy().tobytes())
             for chunk in part.content.cast(pa.large_string()).chunks:
                 _, offsets, values = chunk.buffers()
                 first, last = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
                 digest.update(memoryview(values)[first:last] if values else b"")
-            digest.update(part.label.tobytes())
+            digest.update(part.targets.tobytes())
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ from hftune.data.image.rows import ImageCollator, ImageRows, Pictures, processed
 from hftune.data.loader import worker_count
 from hftune.data.text.tokenize import FEATURES, Encoder, TextCollator, TokenRows
 from hftune.inference.load import Saved, one_accelerator
+from hftune.tasks import task_of
 from hftune.training.evaluate import predict
 
 TEXTS_AT_ONCE = 1000  # texts that are tokenized together, on all cores
@@ -36,7 +37,7 @@ def text_rows(saved: Saved, texts: Sequence[str]) -> TokenRows:
         truncation=saved.truncation,
         length_name=f"{saved.name}: a max_length of",
     )
-    columns: dict[str, list] = {"input_ids": [], "tokens": [], "label": [0] * len(texts)}
+    columns: dict[str, list] = {"input_ids": [], "tokens": []}
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         encoded = encode(list(texts[start : start + TEXTS_AT_ONCE]))
         # As arrays: a list of ids takes ten times the memory.
@@ -82,18 +83,18 @@ def answer(
         rows_per_batch: Rows in a batch.
         tick: Called with the number of rows that were just answered.
     """
-    accelerator = one_accelerator()
+    accelerator, task = one_accelerator(), task_of(saved.model.config.to_dict())
     pictures = saved.task == "image-classification"
     return predict(
+        task,
         saved.model,
         rows,
         collator(saved),
         accelerator,
-        num_labels=len(saved.labels),
         rows_per_batch=rows_per_batch,
         workers=worker_count(None if pictures else 0, accelerator.device, accelerator.num_processes),
         tick=tick,
-    )
+    )["logits"]
 
 
 def pixels_of(saved: Saved, picture: np.ndarray) -> torch.Tensor:

@@ -1,8 +1,6 @@
 """A model's config: the data's labels, and `--config_overrides`."""
 
 import copy
-from collections.abc import Sequence
-from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
@@ -10,16 +8,6 @@ from transformers import PreTrainedConfig
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
 from hftune.settings.types import nearest, parse_overrides
-
-
-def label_config(labels: Sequence[str]) -> dict[str, Any]:
-    """Returns what a classifier's config says of its labels, which are given in the order of the logits."""
-    return {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: number for number, name in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:

@@ -16,12 +16,13 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from hftune.data.dataset import Data
 from hftune.data.image.processor import Preprocessing, load_processor, scratch_kind
 from hftune.errors import BadInput, first_line
-from hftune.models.config import checked_overrides, label_config, label_names
+from hftune.models.config import checked_overrides, label_names
 from hftune.models.heads import fit_head, head_layers, parameter_names, timm_head_layers, zero_head
 from hftune.models.image_positions import resample_positions, watched_patches
 from hftune.models.pretrained import UNFIT, load_pretrained, refuse_random
 from hftune.settings.image import ImageSettings
 from hftune.settings.types import parse_overrides
+from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
     known = isinstance(data.processor, Preprocessing)  # else the recipe reads images in its own way
     prepared = data.processor if known else load_processor(settings)
     if settings.model_name_or_path:
-        model = _pretrained(settings, prepared, data.labels)
+        model = _pretrained(settings, prepared, data.task)
     else:
-        model = _from_scratch(settings, prepared, data.labels)
+        model = _from_scratch(settings, prepared, data.task)
     _try_sizes(model, prepared, settings)
     if settings.transparent_background or hasattr(model.config, "transparent_background"):
         model.config.transparent_background = settings.transparent_background  # for those who use the model
@@ -57,7 +58,7 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
     return model
 
 
-def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[str, ...]) -> PreTrainedModel:
+def _pretrained(settings: ImageSettings, prepared: Preprocessing, task: Task) -> PreTrainedModel:
     name = str(settings.model_name_or_path)
     config: Any = copy.deepcopy(prepared.checkpoint)
     own = _own_side(config)
@@ -66,10 +67,10 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[
         source = config.pretrained_cfg
         config.model_args = _model_args(settings, prepared, source, config.model_args or {})
         config.pretrained_cfg = prepared.processor.pretrained_cfg
-        config.label_names = list(labels)  # what timm reads; a name for each class, from an earlier run say
+        config.label_names = list(task.labels)  # what timm reads; an earlier run may have left others
     else:
         config.update(_changes(config, settings, prepared))
-    config.update(label_config(labels))
+    config.update(task.model_config())
     flags = _flags(settings)
     model, absent, reshaped = load_pretrained(AutoModelForImageClassification, name, config, flags)
     head = head_layers(model)
@@ -84,39 +85,35 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, labels: tuple[
     advice = f"; --image_size {own} is the checkpoint's own" if other_size else ""
     backbone = absent - parameter_names(head)
     refuse_random({key for key in backbone if not key.endswith("num_batches_tracked")}, flags, advice)
-    if absent & parameter_names(head) or not fit_head(model, saved_labels, labels):
+    if absent & parameter_names(head) or not fit_head(model, saved_labels, task.labels):
         zero_head(head)
     return model
 
 
-def _from_scratch(
-    settings: ImageSettings, prepared: Preprocessing, labels: tuple[str, ...]
-) -> PreTrainedModel:
+def _from_scratch(settings: ImageSettings, prepared: Preprocessing, task: Task) -> PreTrainedModel:
     kind = scratch_kind(settings)
     if settings.checkpoint_path and kind != "timm":
         raise BadInput(f"--checkpoint_path: --model_type {settings.model_type} is no architecture of timm")
     try:
         if kind == "timm":
-            return _timm_from_scratch(settings, prepared, labels)
+            return _timm_from_scratch(settings, prepared, task)
         config = AutoConfig.for_model(str(settings.model_type))
-        config.update({**_changes(config, settings, prepared), **label_config(labels)})
+        config.update({**_changes(config, settings, prepared), **task.model_config()})
         return AutoModelForImageClassification.from_config(config, dtype=torch.float32)
     except UNFIT as error:
         raise BadInput(f"{_flags(settings)}: {first_line(error)}") from None
 
 
-def _timm_from_scratch(
-    settings: ImageSettings, prepared: Preprocessing, labels: tuple[str, ...]
-) -> PreTrainedModel:
+def _timm_from_scratch(settings: ImageSettings, prepared: Preprocessing, task: Task) -> PreTrainedModel:
     import timm
     from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
     architecture = str(settings.model_type)
     cfg = timm.get_pretrained_cfg(architecture)
     model_args = _model_args(settings, prepared, cfg.to_dict() if cfg else {}, {})
-    config = TimmWrapperConfig(architecture=architecture, model_args=model_args, **label_config(labels))
-    config.update({"pretrained_cfg": prepared.processor.pretrained_cfg, "label_names": list(labels)})
-    source = timm.create_model(architecture, num_classes=len(labels), **model_args)
+    config = TimmWrapperConfig(architecture=architecture, model_args=model_args, **task.model_config())
+    config.update({"pretrained_cfg": prepared.processor.pretrained_cfg, "label_names": list(task.labels)})
+    source = timm.create_model(architecture, num_classes=len(task.labels), **model_args)
     if settings.checkpoint_path:
         _fill(source, settings)
     # Not by the constructor: it draws every convolution anew, all with one small deviation, from which a

@@ -12,7 +12,7 @@ from hftune.data.dataset import Data
 from hftune.data.text.tokenizer import longest_text
 from hftune.data.text.word_vectors import coverage, fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
-from hftune.models.config import checked_overrides, label_config, label_names
+from hftune.models.config import checked_overrides, label_names
 from hftune.models.cpu_attention import attend_text_by_text
 from hftune.models.heads import fit_head, head_layers, parameter_names, renew_head
 from hftune.models.pretrained import UNFIT, load_pretrained, refuse_random
@@ -40,7 +40,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
         BadInput: If the checkpoint cannot be loaded, has only pickled weights, cannot read
             `max_length` tokens, or a name in `--config_overrides` is unknown.
     """
-    labels = label_config(data.labels)
+    labels = data.task.model_config()
     if settings.model_type:
         return _small_model(settings.model_type, settings, data, labels)
     model = _pretrained(settings, data, labels)

@@ -6,13 +6,14 @@ from typing import Any
 
 from hftune.report.summary import FLOORS
 from hftune.settings.base import Settings
+from hftune.tasks.base import Task
 
 FALLING = 0.98  # of the training loss: less than this share of what it was counts as falling
 RISEN = 1.05  # of the validation loss: more than this many times its least counts as risen
 
 
 def what_to_try(
-    results: Mapping[str, float], log_lines: Sequence[Mapping[str, Any]], settings: Settings
+    results: Mapping[str, float], log_lines: Sequence[Mapping[str, Any]], settings: Settings, task: Task
 ) -> str:
     """Returns a line of advice, "" where the model is better than the simple ones, or none was scored.
 
@@ -20,8 +21,9 @@ def what_to_try(
         results: The content of `all_results.json`.
         log_lines: Records of `log.jsonl`.
         settings: The run's.
+        task: Its first metric is compared.
     """
-    if not stays_below(results):
+    if not stays_below(results, next(iter(task.metrics))):
         return ""
     losses = [line["loss"] for line in log_lines if "loss" in line]
     scored = [(line["eval_loss"], line["step"]) for line in log_lines if "eval_loss" in line]
@@ -42,10 +44,10 @@ def what_to_try(
     return f"try next: the training loss stands still at {last[-1]:.3g}: a {rate} ten times higher or lower"
 
 
-def stays_below(results: Mapping[str, float]) -> bool:
-    """Returns whether a simple model is as good, within the 95 % interval of the difference in accuracy."""
-    low = [results.get(f"test_accuracy_over_{name}_low") for name in FLOORS]
+def stays_below(results: Mapping[str, float], metric: str) -> bool:
+    """Returns whether a simple model is as good, within the 95 % interval of the difference in a metric."""
+    low = [results.get(f"test_{metric}_over_{name}_low") for name in FLOORS]
     if any(value is not None for value in low):
         return any(value is not None and value <= 0 for value in low)
-    majority = results.get("eval_majority_accuracy")
-    return majority is not None and results.get("eval_accuracy", 1.0) <= majority
+    majority = results.get(f"eval_majority_{metric}")
+    return majority is not None and results.get(f"eval_{metric}", 1.0) <= majority

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from hftune.errors import BadInput
+from hftune.report.label_scores import label_section, named_labels
 from hftune.report.markdown import plain, render, score, table, text
 from hftune.report.model_use import HUB, INPUTS, Task, how_to_use
-from hftune.report.single_label import task_section
-from hftune.report.summary import BESIDE, FLOORS, NAMES, metrics_of, verdict
+from hftune.report.summary import BESIDE, FLOORS, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
 from hftune.storage.files import read_json, write_text
-from hftune.tasks.metrics import LOWER_IS_BETTER
+from hftune.tasks.base import LabelScores
+from hftune.tasks.base import Task as Asked
 
 HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}
 KNOWN_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc")
-AVERAGED = ("precision", "recall", "f1")
 SPLITS = ("train", "validation", "test")
 # What changes no number, what the page says elsewhere, and what names folders of one machine.
 UNSAID = re.compile(
@@ -46,10 +45,10 @@ class Card:
         name: The recipe's name.
         task: The pipeline that runs the model.
         settings: The run's settings.
-        labels: The C class names in the order of the class numbers.
+        asked: What the model does with a row; it names labels and scores.
         results: The content of `all_results.json`; nan where a score is not defined.
         versions: Package versions, see `hftune.storage.run_dir.package_versions`.
-        confusion: Test rows per label and prediction, int64 (C, C); None without a test set.
+        label_scores: Those of each label on the test rows; () without a test set.
         data_origin: One line: where the data came from, and how validation came about. Shown for data of
             the Hub and the sample alone, as it names files otherwise.
         dataset_commit: Commit of the Hub data set; None: the settings' `dataset_revision`.
@@ -59,13 +58,18 @@ class Card:
     name: str
     task: Task
     settings: Settings
-    labels: Sequence[str]
+    asked: Asked
     results: Mapping[str, float]
     versions: Mapping[str, str]
-    confusion: np.ndarray | None = None
+    label_scores: Sequence[LabelScores] = ()
     data_origin: str = ""
     dataset_commit: str | None = None
     hub_id: str | None = None
+
+    @property
+    def first(self) -> str:
+        """The task's first metric."""
+        return next(iter(self.asked.metrics))
 
     @property
     def is_sample(self) -> bool:
@@ -104,7 +108,7 @@ def write_card(run_dir: Path, card: Card) -> None:
     """
     config = read_json(run_dir / "config.json")
     write_text(run_dir / "README.md", render("model_card.md", **_context(run_dir, card, config)) + "\n")
-    if card.dataset and math.isfinite(card.results.get("test_accuracy", math.nan)):
+    if card.dataset and math.isfinite(card.results.get(f"test_{card.first}", math.nan)):
         name = re.sub(r"[^\w.-]+", "-", card.dataset)
         content = yaml.safe_dump(_eval_entries(card), sort_keys=False, allow_unicode=True)
         write_text(run_dir / f".eval_results/{name}.yaml", content)
@@ -112,7 +116,7 @@ def write_card(run_dir: Path, card: Card) -> None:
 
 def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the template names."""
-    settings, results = card.settings, card.results
+    settings, results, asked = card.settings, card.results, card.asked
     metrics = metrics_of(results)
     inputs = INPUTS[card.task]
     rows = {split: results.get(f"{split}_samples", 0) for split in SPLITS}
@@ -125,16 +129,16 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "inputs": inputs,
         "link": lambda name, kind="": f"[{text(name)}]({HUB}/{kind}{name})",
         "interval": lambda key: _interval(results, key),
-        "task": task_section(card.labels, settings.pos_label, inputs, card.confusion),
+        "opening": f"It {asked.describe(inputs)}: {named_labels(asked.labels)}.",
+        "label_section": label_section(card.label_scores),
         "architecture": config.get("architecture") or config.get("architectures", ["model"])[0],
         "own_weights": settings.model_name_or_path or getattr(settings, "checkpoint_path", None),
         "how_to_use": how_to_use(run_dir, card.task, config, card.hub_id),
-        "tested": "test_accuracy" in results,
-        "verdict": verdict(results),
-        "scores": _scores(results, metrics),
-        "averaged": [_title(name) for name in metrics if name in AVERAGED],
-        "errors": [_title(name) for name in metrics if name in LOWER_IS_BETTER],
-        "baselines": [title for name, title in FLOORS.items() if f"test_{name}_accuracy" in results],
+        "tested": any(f"test_{name}" in results for name in metrics),
+        "verdict": verdict(results, asked),
+        "difference": f"test_{card.first}_over_majority",
+        "scores": _scores(card, metrics),
+        "meanings": _meanings(card, metrics),
         "images": _images(run_dir, card),
         "splits": table(["split", "rows"], [[split, f"{n:,.0f}"] for split, n in rows.items() if n]),
         "changed": table(["setting", "value"], changed, numbers=False),
@@ -166,7 +170,7 @@ def _metadata(card: Card, config: Mapping[str, Any], metrics: list[str]) -> Mode
             dataset_split="test",
             dataset_revision=card.revision,
             metric_type=HUB_METRICS.get(metric, metric),
-            metric_name=_title(metric),
+            metric_name=card.asked.title(metric),
             metric_value=card.results[f"test_{metric}"],
         )
         for metric in metrics
@@ -185,13 +189,14 @@ def _metadata(card: Card, config: Mapping[str, Any], metrics: list[str]) -> Mode
 
 
 def _eval_entries(card: Card) -> list[dict[str, Any]]:
-    """Returns the score that `.eval_results` holds: one per data set and task, so the accuracy."""
-    rows, interval = card.results.get("test_samples"), _interval(card.results, "test_accuracy")
-    tested = f"accuracy on {rows:,.0f} test rows" if rows else "accuracy"
+    """Returns the score that `.eval_results` holds, one per data set and task: the task's first metric."""
+    key, title = f"test_{card.first}", card.asked.title(card.first)
+    rows, interval = card.results.get("test_samples"), _interval(card.results, key)
+    tested = f"{title} on {rows:,.0f} test rows" if rows else title
     entry = EvalResultEntry(
         dataset_id=str(card.dataset),
         task_id=card.settings.dataset_config_name or "default",
-        value=card.results["test_accuracy"],
+        value=card.results[key],
         dataset_revision=card.revision,
         source_url=f"{HUB}/{card.hub_id}" if card.hub_id else None,
         notes=tested + (f", 95 % interval {interval}" if interval else ""),
@@ -199,11 +204,22 @@ def _eval_entries(card: Card) -> list[dict[str, Any]]:
     return eval_result_entries_to_yaml([entry])
 
 
-def _scores(results: Mapping[str, float], metrics: list[str]) -> str:
+def _meanings(card: Card, metrics: list[str]) -> dict[str, list[str]]:
+    """Returns the legend of the scores: what is said, and the titles of which it is said."""
+    falling = [name for name in metrics if not card.asked.metric(name).greater_is_better]
+    said = {**card.asked.meaning(metrics), "less is better": falling}
+    found = {text(meaning): [card.asked.title(name) for name in names] for meaning, names in said.items()}
+    simple = [title for name, title in FLOORS.items() if f"test_{name}_{card.first}" in card.results]
+    found["simple models, trained and tested on the same rows"] = simple
+    return {meaning: names for meaning, names in found.items() if names}
+
+
+def _scores(card: Card, metrics: list[str]) -> str:
     """Lays out the scores, one metric a row; a column without any score is left out."""
     columns = {"test_": "test"} | {f"test_{name}_": title for name, title in BESIDE.items()}
     columns |= {"eval_": "validation", "eval_majority_": f"{FLOORS['majority']}, validation"}
-    head, rows = ["score"], [[_title(metric)] for metric in metrics]
+    results = card.results
+    head, rows = ["score"], [[card.asked.title(metric)] for metric in metrics]
     for prefix, title in columns.items():
         if not any(prefix + metric in results for metric in metrics):
             continue
@@ -238,10 +254,6 @@ def _changed(settings: Settings) -> dict[str, str]:
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             changed[name] = "a file of the author's own" if value and local else shown
     return changed
-
-
-def _title(metric: str) -> str:
-    return NAMES.get(metric, metric.replace("_", " "))
 
 
 def _interval(results: Mapping[str, float], key: str) -> str:

@@ -1,4 +1,4 @@
-"""Answers as a table: one row for each row of the data, with what leads back to it."""
+"""Predictions as a table: one row for each row of the data, with what leads back to it."""
 
 import csv
 import io
@@ -6,46 +6,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hftune.data.dataset import Places
 from hftune.storage.files import write_text
 
 
 def write_predictions(
-    path: Path,
-    logits: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    places: Places | None = None,
+    path: Path, predictions: Sequence[tuple[str, Sequence[Any]]], places: Places | None = None
 ) -> None:
-    """Writes a csv file of one line per row in the data's order; the classes' probabilities come last.
+    """Writes a csv file of one line per row in the data's order.
 
     Args:
         path: The file.
-        logits: Answers, float (N, C).
-        labels: Class numbers, int64 (N,).
-        names: The C class names.
+        predictions: The last columns, what `Task.columns` returned.
         places: Where the rows stand in the user's data; None: `row` is the number within the set.
     """
-    rows: Sequence[int] = range(len(labels)) if places is None else places.rows.tolist()
-    columns: list[tuple[str, Iterable[Any]]] = [("row", rows)]
+    every = range(len(predictions[0][1]))
+    columns: list[tuple[str, Iterable[Any]]] = [("row", every if places is None else places.rows.tolist())]
     if places is not None:
-        every = range(len(labels))
         columns += [("place", map(places.place, every)), (places.noun, map(places.content, every))]
-    chances = probabilities(logits)
-    columns += [
-        ("label", (names[label] for label in labels)),
-        ("prediction", (names[number] for number in chances.argmax(-1))),
-        *((name, (f"{p:.6f}" for p in chances[:, number])) for number, name in enumerate(names)),
-    ]
-    write_text(path, as_csv(columns))
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Returns the softmax of (N, C) logits, in their own precision."""
-    exponents = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponents / exponents.sum(-1, keepdims=True)
+    write_text(path, as_csv([*columns, *predictions]))
 
 
 def as_csv(columns: Sequence[tuple[str, Iterable[Any]]], separator: str = ",") -> str:

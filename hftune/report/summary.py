@@ -17,7 +17,7 @@ from rich.text import Text
 
 from hftune.errors import printable
 from hftune.storage.files import write_bytes
-from hftune.tasks.metrics import LOWER_IS_BETTER, positive_class
+from hftune.tasks.base import Task
 
 FLOORS = {
     "tfidf": "TF-IDF + logistic regression",
@@ -25,15 +25,6 @@ FLOORS = {
     "majority": "majority class",
 }
 BESIDE = {"mirrored": "with mirror images", **FLOORS}  # scores of the test rows besides the model's own
-NAMES = {
-    "loss": "log loss",
-    "f1": "F1",
-    "f1_macro": "F1, macro",
-    "mcc": "MCC",
-    "roc_auc": "ROC AUC",
-    "ece": "ECE",
-}
-OF_ONE_CLASS = ("precision", "recall", "f1")  # where there are two
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"  # training, validation, and what stands beside
 COLOURS = ["#2e8b57", "#8a4fbf", "#c2255c", "#0f9fb5", "#7a6a00", "#e377c2", "#444444", "#5b3a1d"]
 
@@ -44,9 +35,8 @@ def print_summary(
     results: Mapping[str, float],
     run_dir: Path,
     next_steps: Sequence[str],
+    task: Task,
     *,
-    labels: Sequence[str] = (),
-    pos_label: str | None = None,
     advice: str = "",
 ) -> None:
     """Prints how a finished run ended.
@@ -57,17 +47,16 @@ def print_summary(
         results: The content of `all_results.json`.
         run_dir: Where model and results lie.
         next_steps: What a person may do now, one line each.
-        labels: The class names in the order of the class numbers.
-        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+        task: What the model was asked; it names labels and scores.
         advice: What to try next where the model is no better than a simple one, "" for nothing.
     """
     console.print()
     if metrics_of(results):
-        table = summary_table(name, results, labels, pos_label)
+        table = summary_table(name, results, task)
         console.print(table, soft_wrap=False)  # cells wrap on a narrow terminal
     lines = [
-        *answered_alike(results, labels),
-        verdict(results),
+        *answered_alike(results, task.labels),
+        verdict(results, task),
         advice,
         _effort(results),
         f"saved in {run_dir}",
@@ -80,8 +69,7 @@ def print_summary(
 def summary_table(
     name: str,
     results: Mapping[str, float],
-    labels: Sequence[str] = (),
-    pos_label: str | None = None,
+    task: Task,
     split: str = "test",
 ) -> Table:
     """Lays out the scores, one metric a row; a column without any score is left out.
@@ -90,18 +78,15 @@ def summary_table(
         name: The table's title.
         results: Flat scores: `eval_METRIC`, `test_METRIC` with `_low` and `_high`, its 95 % interval, and the
             scores beside them, such as `test_tfidf_METRIC` and `test_majority_METRIC`.
-        labels: The class names in the order of the class numbers.
-        pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
+        task: What the model was asked; it names labels and scores.
         split: What to call the split of the `test_` scores.
     """
     columns = {"validation": "eval_", f"{split} [95 % interval]": "test_"}
     # One word a line, so that 80 characters hold all columns and no interval is broken.
     columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{beside}_" for beside, title in BESIDE.items()}
-    if "eval_majority_accuracy" in results:  # nothing was tested
+    if "eval_majority_loss" in results:  # nothing was tested
         columns["majority\nclass"] = "eval_majority_"
-    metrics = metrics_of(results)
-    if len(labels) > 2 and "f1" in metrics:
-        metrics = [metric for metric in metrics if metric != "f1_macro"]  # the same number
+    metrics = task.shown_metrics(metrics_of(results))
     table = Table(title=Text(printable(name)), title_justify="left", title_style="bold", header_style="bold")
     table.add_column("metric", no_wrap=True)
     shown = {
@@ -113,11 +98,9 @@ def summary_table(
         )
     for metric in metrics:
         cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
-        table.add_row(_title(metric), *map(Text, cells))
-    of_one_class = [_title(metric) for metric in metrics if metric in OF_ONE_CLASS]
-    if len(labels) == 2 and of_one_class:
-        positive = printable(labels[positive_class(labels, pos_label)])
-        table.caption = Text(f"{', '.join(of_one_class)} of '{positive}' (another: --pos_label)")
+        table.add_row(task.title(metric), *map(Text, cells))
+    if caption := task.caption(metrics):
+        table.caption = Text(printable(caption))
         table.caption_justify = "left"
     return table
 
@@ -144,19 +127,22 @@ def answered_alike(results: Mapping[str, float], labels: Sequence[str]) -> list[
     return lines
 
 
-def verdict(results: Mapping[str, float]) -> str:
+def verdict(results: Mapping[str, float], task: Task) -> str:
     """Says whether the model beats logistic regression on simple features, "" where none was trained.
 
-    It does when the 95 % interval of the difference in accuracy on the same test rows lies above 0.
+    It does when the 95 % interval of the difference in the task's first metric, on the same test rows, lies
+    above 0.
     """
-    floor = next((name for name in FLOORS if f"test_accuracy_over_{name}" in results), "majority")
+    metric = next(iter(task.metrics))
+    floor = next((name for name in FLOORS if f"test_{metric}_over_{name}" in results), "majority")
     if floor == "majority":
         return ""
-    key = f"test_accuracy_over_{floor}"
+    key = f"test_{metric}_over_{floor}"
     gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
+    title = task.title(metric)
     if low > 0:
-        return f"better than {FLOORS[floor]} by {gain:.3f} [{low:.3f}, {high:.3f}] accuracy"
-    return f"does not beat {FLOORS[floor]}: accuracy differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"better than {FLOORS[floor]} by {gain:.3f} [{low:.3f}, {high:.3f}] {title}"
+    return f"does not beat {FLOORS[floor]}: {title} differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _effort(results: Mapping[str, float]) -> str:
@@ -182,7 +168,8 @@ def _score(results: Mapping[str, float], key: str, interval: bool) -> str:
 def draw_curve(
     log_lines: Sequence[Mapping[str, Any]],
     path: Path,
-    metric_for_best_model: str = "accuracy",
+    task: Task,
+    metric_for_best_model: str,
     loss_apart: bool = False,
 ) -> None:
     """Draws losses, learning rate and validation scores over the steps: a PNG of 1200 x 500 pixels.
@@ -190,13 +177,14 @@ def draw_curve(
     Args:
         log_lines: Records of `log.jsonl`: `step` with `loss` and `learning_rate`, or with `eval_*`.
         path: The picture.
+        task: Names the scores.
         metric_for_best_model: The score that says which step is best; where it was not logged, the loss.
         loss_apart: Whether the training minimised another loss than the validation's log loss, so that
             each has a panel of its own.
     """
     logged = dict.fromkeys(key for line in log_lines for key in line if key.startswith("eval_"))
     # Errors lie near 0, scores near 1: one axis shows only one kind well.
-    metrics = [key for key in logged if key.removeprefix("eval_") not in LOWER_IS_BETTER]
+    metrics = [key for key in logged if _rises(task, key)]
     best = f"eval_{metric_for_best_model}"
     best = best if best in logged else "eval_loss"
     figure = Figure(figsize=(12, 5), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
@@ -215,15 +203,15 @@ def draw_curve(
     rate.set_ylim(bottom=0)
     losses.tick_params(labelbottom=False)
     if best == "eval_loss":
-        _mark_best(validation, log_lines, best)
+        _mark_best(validation, log_lines, best, task)
     panels = list(dict.fromkeys([losses, validation, rate]))
     if metrics:
         scores = figure.add_subplot(grid[:, 1], sharex=losses, title="Validation scores", ylabel="score")
         scores.set_xlabel("optimizer step")
         for place, key in enumerate(metrics):
-            _draw_line(scores, log_lines, key, _title(key), COLOURS[place % len(COLOURS)], marker="o")
+            _draw_line(scores, log_lines, key, _title(task, key), COLOURS[place % len(COLOURS)], marker="o")
         if best != "eval_loss":
-            _mark_best(scores, log_lines, best)
+            _mark_best(scores, log_lines, best, task)
         panels.append(scores)
     for panel in panels:
         _tidy(panel)
@@ -245,15 +233,15 @@ def _draw_line(
         panel.plot(*zip(*points, strict=True), color=colour, label=label, marker=marker)
 
 
-def _mark_best(panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str) -> None:
+def _mark_best(panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str, task: Task) -> None:
     """Rings the best value, the first of equal ones, and names its step."""
-    sign = -1 if key.removeprefix("eval_") in LOWER_IS_BETTER else 1
+    sign = 1 if _rises(task, key) else -1
     points = [(line["step"], line[key]) for line in log_lines if key in line and math.isfinite(line[key])]
     if not points:
         return
     step, value = max(points, key=lambda point: (sign * point[1], -point[0]))
     panel.axvline(step, color=GREY, linewidth=1, linestyle=":")
-    label = f"best: {_title(key)} {value:.3f} at step {step:,}"
+    label = f"best: {_title(task, key)} {value:.3f} at step {step:,}"
     panel.plot(
         step,
         value,
@@ -267,9 +255,13 @@ def _mark_best(panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str) ->
     )
 
 
-def _title(key: str) -> str:
-    name = key.removeprefix("eval_")
-    return NAMES.get(name, name.replace("_", " "))
+def _title(task: Task, key: str) -> str:
+    return task.title(key.removeprefix("eval_"))
+
+
+def _rises(task: Task, key: str) -> bool:
+    """Returns whether more of a logged score is better."""
+    return task.metric(key.removeprefix("eval_")).greater_is_better
 
 
 def _tidy(panel: Axes) -> None:

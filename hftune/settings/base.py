@@ -106,6 +106,9 @@ class Settings:
     max_train_samples: int | None = None  # train on this many rows, drawn at random
     max_eval_samples: int | None = None  # validate and test on at most this many rows each
 
+    # --- task ---
+    task: str = "single_label"  # what is asked of a row: one label of several, or (multi_label) any of them
+
     # --- model ---
     model_name_or_path: str | None = None  # pretrained model: Hub id or local folder
     model_type: str | None = None  # kind of a model trained from scratch, instead of model_name_or_path

@@ -37,8 +37,11 @@ def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:
         config: The content of its config.json, or `config.to_dict()`.
         pos_label: See `Task`.
     """
-    names = config.get("id2label") or {}
-    labels = tuple(str(names[number]) for number in sorted(names, key=int))
+    from transformers import PreTrainedConfig
+
+    # timm has a key of its own; transformers leaves names such as LABEL_0 out of the file.
+    names: dict = PreTrainedConfig.from_dict(dict(config)).id2label or {}
+    labels = tuple(config.get("label_names") or (str(names[number]) for number in sorted(names, key=int)))
     kinds = [find_task(name) for name in TASKS]
     kind = next((kind for kind in kinds if kind.problem_type == config.get("problem_type")), kinds[0])
     return kind(labels, pos_label)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hftune.settings.base import Settings
 
+OF_THE_LOSS = ("class_weight", "label_smoothing_factor", "mixup", "cutmix")  # flags
 Interval = tuple[float, float]
 Predictions = Mapping[str, np.ndarray]  # what is kept of the model's output, rows first
 Batch = dict[str, "torch.Tensor"]  # the arguments of a model's forward, "labels" among them
@@ -101,6 +102,8 @@ class Task(ABC):
 
     problem_type: ClassVar[str]  # transformers' word, by which a saved model finds its task
     no_answer: ClassVar[dict[str, Any]]  # `answer` of a row that cannot be answered
+    limit: ClassVar[str]  # a sentence for the model card: what its answers cannot say
+    simplest: ClassVar[str]  # what the baseline "majority" does, to stand behind "differs from"
 
     # --- every task says these ---
 
@@ -162,7 +165,7 @@ class Task(ABC):
     def columns(
         self, predictions: Predictions, targets: np.ndarray | None = None
     ) -> list[tuple[str, Sequence[Any]]]:
-        """Returns the columns of `test_predictions.csv`: label (of the targets), prediction, probabilities."""
+        """Returns the columns of a csv file: `label` where targets are given, prediction, probabilities."""
 
     # --- and may change these ---
 
@@ -181,14 +184,10 @@ class Task(ABC):
         Raises:
             BadInput: The settings ask for what the task does not know.
         """
-        for flag in ("class_weight", "label_smoothing_factor", "mixup", "cutmix"):
-            if getattr(settings, flag, None):
+        for flag in OF_THE_LOSS:
+            if getattr(settings, flag):
                 raise BadInput(f"--{flag}: not for --task {settings.task}; leave it out")
         return model_loss
-
-    def weights(self, targets: np.ndarray) -> np.ndarray:
-        """Returns how many terms of the loss each row has, int64 (N,)."""
-        return np.ones(len(targets), np.int64)
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Predictions:
         """Returns what is kept of a model's output, (B, ...) on the CPU; `batch` has no "labels"."""
@@ -198,9 +197,7 @@ class Task(ABC):
         """Returns the predictions of no rows."""
         return {"logits": np.zeros((0, len(self.labels)), np.float32)}
 
-    def scored(
-        self, predictions: Predictions, targets: np.ndarray, names: Collection[str]
-    ) -> Predictions:
+    def scored(self, predictions: Predictions, targets: np.ndarray, names: Collection[str]) -> Predictions:
         """Returns what metrics read of each row; computed once, and not for each sample of a bootstrap.
 
         Args:
@@ -231,7 +228,9 @@ class Task(ABC):
         """Returns the label that all rows, at least two, were answered with; None where they differ."""
         return None
 
-    def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
+    def draw(  # noqa: B027  a task may have nothing to draw
+        self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path
+    ) -> None:
         """Draws the test's plots into a folder."""
 
     def shown_metrics(self, names: Sequence[str]) -> list[str]:
@@ -242,8 +241,12 @@ class Task(ABC):
         """Says what the metrics of a table are of, "" where it is plain."""
         return ""
 
+    def meaning(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Returns which of the metrics are of what, for the legend of a model card."""
+        return {}
+
     def describe(self, noun: str) -> str:
-        """Says in half a sentence what the model does with its rows, such as "texts"."""
+        """Says what the model does with its rows, such as "texts", to stand before the labels' names."""
         return f"labels {noun}"
 
     # --- and all have these ---

@@ -1,228 +1,154 @@
-"""95 % confidence intervals of scores, computed from counts, never from stored rows.
+"""95 % confidence intervals of scores: how far a score may be off because the rows are a sample.
 
-Every function is pure: the resampling draws from an address in `hftune.seed`, so the same counts give
-the same interval in every run and with any number of processes. All scores are fractions in their
-own range (accuracy in [0, 1], log loss in nats); an interval is a pair `(low, high)`.
+Resampling draws from an address in `hftune.seed`: the same predictions give the same interval in every
+run and with any number of processes.
 """
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 from hftune import seed
+from hftune.tasks.base import Interval, Metric, Predictions
 
-Interval = tuple[float, float]
-
-Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 DRAWS = 1000
-CELLS_AT_ONCE = 4_000_000  # resampled cells held in memory at a time, 32 MB
+FEWEST_DRAWS = 200  # where there are so many values that more would take minutes
+VALUES = 1_000_000_000  # that all draws together take
+Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 UNKNOWN: Interval = (math.nan, math.nan)
 
 
+def intervals(
+    metrics: Mapping[str, Metric], rows: Predictions, targets: np.ndarray, values: Mapping[str, float]
+) -> dict[str, Interval]:
+    """Returns the interval of each metric.
+
+    One that has no formula of its own gets the percentile bootstrap over rows (Efron 1979), widened to
+    hold the score: noise can only add to some, such as a calibration error.
+
+    Args:
+        metrics: By name.
+        rows: What they read of N rows, as `Task.scored` returns it.
+        targets: Those of the rows.
+        values: The scores themselves.
+    """
+    if not len(targets):
+        return dict.fromkeys(metrics, UNKNOWN)
+    own = {name: metric.interval(rows, targets) for name, metric in metrics.items() if metric.interval}
+    resampled = {name: metric for name, metric in metrics.items() if name not in own}
+    found: dict[str, list[float]] = {name: [] for name in resampled}
+    if resampled:
+        for sample, sampled_targets in _samples(targets, rows):
+            for name, metric in resampled.items():
+                found[name].append(metric.compute(sample[0], sampled_targets))
+    bootstrap = {name: _percentiles(draws, values[name]) for name, draws in found.items()}
+    return {name: own[name] if name in own else bootstrap[name] for name in metrics}
+
+
+def paired_difference(
+    metric: Metric, rows: Predictions, others: Predictions, targets: np.ndarray
+) -> tuple[float, float, float]:
+    """Returns how much greater a metric is for one model than for another on the same rows.
+
+    Args:
+        metric: By its own formula, or by the bootstrap over rows.
+        rows: What it reads of the first model's predictions.
+        others: Likewise of the second's.
+        targets: Those of the rows.
+
+    Returns:
+        The difference, and its low and high limit; nan for no rows.
+    """
+    if not len(targets):
+        return (math.nan, *UNKNOWN)
+    if metric.difference:
+        return metric.difference(rows, others, targets)
+    difference = metric.compute(rows, targets) - metric.compute(others, targets)
+    draws = [
+        metric.compute(first, sampled) - metric.compute(second, sampled)
+        for (first, second), sampled in _samples(targets, rows, others)
+    ]
+    return (difference, *_percentiles(draws, difference))
+
+
+class _Sample(dict):
+    """Rows of a table, each column taken when it is first asked for."""
+
+    def __init__(self, table: Predictions, chosen: np.ndarray):
+        super().__init__()
+        self.table, self.chosen = table, chosen
+
+    def __missing__(self, name: str) -> np.ndarray:
+        values = self[name] = self.table[name][self.chosen]
+        return values
+
+
+def _samples(targets: np.ndarray, *tables: Predictions) -> Iterator[tuple[list[_Sample], np.ndarray]]:
+    """Yields samples of N rows with repetition, the same rows of every table and of the targets."""
+    n, random = len(targets), seed.generator("interval", "rows")
+    size = max(values.size for table in tables for values in table.values())
+    for _ in range(min(DRAWS, max(FEWEST_DRAWS, VALUES // size))):
+        chosen = random.integers(0, n, n)
+        yield [_Sample(table, chosen) for table in tables], targets[chosen]
+
+
+def _percentiles(draws: list[float], value: float) -> Interval:
+    """Returns the middle 95 % of the draws that are defined, widened to hold the score."""
+    defined = [draw for draw in draws if not math.isnan(draw)]
+    if not defined or math.isnan(value):
+        return UNKNOWN
+    low, high = np.quantile(defined, [0.025, 0.975]).tolist()
+    return min(low, value), max(high, value)
+
+
+def share_of_rows(counts: Callable[[Predictions, np.ndarray], np.ndarray], title: str = "") -> Metric:
+    """Returns the metric that is the share of rows which count.
+
+    Args:
+        counts: From N predictions and targets to bool (N,).
+        title: See `Metric`.
+    """
+
+    def interval(rows: Predictions, targets: np.ndarray) -> Interval:
+        return wilson(int(counts(rows, targets).sum()), len(targets))
+
+    def difference(rows: Predictions, others: Predictions, targets: np.ndarray) -> tuple[float, float, float]:
+        return difference_of_shares(counts(rows, targets), counts(others, targets))
+
+    def compute(rows: Predictions, targets: np.ndarray) -> float:
+        return float(counts(rows, targets).mean())
+
+    return Metric(compute, title=title, interval=interval, difference=difference)
+
+
 def wilson(correct: int, n: int) -> Interval:
-    """Returns the score interval of a binomial proportion (Wilson 1927).
+    """Returns the score interval of a share (Wilson 1927), which has a width at 0 and 1 too.
 
     Args:
-        correct: Number of successes.
-        n: Number of trials; 0 gives `(nan, nan)`.
+        correct: Rows that count.
+        n: All rows, at least one.
     """
-    if n == 0:
-        return UNKNOWN
-    share = correct / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
-
-
-def normal_mean(mean: float, variance: float, n: int) -> Interval:
-    """Returns the normal interval of a mean that cannot be negative, such as log loss.
-
-    Args:
-        mean: Mean over rows.
-        variance: Sample variance over rows (divided by n - 1).
-        n: Number of rows; fewer than 2 give `(nan, nan)`.
-    """
-    if n < 2:
-        return UNKNOWN
-    half = Z * math.sqrt(variance / n)
-    return max(0.0, mean - half), mean + half
-
-
-def ranking(auc: float, negatives: int, positives: int) -> Interval:
-    """Returns the interval of an area under the ROC curve.
-
-    The variance is that of Hanley & McNeil 1982, taken at the limits rather than at the estimate
-    (Newcombe 2006, method 5), so that it stays inside [0, 1] and keeps a width at 0 and 1.
-
-    Args:
-        auc: The estimate; nan gives `(nan, nan)`.
-        negatives: Rows of the other class or classes.
-        positives: Rows of the positive class.
-    """
-    if math.isnan(auc):
-        return UNKNOWN
-    weight = (negatives + positives) / 2 - 1
-
-    def excess(limit: float) -> float:
-        spread = 1 + weight * ((1 - limit) / (2 - limit) + limit / (1 + limit))
-        return abs(limit - auc) - Z * math.sqrt(limit * (1 - limit) * spread / (negatives * positives))
-
-    edge = 1e-12  # at 0 and 1 the variance is 0, a root that means nothing
-    low = 0.0 if auc < edge else brentq(excess, 0.0, min(auc, 1 - edge))
-    high = 1.0 if auc > 1 - edge else brentq(excess, max(auc, edge), 1.0)
-    return low, high
-
-
-def confusion_scores(
-    hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray, positive: int = 1
-) -> dict[str, np.ndarray]:
-    """Computes the scores that depend on three margins of a confusion matrix, for many matrices at once.
-
-    The definitions are scikit-learn's, `zero_division=0`: averages run over the classes that occur in
-    the labels or in the predictions.
-
-    Args:
-        hits: Diagonals, (R, C).
-        actual: Row sums: rows per label, (R, C).
-        predicted: Column sums: rows per prediction, (R, C).
-        positive: Of two classes, the one that `precision`, `recall` and `f1` are of.
-
-    Returns:
-        `precision`, `recall`, `f1` (of class `positive` for C = 2, else averaged over classes), `f1_macro`
-        and `mcc`, each (R,) float64.
-    """
-    hits, actual, predicted = (part.astype(np.float64) for part in (hits, actual, predicted))
-    occurs = actual + predicted > 0
-    per_class = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, actual),
-        "f1": _ratio(2 * hits, actual + predicted),
-    }
-    macro = {name: _ratio((values * occurs).sum(1), occurs.sum(1)) for name, values in per_class.items()}
-    two = hits.shape[1] == 2
-    chosen = {name: values[:, positive] for name, values in per_class.items()} if two else macro
-    n = actual.sum(1)
-    covariance = n * hits.sum(1) - (actual * predicted).sum(1)
-    spread = (n**2 - (actual**2).sum(1)) * (n**2 - (predicted**2).sum(1))
-    return {**chosen, "f1_macro": macro["f1"], "mcc": _ratio(covariance, np.sqrt(spread))}
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(denominator.shape), where=denominator > 0)
-
-
-def confusion(counts: np.ndarray, positive: int = 1) -> dict[str, Interval]:
-    """Returns percentile bootstrap intervals (Efron 1979) of the scores in `confusion_scores`.
-
-    A multinomial draw of the cells is what resampling the rows would give. A matrix without errors
-    resamples to itself, so its intervals have no width; the Wilson interval of accuracy has.
-
-    Args:
-        counts: Confusion matrix, (C, C) int64, rows are labels.
-        positive: See `confusion_scores`.
-    """
-    actual, predicted = np.nonzero(counts)
-    n = int(counts.sum())
-    if n == 0:
-        return dict.fromkeys(("precision", "recall", "f1", "f1_macro", "mcc"), UNKNOWN)
-    random = seed.generator("interval", "confusion")
-    shares = counts[actual, predicted] / n
-    at_once = max(1, CELLS_AT_ONCE // len(shares))
-    parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, DRAWS, at_once):
-        draws = random.multinomial(n, shares, size=min(at_once, DRAWS - start))
-        margins = (
-            _sum_by(np.where(actual == predicted, actual, -1), draws, len(counts)),
-            _sum_by(actual, draws, len(counts)),
-            _sum_by(predicted, draws, len(counts)),
-        )
-        parts.append(confusion_scores(*margins, positive))
-    return {name: _percentiles(np.concatenate([part[name] for part in parts])) for name in parts[0]}
-
-
-def _sum_by(group: np.ndarray, draws: np.ndarray, groups: int) -> np.ndarray:
-    """Adds up the columns of `draws` (R, K) that share a `group` (K,) >= 0 into (R, groups) int64."""
-    sums = np.zeros((groups, len(draws)), np.int64)
-    np.add.at(sums, group[group >= 0], draws.T[group >= 0])
-    return sums.T
-
-
-def calibration_error(counts: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Computes the expected calibration error of binned predictions (Guo et al. 2017).
-
-    Args:
-        counts: Rows per bin, wrong and right, (..., bins, 2).
-        confidence: Sums of the confidence in the same cells, (..., bins, 2).
-
-    Returns:
-        The error in [0, 1], (...,) float64.
-    """
-    gap = np.abs(counts[..., 1] - confidence.sum(-1))
-    return gap.sum(-1) / counts.sum((-1, -2))
-
-
-def calibration(counts: np.ndarray, confidence: np.ndarray) -> Interval:
-    """Returns the bootstrap interval of the expected calibration error, resampling (bin, right) cells.
-
-    Noise can only add to a sum of absolute gaps, so resampled errors lie above the estimate as the
-    estimate lies above the truth; the basic (reflected) interval takes that out. It is widened to hold
-    the estimate, and begins at 0 when calibrated predictions of this confidence would do no better in
-    2.5 % of samples.
-
-    Args:
-        counts: Rows per bin, wrong and right, (bins, 2) int64.
-        confidence: Sums of the confidence in the same cells, (bins, 2) float64.
-    """
-    n = int(counts.sum())
-    if n == 0:
-        return UNKNOWN
-    random = seed.generator("interval", "calibration")
-    draws = random.multinomial(n, counts.ravel() / n, size=DRAWS).reshape(DRAWS, *counts.shape)
-    estimate = float(calibration_error(counts, confidence))
-    low, high = _percentiles(calibration_error(draws, draws * _ratio(confidence, counts)))
-    rows, mean = counts.sum(1), _ratio(confidence.sum(1), counts.sum(1))
-    by_chance = np.abs(random.binomial(rows, np.minimum(mean, 1), size=(DRAWS, len(rows))) - rows * mean).sum(
-        1
-    )
-    least = 0.0 if estimate <= _percentiles(by_chance / n)[1] else 2 * estimate - high
-    return max(0.0, min(estimate, least)), min(1.0, max(estimate, 2 * estimate - low))
-
-
-def _percentiles(draws: np.ndarray) -> Interval:
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = binomtest(correct, n).proportion_ci(method="wilson")
     return float(low), float(high)
 
 
-def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
-    """Returns the p-value of McNemar's exact test that two classifiers are equally often right.
-
-    Args:
-        correct_a: Whether the first was right on each row, (n,) bool.
-        correct_b: The same rows for the second, (n,) bool.
-    """
-    only_a, only_b = int((correct_a & ~correct_b).sum()), int((~correct_a & correct_b).sum())
-    return 1.0 if only_a + only_b == 0 else float(binomtest(only_a, only_a + only_b).pvalue)
-
-
-def paired_difference(correct_model: np.ndarray, correct_floor: np.ndarray) -> tuple[float, float, float]:
-    """Returns how much more accurate one classifier is than another on the same rows.
+def difference_of_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Returns how much greater one share of the same rows is than another, and the interval of that.
 
     The interval is the normal one for paired proportions with half a row added to each of the four
     cells (Agresti & Min 2005), which keeps a width when the two never differ.
 
     Args:
-        correct_model: Whether the model was right on each row, (n,) bool.
-        correct_floor: The same rows for the floor, (n,) bool.
+        first: Whether each row counts, bool (N,), at least one.
+        second: The same for the other.
 
     Returns:
-        The difference in accuracy, and its low and high limit, within [-1, 1]; nan for no rows.
+        The difference, and its low and high limit, within [-1, 1].
     """
-    n = len(correct_model)
-    if n == 0:
-        return (math.nan, *UNKNOWN)
-    better, worse = int((correct_model & ~correct_floor).sum()), int((~correct_model & correct_floor).sum())
+    n = len(first)
+    better, worse = int((first & ~second).sum()), int((~first & second).sum())
     centre = (better - worse) / (n + 2)
     half = Z * math.sqrt((better + worse + 1) - (better - worse) ** 2 / (n + 2)) / (n + 2)
     return (better - worse) / n, max(-1.0, centre - half), min(1.0, centre + half)

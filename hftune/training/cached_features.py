@@ -28,20 +28,20 @@ class FeatureRows(torch.utils.data.Dataset):
 
     Args:
         features: What the head reads, float32 (N, F).
-        labels: Class numbers, int64 (N,).
+        targets: Class ids, int64 (N,).
     """
 
-    def __init__(self, features: torch.Tensor, labels: np.ndarray):
+    def __init__(self, features: torch.Tensor, targets: np.ndarray):
         self.features = features
-        self.labels = labels
-        self.lengths = np.ones(len(labels), np.int64)
+        self.targets = targets
+        self.lengths = self.weights = np.ones(len(targets), np.int64)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, row: int) -> dict:
         """Returns `{"features": float32 (F,), "labels": int}`."""
-        return {"features": self.features[row], "labels": int(self.labels[row])}
+        return {"features": self.features[row], "labels": int(self.targets[row])}
 
 
 def cache_features(data: Data, model: PreTrainedModel) -> Data:
@@ -62,10 +62,10 @@ def cache_features(data: Data, model: PreTrainedModel) -> Data:
         raise BadInput("a head on cached features trains in one process; start one (it takes seconds)")
     rows = data.train
     if isinstance(rows, ImageRows) and isinstance(data.validation, ImageRows):
-        rows = ImageRows(rows.pictures, rows.labels, data.validation.view)  # without random changes
+        rows = ImageRows(rows.pictures, rows.targets, data.validation.view)  # without random changes
     features = extract_features(model, rows, data.collate)
     collate = _Collate(data.collate)
-    return dataclasses.replace(data, train=FeatureRows(features, data.train.labels), collate=collate)
+    return dataclasses.replace(data, train=FeatureRows(features, data.train.targets), collate=collate)
 
 
 def extract_features(model: PreTrainedModel, rows: Rows, collate: Callable) -> torch.Tensor:

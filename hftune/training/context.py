@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from rich.console import Console
 
-from hftune.data.batches import worker_count
+from hftune.data.loader import worker_count
 from hftune.recipe import Recipe
 from hftune.runtime.signals import Stop
 from hftune.settings.base import Settings

@@ -1,6 +1,6 @@
-"""A model's answers on a data set: as counts that become scores, or row by row in the data's order."""
+"""A model's predictions of a split, row by row in the data's order, and the scores they come to."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import torch
@@ -10,18 +10,60 @@ from accelerate.utils import broadcast, gather_object
 from hftune.data.batches import by_length
 from hftune.data.dataset import Rows
 from hftune.data.loader import batch_loader
-from hftune.tasks.metrics import METRICS, ClassificationCounts
+from hftune.tasks.base import LabelScores, Predictions, Task
+from hftune.tasks.intervals import intervals, paired_difference
+
+LABELS_WITH_RESULTS = 100  # of more, the scores of each would make all_results.json unreadable
 
 
-def _answers(
+def predict(
+    task: Task,
+    model: torch.nn.Module,
+    rows: Rows,
+    collate: Callable,
+    accelerator: Accelerator,
+    *,
+    rows_per_batch: int,
+    workers: int = 0,
+    tick: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Returns what the task keeps of the model's output for every row, in the data's order.
+
+    Every process has all of it, and the same bits on any number of processes.
+
+    Args:
+        task: Says what is kept.
+        model: What the task's `predict` takes.
+        rows: The set.
+        collate: Makes a batch of rows.
+        accelerator: Says which share is this process's, and where the model lives.
+        rows_per_batch: Rows in a batch.
+        workers: Processes that load data.
+        tick: Called with the number of rows that this process has just predicted.
+    """
+    if not len(rows):
+        return task.nothing()
+    parts = []
+    for ids, predictions in _share(task, model, rows, collate, accelerator, rows_per_batch, workers):
+        parts.append((ids, predictions))
+        if tick:
+            tick(len(ids))
+    if accelerator.num_processes > 1:
+        parts = gather_object(parts)
+    order = np.argsort(np.concatenate([ids for ids, _ in parts]))
+    return {name: np.concatenate([part[name] for _, part in parts])[order] for name in parts[0][1]}
+
+
+def _share(
+    task: Task,
     model: torch.nn.Module,
     rows: Rows,
     collate: Callable,
     accelerator: Accelerator,
     rows_per_batch: int,
     workers: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields (row ids, logits float32 (B, C), labels) of this process's share of the batches.
+) -> Iterator[tuple[np.ndarray, Predictions]]:
+    """Yields row ids and predictions of this process's share of the batches.
 
     The batches are cut before they are shared out, so a row meets the same neighbours, and gets the
     same bits, on any number of processes.
@@ -35,8 +77,8 @@ def _answers(
     loader = batch_loader(rows, row_ids, collate, workers=workers, device=accelerator.device)
     for ids, batch in zip(batches, loader, strict=True):
         with torch.inference_mode():
-            labels = batch.pop("labels")
-            yield ids, model(**batch).logits.float().cpu().numpy(), labels.cpu().numpy()
+            batch.pop("labels")
+            yield ids, task.predict(model, batch)
 
 
 def _take_buffers_of_main(model: torch.nn.Module) -> None:
@@ -50,109 +92,87 @@ def _take_buffers_of_main(model: torch.nn.Module) -> None:
             buffer.copy_(broadcast(buffer.contiguous()))
 
 
-def score(
-    model: torch.nn.Module,
-    rows: Rows,
-    collate: Callable,
-    accelerator: Accelerator,
-    *,
-    num_labels: int,
-    rows_per_batch: int,
-    workers: int = 0,
-    names: Iterable[str] = METRICS,
-    positive: int = 1,
-) -> ClassificationCounts:
-    """Counts a model's hits and misses on a labelled set.
-
-    Memory does not grow with the set, and the counts are the same on every process and for every
-    number of processes: each row is counted once, and integers add up in any order.
-
-    Args:
-        model: Anything whose forward returns `.logits`, float of shape (B, C).
-        rows: The set.
-        collate: Makes a batch of rows.
-        accelerator: Says which share is this process's, and where the model lives.
-        num_labels: C.
-        rows_per_batch: Rows in a batch.
-        workers: Processes that load data.
-        names: The scores that will be asked for; a ranking is only kept where one needs it.
-        positive: Of two classes, the one that precision, recall and F1 are of.
-    """
-    names = tuple(names)
-    counts = ClassificationCounts(num_labels, names, positive)
-    for _, logits, labels in _answers(model, rows, collate, accelerator, rows_per_batch, workers):
-        counts.update(logits, labels)
-    if accelerator.num_processes == 1:
-        return counts
-    total = ClassificationCounts(num_labels, names, positive)
-    for state in gather_object([counts.state()]):
-        total.merge_state(state)
-    return total
-
-
-def predict(
-    model: torch.nn.Module,
-    rows: Rows,
-    collate: Callable,
-    accelerator: Accelerator,
-    *,
-    num_labels: int,
-    rows_per_batch: int,
-    workers: int = 0,
-    tick: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Returns the logits of every row, float32 of shape (N, C), in the data's order.
-
-    Args:
-        model: Anything whose forward returns `.logits`, float of shape (B, C).
-        rows: The set.
-        collate: Makes a batch of rows.
-        accelerator: Says which share is this process's, and where the model lives.
-        num_labels: C.
-        rows_per_batch: Rows in a batch.
-        workers: Processes that load data.
-        tick: Called with the number of rows that this process has just answered.
-    """
-    parts = []
-    for ids, logits, _ in _answers(model, rows, collate, accelerator, rows_per_batch, workers):
-        parts.append((ids, logits))
-        if tick:
-            tick(len(ids))
-    if accelerator.num_processes > 1:
-        parts = gather_object(parts)
-    logits = np.full((len(rows), num_labels), np.nan, np.float32)
-    for ids, values in parts:
-        logits[ids] = values
-    return logits
-
-
 def result_key(prefix: str, metric: str) -> str:
     """Returns the name of a score in `all_results.json`; the log loss is the loss there."""
     return f"{prefix}_{'loss' if metric == 'log_loss' else metric}"
 
 
-def named(prefix: str, scores: dict[str, float]) -> dict[str, float]:
-    """Returns scores under the names of `all_results.json`."""
-    return {result_key(prefix, name): value for name, value in scores.items()}
-
-
-def with_intervals(
-    prefix: str, logits: np.ndarray, labels: np.ndarray, names: Iterable[str], positive: int = 1
+def score(
+    task: Task, prefix: str, predictions: Predictions, targets: np.ndarray, names: Collection[str]
 ) -> dict[str, float]:
-    """Scores answers, each score also with `_low` and `_high`, its 95 % interval.
+    """Scores predictions under the names of `all_results.json`; no rows give nan.
 
     Args:
-        prefix: The split's name in `all_results.json`, such as "test".
-        logits: float (N, C); log-probabilities do as well.
-        labels: Class numbers, int64 (N,).
-        names: Scores of `hftune.tasks.metrics`.
-        positive: Of two classes, the one that precision, recall and F1 are of.
+        task: Has the metrics.
+        prefix: The split's name there, such as "eval".
+        predictions: What `predict` returned.
+        targets: Those of the rows.
+        names: Metrics of the task.
+
+    Raises:
+        BadInput: A name or a target is unknown.
+        NonFiniteError: A prediction is NaN or infinite.
     """
-    names = tuple(names)
-    counts = ClassificationCounts(logits.shape[1], names, positive)
-    counts.update(logits, labels)
-    results = named(prefix, counts.compute(names))
-    for name, (low, high) in counts.intervals(names).items():
+    metrics = {name: task.metric(name) for name in names}
+    rows = task.scored(predictions, targets, names)
+    nan = float("nan")
+    return {
+        result_key(prefix, name): metric.compute(rows, targets) if len(targets) else nan
+        for name, metric in metrics.items()
+    }
+
+
+def score_with_intervals(
+    task: Task, prefix: str, predictions: Predictions, targets: np.ndarray, names: Collection[str]
+) -> dict[str, float]:
+    """Scores predictions as `score` does, each score also with `_low` and `_high`, its 95 % interval."""
+    results = score(task, prefix, predictions, targets, names)
+    metrics = {name: task.metric(name) for name in names}
+    values = {name: results[result_key(prefix, name)] for name in names}
+    limits = intervals(metrics, task.scored(predictions, targets, names), targets, values)
+    for name, (low, high) in limits.items():
         key = result_key(prefix, name)
         results |= {f"{key}_low": low, f"{key}_high": high}
     return results
+
+
+def compare(
+    task: Task, baseline: str, predictions: Predictions, others: Predictions, targets: np.ndarray
+) -> dict[str, float]:
+    """Returns by how much the model's first metric is above a baseline's on the same test rows."""
+    name, metric = next(iter(task.metrics.items()))
+    first, second = (task.scored(one, targets, [name]) for one in (predictions, others))
+    difference, low, high = paired_difference(metric, first, second, targets)
+    key = f"test_{name}_over_{baseline}"
+    return {key: difference, f"{key}_low": low, f"{key}_high": high}
+
+
+def label_results(prefix: str, scores: list[LabelScores]) -> dict[str, float]:
+    """Returns each label's scores as `all_results.json` has them; nothing of more than 100 labels.
+
+    The score's name stands behind the label's, so that no label, whatever it is called, makes the key
+    of another label or of an interval.
+
+    Args:
+        prefix: The split's name there, such as "test".
+        scores: What `Task.label_scores` returned.
+
+    Returns:
+        `PREFIX_class_NAME_precision`, `_recall`, `_f1` and `_support`, the rows that have the label. One
+        with rows that is never predicted has precision 0, as in the scores over all labels.
+    """
+    if len(scores) > LABELS_WITH_RESULTS or not any(one.rows for one in scores):
+        return {}
+    results: dict[str, float] = {}
+    for one in scores:
+        key = f"{prefix}_class_{one.label}"
+        never = one.rows > 0 and np.isnan(one.precision)
+        results |= {f"{key}_precision": 0.0 if never else one.precision, f"{key}_recall": one.recall}
+        results |= {f"{key}_f1": one.f1, f"{key}_support": one.rows}
+    return results
+
+
+def note_only_answer(task: Task, split: str, predictions: Predictions) -> dict[str, float]:
+    """Returns `SPLIT_only_answer`, the id of the label that all rows were answered with, if it is one."""
+    answer = task.only_answer(predictions)
+    return {} if answer is None else {f"{split}_only_answer": float(answer)}

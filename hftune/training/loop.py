@@ -24,8 +24,8 @@ from hftune.data.loader import batch_loader, log_data_wait
 from hftune.errors import BadInput, StoppedBySignal
 from hftune.runtime.signals import Stop
 from hftune.seed import seed_torch
+from hftune.tasks.base import Loss
 from hftune.training.log import Bar, RunLog
-from hftune.training.losses import Loss
 from hftune.training.nonfinite import non_finite
 from hftune.training.schedule import Schedule
 

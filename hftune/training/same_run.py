@@ -151,7 +151,7 @@ def fingerprints(data: Data) -> dict[str, str]:
     found = {"data": data.fingerprint}
     for name, rows in sets.items():
         if rows is not None:
-            content = np.asarray(rows.labels).tobytes() + np.asarray(rows.lengths).tobytes()
+            content = np.asarray(rows.targets).tobytes() + np.asarray(rows.lengths).tobytes()
             found[name] = f"{len(rows)} rows, {hashlib.sha256(content).hexdigest()}"
     return found
 

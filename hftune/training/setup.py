@@ -9,28 +9,25 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune.data.batches import BatchPlan
-from hftune.data.dataset import Data
-from hftune.data.loader import worker_count
+from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput
 from hftune.models.cls_only import keep_first_token
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
-from hftune.tasks.metrics import greater_is_better, only_answer, positive_class
+from hftune.tasks.base import OF_THE_LOSS, Predictions, Task
 from hftune.training import optim
 from hftune.training.context import Run
 from hftune.training.ema import WeightAverage
-from hftune.training.evaluate import named, result_key, score
+from hftune.training.evaluate import predict, result_key, score
 from hftune.training.freezing import check_unfreezing, freeze, gradual_unfreezing, keep_statistics
 from hftune.training.log import RunLog
 from hftune.training.loop import Training
-from hftune.training.losses import Loss, build_loss
 from hftune.training.precision import suit
 from hftune.training.schedule import Schedule
 from hftune.training.state import State
 
 log = logging.getLogger(__name__)
 
-OF_THE_LOSS = ("class_weight", "label_smoothing_factor", "mixup", "cutmix")  # flags
 AfterStep = Callable[[int, torch.nn.Module], None]
 
 
@@ -49,25 +46,15 @@ def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accel
 
 
 def check_choice(settings: Settings, data: Data) -> None:
-    """Looks whether the validation rows have the classes that `--metric_for_best_model` needs.
+    """Looks whether the validation rows have the labels that `--metric_for_best_model` needs.
 
     Raises:
         BadInput: If without one of them it is no number.
     """
-    metric = settings.metric_for_best_model
-    present = set(data.validation.labels.tolist())
-    absent = [name for number, name in enumerate(data.labels) if number not in present]
-    if settings.eval_strategy == "no" or not absent:
-        return
-    said = ", ".join(absent[:5]) + (f", ... ({len(absent)})" if len(absent) > 5 else "")
-    problem = f"--metric_for_best_model {metric}: no validation row has the label {said}"
-    if metric == "roc_auc":
-        raise BadInput(f"{problem}, so it is not defined; choose another, such as loss, or other rows")
-    never_positive = len(data.labels) == 2 and absent == [data.labels[1]]
-    if (metric == "mcc" and len(present) == 1) or (
-        metric in ("precision", "recall", "f1") and never_positive
-    ):
-        log.warning("%s, so it is always 0, and the loss alone chooses the best model", problem)
+    if settings.eval_strategy != "no":
+        metric = best_metric(data.task, settings)
+        if warning := data.task.check_metric(metric, data.validation.targets):
+            log.warning("%s", warning)
 
 
 def build_plan(
@@ -100,6 +87,7 @@ def build_plan(
         group_by_length=settings.train_sampling_strategy == "group_by_length",
         seed=settings.seed,
         least_rows=least_rows,
+        weights=data.train.weights,
     )
 
 
@@ -125,7 +113,9 @@ def set_up(
     refuse_two_owners(recipe, settings)
     groups = optim.parameter_groups(model, settings)
     log.info("learns: %s", optim.describe_groups(groups))
-    upwards = scores_go_up(settings)
+    metric, upwards = best_metric(data.task, settings), settings.greater_is_better
+    if upwards is None:
+        upwards = data.task.metric(metric).greater_is_better
     optimizer = optim.build_optimizer(groups, settings)
     lr_scheduler = optim.build_schedule(optimizer, settings, schedule.lr_steps, greater_is_better=upwards)
     if not recipe.loss:  # which might read the states of the other tokens
@@ -157,7 +147,7 @@ def set_up(
         rows=data.train,
         collate=data.collate,
         workers=run.workers,
-        loss=recipe.loss or choose_loss(settings, data),
+        loss=recipe.loss or data.task.loss(settings, data.train.targets),
         after_step=in_turn(after_steps),
         evaluate=_evaluation(run, data, average.module if average else prepared),
         save=partial(state.save, run),
@@ -165,7 +155,7 @@ def set_up(
         stop=run.stop,
         seed=settings.seed,
         max_grad_norm=settings.max_grad_norm,
-        metric_for_best_model=result_key("eval", settings.metric_for_best_model),
+        metric_for_best_model=result_key("eval", metric),
         greater_is_better=upwards,
         keep_best=settings.load_best_model_at_end,
         early_stopping_patience=settings.early_stopping_patience,
@@ -198,21 +188,6 @@ def in_turn(functions: Iterable[AfterStep | None]) -> AfterStep | None:
     return after_step if given else None
 
 
-def scores_go_up(settings: Settings) -> bool:
-    """Returns whether the score that chooses the best model is better the greater it is."""
-    given = settings.greater_is_better
-    return greater_is_better(settings.metric_for_best_model) if given is None else given
-
-
-def choose_loss(settings: Settings, data: Data) -> Loss:
-    """Returns the loss that the settings ask for."""
-    if settings.mixup or settings.cutmix:
-        from hftune.training.mixup import mixing_loss
-
-        return mixing_loss(settings, len(data.labels))  # type: ignore[arg-type]
-    return build_loss(settings, data.train.labels, data.labels)
-
-
 def trains_another(recipe: Recipe, settings: Settings) -> bool:
     """Returns whether the training minimises another loss than the log loss that validation shows."""
     return bool(recipe.loss or any(getattr(settings, flag) for flag in OF_THE_LOSS))
@@ -230,31 +205,49 @@ def refuse_two_owners(recipe: Recipe, settings: Settings) -> None:
 
 
 def _evaluation(run: Run, data: Data, model: torch.nn.Module) -> Callable[[], dict[str, float]]:
-    names = evaluation_metrics(run.recipe, run.settings)
-    positive = positive_class(data.labels, run.settings.pos_label)
+    task, rows = data.task, data.validation
+    names = evaluation_metrics(run.recipe, task, run.settings)
 
     def evaluate() -> dict[str, float]:
-        counts = score(
-            model,
-            data.validation,
-            data.collate,
-            run.accelerator,
-            num_labels=len(data.labels),
-            rows_per_batch=run.settings.per_device_eval_batch_size,
-            workers=run.workers,
-            names=names,
-            positive=positive,
-        )
-        if (answer := only_answer(counts.confusion)) is not None:
-            log.info(
-                "all %s validation rows are answered %r", f"{len(data.validation):,}", data.labels[answer]
-            )
-        return named("eval", counts.compute(names))
+        predictions = predict_split(run, data, model, rows)
+        if (answer := task.only_answer(predictions)) is not None:
+            log.info("all %s validation rows are answered %r", f"{len(rows):,}", task.labels[answer])
+        return score(task, "eval", predictions, rows.targets, names)
 
     return evaluate
 
 
-def evaluation_metrics(recipe: Recipe, settings: Settings) -> list[str]:
-    """Returns the loss, the recipe's metrics, and the one that chooses the best model."""
+def predict_split(run: Run, data: Data, model: torch.nn.Module, rows: Rows) -> Predictions:
+    """Returns a model's predictions of some rows of the data, in their order."""
+    return predict(
+        data.task,
+        model,
+        rows,
+        data.collate,
+        run.accelerator,
+        rows_per_batch=run.settings.per_device_eval_batch_size,
+        workers=run.workers,
+    )
+
+
+def best_metric(task: Task, settings: Settings) -> str:
+    """Returns the metric that chooses the best model: the setting's, or the task's first for its default."""
     chosen = settings.metric_for_best_model
-    return list(dict.fromkeys(["log_loss", *recipe.metrics, "log_loss" if chosen == "loss" else chosen]))
+    usual = type(settings)().metric_for_best_model
+    return next(iter(task.metrics)) if chosen == usual and chosen not in task.metrics else chosen
+
+
+def evaluation_metrics(recipe: Recipe, task: Task, settings: Settings) -> list[str]:
+    """Returns the loss, the recipe's metrics, and the one that chooses the best model.
+
+    A recipe whose task is changed by a flag names scores of another one: then all of the task's are returned.
+
+    Raises:
+        BadInput: The task has no metric of such a name; the nearest is named.
+    """
+    named = recipe.metrics if settings.task == recipe.settings.task else task.metrics
+    chosen = best_metric(task, settings)
+    names = list(dict.fromkeys(["log_loss", *named, "log_loss" if chosen == "loss" else chosen]))
+    for name in names:
+        task.metric(name)
+    return names

@@ -26,6 +26,7 @@ from hftune.inference.isolated import load_elsewhere
 from hftune.recipes import imdb
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
+from hftune.tasks.single_label import SingleLabel
 from hftune.training.estimate import (
     EVALUATED,
     LONGEST,
@@ -186,9 +187,11 @@ def some_data(lengths: list[int], test: list[int]) -> Data:
     sets = []
     for rows in (lengths, lengths, test):
         ids = np.arange(len(rows))
-        whole = SimpleNamespace(lengths=np.array(rows), labels=ids)
+        whole = SimpleNamespace(lengths=np.array(rows), weights=ids, targets=ids)
         sets.append(rehearsal.Excerpt(whole, ids))
-    return Data(*sets, collate=list, labels=("a", "b"), processor=None, fingerprint="", picture=str)
+    return Data(
+        *sets, collate=list, task=SingleLabel(("a", "b")), processor=None, fingerprint="", picture=str
+    )
 
 
 def test_a_few_rows_keep_their_pictures():

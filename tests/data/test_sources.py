@@ -33,7 +33,11 @@ def ask(**given):
     names = "dataset_name dataset_config_name dataset_revision train_file validation_file test_file "
     names += "text_column_name label_column_name split_column_name max_train_samples max_eval_samples"
     return load_splits(
-        SimpleNamespace(**dict.fromkeys(names.split()) | {"train_val_split": 0.1, "data_seed": 1} | given)
+        SimpleNamespace(
+            **dict.fromkeys(names.split())
+            | {"train_val_split": 0.1, "data_seed": 1, "task": "single_label", "pos_label": None}
+            | given
+        )
     )
 
 
@@ -43,8 +47,8 @@ def write_csv(path: Path, rows: list, header=("text", "label")) -> str:
     return str(path)
 
 
-def pairs(split) -> list[tuple[str, int]]:
-    return list(zip(split["text"], split["label"], strict=True))
+def pairs(found, split: str) -> list[tuple[str, int]]:
+    return list(zip(getattr(found, split)["text"], found.targets[split].tolist(), strict=True))
 
 
 def test_files_become_splits_with_numbered_labels(tmp_path):
@@ -53,10 +57,10 @@ def test_files_become_splits_with_numbered_labels(tmp_path):
         validation_file=write_csv(tmp_path / "b.csv", TEST[:4]),
         test_file=write_csv(tmp_path / "c.csv", TEST),
     )
-    assert found.labels == ("neg", "pos")
-    assert pairs(found.train) == [(text, int(label == "pos")) for text, label in ROWS]
-    assert pairs(found.test) == [(text, int(label == "pos")) for text, label in TEST]
-    assert found.train.features == {"text": Value("string"), "label": Value("int64")}
+    assert found.task.labels == ("neg", "pos")
+    assert pairs(found, "train") == [(text, int(label == "pos")) for text, label in ROWS]
+    assert pairs(found, "test") == [(text, int(label == "pos")) for text, label in TEST]
+    assert found.train.features == {"text": Value("string")}
     assert len(found.validation) == 4
     assert found.warnings == [
         "only 4 validation rows to choose the best model by; raise --train_val_split, or pass more "
@@ -109,7 +113,7 @@ def test_validation_is_cut_from_train_stratified_in_order_and_never_from_test(tm
     assert rows["train"] == sorted(rows["train"])
     assert rows["validation"] == sorted(rows["validation"])
     assert sorted(rows["train"] + rows["validation"]) == list(range(40))
-    assert np.bincount(found.validation["label"]).tolist() == [6, 2]
+    assert np.bincount(found.targets["validation"]).tolist() == [6, 2]
     assert len(found.test) == 10
     assert found.origin.endswith("validation: 20 % of train, stratified, seed 1")
     again = ask(train_file=file, test_file=test, train_val_split=0.2)
@@ -120,9 +124,9 @@ def test_validation_is_cut_from_train_stratified_in_order_and_never_from_test(tm
 def test_every_class_stays_in_train_and_is_validated_where_possible(tmp_path):
     rows = [("one only", "rare"), *((f"pair {i}", "two") for i in range(2)), *ROWS]
     found = ask(train_file=write_csv(tmp_path / "a.csv", rows), train_val_split=0.1)
-    assert found.labels == ("neg", "pos", "rare", "two")
-    assert set(found.train["label"]) == {0, 1, 2, 3}
-    assert set(found.validation["label"]) == {0, 1, 3}
+    assert found.task.labels == ("neg", "pos", "rare", "two")
+    assert set(found.targets["train"]) == {0, 1, 2, 3}
+    assert set(found.targets["validation"]) == {0, 1, 3}
 
 
 def test_nothing_to_cut_from_is_an_error(tmp_path):
@@ -135,9 +139,9 @@ def test_limits_choose_after_the_cut_and_keep_the_order(tmp_path):
     whole = ask(train_file=file, test_file=test)
     found = ask(train_file=file, test_file=test, max_train_samples=12, max_eval_samples=3)
     assert [len(split) for split in (found.train, found.validation, found.test)] == [12, 3, 3]
-    assert np.bincount(found.train["label"]).tolist() == [9, 3]
-    chosen = set(pairs(found.train))
-    assert pairs(found.train) == [row for row in pairs(whole.train) if row in chosen]
+    assert np.bincount(found.targets["train"]).tolist() == [9, 3]
+    chosen = set(pairs(found, "train"))
+    assert pairs(found, "train") == [row for row in pairs(whole, "train") if row in chosen]
     assert "12 of 36 train rows" in found.origin
     assert ask(train_file=file, test_file=test, max_train_samples=99).fingerprint == whole.fingerprint
 
@@ -216,7 +220,7 @@ def test_folder_of_parquet_files_is_loaded_and_its_unlabelled_test_left_out(tmp_
     name = save(tmp_path, train=[0, 1] * 20, validation=[1, 0], test=[-1] * 3)
     found = ask(dataset_name=name)
     assert (len(found.train), len(found.validation), found.test) == (40, 2, None)
-    assert found.labels == ("neg", "pos")
+    assert found.task.labels == ("neg", "pos")
     assert found.warnings[0] == (
         f"{name}/test-00000-of-00001.parquet has no labels (all are -1 or missing) and is left out; for rows "
         "without: hftune predict RUN FILE"
@@ -287,7 +291,7 @@ def test_row_with_an_unlabelled_row_in_train_is_named(tmp_path):
 
 def test_sample_is_built_in():
     found = ask(dataset_name="sample")
-    assert len(found.labels) >= 2
+    assert len(found.task.labels) >= 2
     assert found.test is not None
     columns = "text column 'text', label column 'label'"
     assert found.origin == f"built-in sample, {columns}, validation: its own split"
@@ -352,7 +356,7 @@ def test_saved_dataset_dict_is_a_folder_too(tmp_path):
 def test_real_sets(name, label, rows, classes):
     found = ask(dataset_name=str(SHARED / "data" / name), label_column_name=label)
     assert (len(found.train), len(found.validation), len(found.test or [])) == rows
-    assert len(found.labels) == classes == len(set(found.train["label"]))
+    assert len(found.task.labels) == classes == len(set(found.targets["train"]))
 
 
 @shared

@@ -34,6 +34,7 @@ def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **chang
         return Checked(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
 
     settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "data_seed": 3}
+    settings |= {"task": "single_label", "pos_label": None}
     source = Source({one.name: one for one in tables}, "here", files=True)
     return make_splits(
         source,
@@ -79,7 +80,7 @@ def test_stratified_choice(label, share, leave, seed):
 
 def test_validation_is_cut_off_train_in_the_proportions_of_the_classes():
     found = split([TRAIN, TEST])
-    assert {name: np.bincount(part.label).tolist() for name, part in found.parts.items()} == {
+    assert {name: np.bincount(part.targets).tolist() for name, part in found.parts.items()} == {
         "train": [16, 16, 16],
         "validation": [4, 4, 4],
         "test": [3, 3, 3],
@@ -89,19 +90,19 @@ def test_validation_is_cut_off_train_in_the_proportions_of_the_classes():
     assert whose(split([TRAIN, TEST])) == content
     assert whose(split([TRAIN, TEST], data_seed=4)) != content
     assert found.origin == "here, validation: 20 % of train, stratified, seed 3"
-    assert found.labels == NAMES
+    assert found.task.labels == NAMES
 
 
 def test_rows_content_and_labels_stay_together():
     kept = [row for row in range(60) if row % 7]
     found = split([TRAIN, TEST], {"train": kept, "test": [1, 4, 5]}, max_train_samples=20, max_eval_samples=2)
-    assert {name: len(part.label) for name, part in found.parts.items()} == {
+    assert {name: len(part.targets) for name, part in found.parts.items()} == {
         "train": 20,
         "validation": 2,
         "test": 2,
     }
     for part in found.parts.values():
-        for row, content, label in zip(part.rows, part.content.to_pylist(), part.label, strict=True):
+        for row, content, label in zip(part.rows, part.content.to_pylist(), part.targets, strict=True):
             assert content == part.table.columns["content"][int(row)].as_py()
             assert NAMES[label] == part.table.columns["label"][int(row)].as_py()
         assert part.table is not TRAIN or all(row % 7 for row in part.rows)
@@ -132,7 +133,7 @@ def test_a_class_of_which_no_training_row_is_left_is_named():
     without_green = [row for row in range(60) if row % 3 != 1]
     with pytest.raises(BadInput, match=r"^train: no row of class 'green' can be used"):
         split([TRAIN, TEST], {"train": without_green})
-    assert split([TRAIN, TEST], {"test": [0, 3]}).labels == NAMES  # training rows alone decide
+    assert split([TRAIN, TEST], {"test": [0, 3]}).task.labels == NAMES  # training rows alone decide
 
 
 def test_too_few_rows_to_cut_validation_off():
@@ -143,13 +144,13 @@ def test_too_few_rows_to_cut_validation_off():
 def test_a_sample_of_one_class_is_refused():
     with pytest.raises(BadInput, match=r"^--max_train_samples 1: rows of one class are left; raise it"):
         split([TRAIN], max_train_samples=1)
-    assert np.bincount(split([TRAIN], max_train_samples=3).parts["train"].label).tolist() == [1, 1, 1]
+    assert np.bincount(split([TRAIN], max_train_samples=3).parts["train"].targets).tolist() == [1, 1, 1]
 
 
 def test_a_class_with_rows_to_spare_is_validated_on_whatever_the_share():
     labels = ["red"] * 50 + ["blue"] * 4 + ["green"] * 4
     validation = split([table("train", labels)], train_val_split=0.02).parts["validation"]
-    assert np.bincount(validation.label).tolist() == [1, 1, 1]
+    assert np.bincount(validation.targets).tolist() == [1, 1, 1]
 
 
 def test_lost_classes_and_a_small_validation_are_counted():

@@ -348,9 +348,9 @@ def test_at_most_so_many_rows_are_those_that_a_run_draws(most):
         max_eval_samples=most, seed=5
     )
     found = read_labelled(settings, ("neg", "pos"))
-    expected = load_splits(settings).test
-    assert found.content == list(expected["text"])
-    assert found.labels.tolist() == list(expected["label"])
+    expected = load_splits(settings)
+    assert found.content == list(expected.test["text"])
+    assert found.labels.tolist() == expected.targets["test"].tolist()
 
 
 def test_a_file_or_a_folder_of_classes_is_the_test_set():

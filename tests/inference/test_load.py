@@ -129,7 +129,7 @@ def test_a_run_says_how_its_texts_are_cut(tmp_path, bert):
     assert rows[1]["input_ids"].tolist() == [cls, unknown, sep]
     assert rows.lengths.tolist() == [10, 3, 3]
     assert rows.tokens.tolist() == [13, 3, 3]
-    assert rows.labels.tolist() == [0, 0, 0]
+    assert rows.targets.tolist() == [0, 0, 0]
 
 
 def configured(folder: Path, **changes) -> Path:

@@ -17,6 +17,7 @@ from hftune.inference.load import load_saved
 from hftune.models.image import build_image_classifier
 from hftune.settings.image import ImageSettings
 from hftune.storage.checkpoint import load_checkpoint, save_checkpoint
+from hftune.tasks.single_label import SingleLabel
 
 timm = pytest.importorskip("timm")
 
@@ -72,7 +73,9 @@ def test_the_background_of_transparent_images_travels_in_the_models_config(tmp_p
 
 
 def data_of(labels=LABELS):
-    return Data(None, None, None, collate=list, labels=tuple(labels), processor=None, fingerprint="")
+    return Data(
+        None, None, None, collate=list, task=SingleLabel(tuple(labels)), processor=None, fingerprint=""
+    )
 
 
 def build(labels=LABELS, **flags):

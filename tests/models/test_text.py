@@ -17,6 +17,7 @@ from hftune.models.cpu_attention import NAME
 from hftune.models.standalone import TEXT
 from hftune.models.text import build_text_classifier
 from hftune.settings.text import TextSettings
+from hftune.tasks.single_label import SingleLabel
 from tests.tiny import FAMILIES, POSITIONS, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
 LABELS = ("bad", "fair", "good")
@@ -27,13 +28,13 @@ class Rows(torch.utils.data.Dataset):
 
     def __init__(self, lengths):
         self.lengths = np.array(lengths)
-        self.labels = np.arange(len(lengths)) % 3
+        self.targets = np.arange(len(lengths)) % 3
 
     def __len__(self):
         return len(self.lengths)
 
     def __getitem__(self, row):
-        return {"input_ids": np.arange(self.lengths[row]) % 40 + 5, "label": int(self.labels[row])}
+        return {"input_ids": np.arange(self.lengths[row]) % 40 + 5, "label": int(self.targets[row])}
 
 
 def data_of(tokenizer, *, train=(3, 9), validation=(4,), test=None) -> Data:
@@ -42,7 +43,7 @@ def data_of(tokenizer, *, train=(3, 9), validation=(4,), test=None) -> Data:
         validation=Rows(validation),
         test=None if test is None else Rows(test),
         collate=TextCollator(tokenizer.pad_token_id or 0, "token_type_ids" in tokenizer.model_input_names),
-        labels=LABELS,
+        task=SingleLabel(LABELS),
         processor=tokenizer,
         fingerprint="x",
     )
@@ -200,7 +201,7 @@ def relabelled(folder, family, labels):
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    return build(folder, family, dataclasses.replace(data_of(tokenizer), labels=labels)).eval()
+    return build(folder, family, dataclasses.replace(data_of(tokenizer), task=SingleLabel(labels))).eval()
 
 
 def named_checkpoint(kind, vocabulary, folder):

@@ -55,7 +55,9 @@ def test_an_earlier_versions_run_goes_on_to_its_scores(golden, capsys, quick_dis
     same = expected.keys() - TIMES
     assert same <= results.keys()
     for name in same:
-        assert results[name] == pytest.approx(expected[name], abs=1e-4, nan_ok=True), name
+        limit = name.endswith(("_low", "_high"))  # of 24 rows, resampled in another way since
+        tolerance = 0.15 if limit else 1e-4
+        assert results[name] == pytest.approx(expected[name], abs=tolerance, nan_ok=True), name
     there, here = (
         list(csv.DictReader((folder / "test_predictions.csv").open())) for folder in (golden, Path("run"))
     )

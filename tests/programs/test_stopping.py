@@ -9,16 +9,12 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from hftune.data.batches import by_length
 from hftune.errors import HftuneError
 from hftune.recipes import imdb_textcnn
 from hftune.storage.checkpoint import list_checkpoints, load_checkpoint
-from hftune.tasks.metrics import ClassificationCounts
 from proofs.jobs import PATIENCE, ROOT, Group, fingerprint, finish, make_jobs, remove
 from proofs.kills import killed_at_random, resumed_from_every_step
 from proofs.stopping import stopped
@@ -135,34 +131,6 @@ def test_processes_that_cannot_share_the_steps_are_refused_with_the_number(jobs,
         "error: 2 processes cannot share the 1 micro-batches per step with which this run began; "
         "the number of processes must divide 1"
     ]
-
-
-@pytest.mark.parametrize("rows_per_batch", [1, 4, 7])
-def test_scores_of_two_processes_are_scikit_learns_for_every_size(rows_per_batch):
-    """Each process answers for its share of the batches; what both have gathered is scored."""
-    random = np.random.default_rng(0)
-    for size in range(1, 68):
-        logits = random.normal(size=(size, 3)).astype(np.float32)
-        labels = random.integers(0, 3, size)
-        lengths = random.integers(1, 9, size)
-        shares = []
-        for process in (0, 1):
-            counts = ClassificationCounts(3, ["accuracy", "f1", "precision", "recall"])
-            for batch in by_length(lengths, rows_per_batch)[process::2]:
-                counts.update(logits[batch], labels[batch])
-            shares.append(counts.state())
-        total = ClassificationCounts(3, ["accuracy", "f1", "precision", "recall"])
-        for share in shares:
-            total.merge_state(share)
-        found = total.compute(["accuracy", "f1", "precision", "recall"])
-        answers = logits.argmax(-1)
-        assert found["accuracy"] == accuracy_score(labels, answers)
-        averaged = {"labels": [0, 1, 2], "average": "macro", "zero_division": 0}
-        for name, function in {"f1": f1_score, "precision": precision_score, "recall": recall_score}.items():
-            assert found[name] == pytest.approx(function(labels, answers, **averaged), abs=1e-15), (
-                name,
-                size,
-            )
 
 
 # --- what is not finite

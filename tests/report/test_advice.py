@@ -4,6 +4,7 @@ import pytest
 
 from hftune.report.advice import stays_below, what_to_try
 from hftune.settings.text import TextSettings
+from hftune.tasks.single_label import SingleLabel
 
 BELOW = {"test_accuracy_over_tfidf_low": -0.1, "test_accuracy_over_majority_low": 0.2}
 SETTINGS = TextSettings(model_type="bag", dataset_name="sample", learning_rate=0.001, num_train_epochs=2)
@@ -24,13 +25,13 @@ def log(losses: list[float], validation: list[float]) -> list[dict[str, float]]:
     ],
 )
 def test_the_advice_follows_the_losses(losses, validation, advice):
-    line = what_to_try(BELOW, log(losses, validation), SETTINGS)
+    line = what_to_try(BELOW, log(losses, validation), SETTINGS, SingleLabel())
     assert line.startswith("try next: ")
     assert advice in line
 
 
 def test_steps_are_advised_where_steps_were_asked_for():
-    line = what_to_try(BELOW, log([3, 2, 1, 0.5], []), SETTINGS.replace(max_steps=40))
+    line = what_to_try(BELOW, log([3, 2, 1, 0.5], []), SETTINGS.replace(max_steps=40), SingleLabel())
     assert "--max_steps (now 40)" in line
     assert "--num_train_epochs" not in line
 
@@ -46,5 +47,5 @@ def test_steps_are_advised_where_steps_were_asked_for():
     ],
 )
 def test_only_who_is_no_better_is_advised(results, below):
-    assert stays_below(results) == below
-    assert bool(what_to_try(results, log([1, 1], []), SETTINGS)) == below
+    assert stays_below(results, "accuracy") == below
+    assert bool(what_to_try(results, log([1, 1], []), SETTINGS, SingleLabel())) == below

@@ -26,7 +26,7 @@ from hftune.report.model_card import Card, write_card
 from hftune.report.model_use import readdress_card
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
-from hftune.tasks.metrics import per_class
+from hftune.tasks.single_label import SingleLabel
 
 SHARED_HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
 CODE = {"auto_map": {"AutoConfig": "bag.BagConfig"}, "architectures": ["BagForSequenceClassification"]}
@@ -64,15 +64,21 @@ RESULTS = {
 }
 
 
+def per_class(counts, labels):
+    sides = np.indices(counts.shape).reshape(2, -1)
+    true, predicted = (np.repeat(side, counts.ravel()) for side in sides)
+    return SingleLabel(tuple(labels)).label_scores({"logits": np.eye(len(counts))[predicted]}, true)
+
+
 def card_of(settings=None, **changes) -> Card:
     parts = {
         "name": "reviews",
         "task": "text-classification",
         "settings": settings or TextSettings(dataset_name="acme/reviews", model_name_or_path="acme/encoder"),
-        "labels": ("negative", "positive"),
+        "asked": SingleLabel(("negative", "positive")),
         "results": RESULTS,
         "versions": VERSIONS,
-        "confusion": COUNTS,
+        "label_scores": per_class(COUNTS, ("negative", "positive")),
     }
     return Card(**{**parts, **changes})
 
@@ -163,7 +169,7 @@ def test_the_hub_finds_no_fault(run_dir, monkeypatch, tested):
     monkeypatch.syspath_prepend(str(SHARED_HUB))
     from store import read_card
 
-    changes = {} if tested else {"results": {"eval_accuracy": 0.8}, "confusion": None}
+    changes = {} if tested else {"results": {"eval_accuracy": 0.8}, "label_scores": ()}
     page = written(run_dir, card_of(**changes))
     read, errors = read_card(page)
     assert not errors
@@ -179,7 +185,7 @@ def test_the_page_shows_the_results(run_dir):
     assert scores["log loss"] == ["0.432", "0.312 to 0.532", "–", "–", "–"]
     said = "is better than TF-IDF + logistic regression by 0.137 [0.051, 0.223] accuracy"
     assert said in section(page, "How good it is")
-    assert "F1: of the class **positive**" in page
+    assert "F1: of the class 'positive'" in page
     assert table(page, "class")["negative"] == ["0.889", "0.800", "0.842", "50"]
     assert table(page, "split") == {
         "split": ["rows"],
@@ -220,7 +226,7 @@ def test_the_majority_class_alone_is_a_floor_too(run_dir):
 
 def test_without_a_test_set(run_dir):
     results = {name: value for name, value in RESULTS.items() if not name.startswith("test_")}
-    page = written(run_dir, card_of(results=results, confusion=None))
+    page = written(run_dir, card_of(results=results, label_scores=()))
     assert "There was no test set" in page
     assert table(page, "score") == {"score": ["validation"], "accuracy": ["0.812"], "F1": ["0.801"]}
     assert "model-index" not in front(run_dir)
@@ -268,7 +274,8 @@ def test_of_many_classes_the_weakest_are_shown(run_dir):
     counts = np.eye(150, dtype=int) * 50
     for number in range(30, 60):
         counts[number, number], counts[number, 0] = 50 - number // 2, number // 2
-    page = written(run_dir, card_of(labels=labels, confusion=counts))
+    asked, scores = SingleLabel(tuple(labels)), per_class(counts, labels)
+    page = written(run_dir, card_of(asked=asked, label_scores=scores))
     rows = table(page, "class")
     assert len(rows) == 1 + 20
     scores = [float(row[2]) for row in list(rows.values())[1:]]
@@ -293,7 +300,14 @@ def test_odd_names_stay_what_they_are(run_dir):
     )
     shown = ("a|b", "yes: no", "two lines", "👩‍🚀 *bold* `x`", "<script>&amp;", "not_hot_dog", "_x_", r"\|")
     counts = np.eye(len(labels), dtype=int) * 40
-    page = written(run_dir, card_of(labels=labels, confusion=counts, name="a\n---\nb: [x](y) | 'é'"))
+    page = written(
+        run_dir,
+        card_of(
+            asked=SingleLabel(tuple(labels)),
+            label_scores=per_class(counts, labels),
+            name="a\n---\nb: [x](y) | 'é'",
+        ),
+    )
     assert tuple(table(page, "class"))[1:] == shown
     assert ModelCard(page).data.model_name == "a --- b: [x](y) | 'é'"
     tokens = MarkdownIt().parse(page.split("\n---\n", 1)[1])

@@ -11,6 +11,7 @@ from hftune.data.text.load import load_text
 from hftune.report.predictions import as_csv, write_predictions
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
+from hftune.tasks.single_label import SingleLabel
 from tests.data.image.test_splits import write_class_folders
 
 TEXTS = ["a film", "two\nlines, with a comma", 'a "quoted" one', "the last"]
@@ -37,8 +38,8 @@ def test_a_sample_of_texts_leads_back_to_file_and_line(tmp_path):
     written = write_rows(tmp_path / "test.csv", [f"{text} {turn}" for turn in range(8) for text in TEXTS])
     files = {"train_file": str(tmp_path / "train.csv"), "test_file": str(tmp_path / "test.csv")}
     data = load_text(TextSettings(model_type="bag", max_eval_samples=10, min_frequency=1, **files))
-    logits = np.eye(2)[data.test.labels]
-    write_predictions(tmp_path / "x.csv", logits, data.test.labels, data.labels, data.places)
+    predictions = {"logits": np.eye(2)[data.test.targets]}
+    write_predictions(tmp_path / "x.csv", data.task.columns(predictions, data.test.targets), data.places)
     found = read(tmp_path / "x.csv")
     assert list(found[0]) == ["row", "place", "text", "label", "prediction", "bad", "good"]
     rows = [int(line["row"]) for line in found]
@@ -74,8 +75,8 @@ def test_pictures_lead_back_to_their_files(tmp_path):
         dataset_name=str(tmp_path / "pets"), model_type="resnet9", image_size=16, skip_bad_images=True
     )
     data = load_images(settings)
-    labels = data.test.labels
-    write_predictions(tmp_path / "x.csv", np.eye(3)[labels], labels, data.labels, data.places)
+    columns = data.task.columns({"logits": np.eye(3)[data.test.targets]}, data.test.targets)
+    write_predictions(tmp_path / "x.csv", columns, data.places)
     found = read(tmp_path / "x.csv")
     assert [int(line["row"]) for line in found] == list(range(1, 12))
     assert [line["image"] for line in found] == [line["place"] for line in found] == list(map(str, files[1:]))
@@ -92,11 +93,12 @@ def test_a_list_of_pictures_names_its_line_and_the_path_in_it(tmp_path):
     for number, row in enumerate(data.places.rows):
         assert data.places.content(number) == files[row]
         assert data.places.place(number) == f"{tmp_path}/list.csv line {row + 2} ({files[row]})"
-        assert data.labels[data.test.labels[number]] == files[row].split("/")[0]
+        assert data.labels[data.test.targets[number]] == files[row].split("/")[0]
 
 
 def test_data_without_places_have_the_numbers_of_the_set(tmp_path):
-    write_predictions(tmp_path / "x.csv", np.array([[3.0, 0], [0, 1]]), np.array([0, 0]), ("a", "b"))
+    predictions = {"logits": np.array([[3.0, 0], [0, 1]])}
+    write_predictions(tmp_path / "x.csv", SingleLabel(("a", "b")).columns(predictions, np.array([0, 0])))
     assert read(tmp_path / "x.csv") == [
         {"row": "0", "label": "a", "prediction": "a", "a": "0.952574", "b": "0.047426"},
         {"row": "1", "label": "a", "prediction": "b", "a": "0.268941", "b": "0.731059"},

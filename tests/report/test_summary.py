@@ -15,7 +15,10 @@ from hftune.report.summary import (
     summary_table,
     verdict,
 )
-from hftune.tasks.metrics import class_results
+from hftune.tasks.single_label import SingleLabel
+from hftune.training.evaluate import label_results
+
+TASK = SingleLabel()
 
 
 def interval(key: str, value: float) -> dict[str, float]:
@@ -55,7 +58,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_every_metric_has_one_row_and_every_model_a_column():
-    table = summary_table("imdb", RESULTS)
+    table = summary_table("imdb", RESULTS, TASK)
     assert [str(column.header) for column in table.columns] == [
         "metric",
         "validation",
@@ -73,27 +76,29 @@ def test_every_metric_has_one_row_and_every_model_a_column():
 
 def test_what_was_not_measured_has_no_column():
     validation = {key: value for key, value in RESULTS.items() if key.startswith("eval_")}
-    table = summary_table("imdb", validation)
+    table = summary_table("imdb", validation, TASK)
     assert [str(column.header) for column in table.columns] == ["metric", "validation"]
 
 
 def test_a_score_that_is_not_defined_is_a_dash():
-    table = render(summary_table("imdb", {"eval_roc_auc": float("nan"), **interval("test_roc_auc", 0.5)}))
+    table = render(
+        summary_table("imdb", {"eval_roc_auc": float("nan"), **interval("test_roc_auc", 0.5)}, TASK)
+    )
     assert cells(table.splitlines()[4]) == ["ROC AUC", "-", "0.500 [0.496, 0.504]"]
     half = {"test_f1": 0.5, "test_f1_low": float("nan"), "test_f1_high": float("nan")}
-    assert cells(render(summary_table("imdb", half)).splitlines()[4]) == ["F1", "0.500"]
+    assert cells(render(summary_table("imdb", half, TASK)).splitlines()[4]) == ["F1", "0.500"]
 
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_narrow_terminals_lose_no_digit(width):
-    text = render(summary_table("imdb", RESULTS), width)
+    text = render(summary_table("imdb", RESULTS, TASK), width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     assert all(number in text for number in ["0.913", "0.908,", "0.916]", "0.891", "0.500", "0.304]"])
 
 
 def test_an_interval_stays_on_its_line_at_80_columns():
-    assert "0.912 [0.908, 0.916]" in render(summary_table("imdb", RESULTS), 80)
+    assert "0.912 [0.908, 0.916]" in render(summary_table("imdb", RESULTS, TASK), 80)
 
 
 def test_facts_about_the_data_are_no_metrics():
@@ -120,26 +125,26 @@ def test_facts_about_the_data_are_no_metrics():
 )
 def test_only_an_interval_above_zero_is_called_better(gain, low, high, sentence):
     key = "test_accuracy_over_tfidf"
-    assert verdict({key: gain, f"{key}_low": low, f"{key}_high": high}) == sentence
+    assert verdict({key: gain, f"{key}_low": low, f"{key}_high": high}, TASK) == sentence
 
 
 def test_no_verdict_without_a_floor():
-    assert verdict({"test_accuracy": 0.9}) == ""
+    assert verdict({"test_accuracy": 0.9}, TASK) == ""
 
 
 def test_the_table_names_the_class_that_f1_is_of():
-    page = render(summary_table("mail", RESULTS, ["ham", "spam\x1b[31m"]))
+    page = render(summary_table("mail", RESULTS, SingleLabel(("ham", "spam\x1b[31m"))))
     assert page.splitlines()[-1].strip() == "F1 of 'spam\\x1b[31m' (another: --pos_label)"
-    assert "F1 of 'ham'" in render(summary_table("mail", RESULTS, ["ham", "spam"], "ham"))
-    assert " of '" not in render(summary_table("mail", RESULTS, ["a", "b", "c"]))
+    assert "F1 of 'ham'" in render(summary_table("mail", RESULTS, SingleLabel(("ham", "spam"), "ham")))
+    assert " of '" not in render(summary_table("mail", RESULTS, SingleLabel(("a", "b", "c"))))
 
 
 def test_the_means_of_three_classes_are_one_row():
     both = {**RESULTS, "eval_f1_macro": 0.905, **interval("test_f1_macro", 0.904)}
-    rows = render(summary_table("x", both, ["a", "b", "c"]))
+    rows = render(summary_table("x", both, SingleLabel(("a", "b", "c"))))
     assert "F1" in rows
     assert "macro" not in rows
-    assert "F1, macro" in render(summary_table("x", both, ["a", "b"]))
+    assert "F1, macro" in render(summary_table("x", both, SingleLabel(("a", "b"))))
 
 
 def test_the_majority_class_stands_beside_validation_where_nothing_was_tested():
@@ -150,7 +155,7 @@ def test_the_majority_class_stands_beside_validation_where_nothing_was_tested():
         "eval_loss": 1,
     }
     assert metrics_of(validation) == ["accuracy", "loss"]
-    table = render(summary_table("imdb", validation, ["a", "b"]))
+    table = render(summary_table("imdb", validation, SingleLabel(("a", "b"))))
     assert [cells(row) for row in table.splitlines()[-3:-1]] == [
         ["accuracy", "0.900", "0.600"],
         ["log loss", "1.000", "0.700"],
@@ -159,8 +164,8 @@ def test_the_majority_class_stands_beside_validation_where_nothing_was_tested():
 
 def test_scores_of_classes_are_no_metrics_whatever_the_classes_are_called():
     names = ("a", "a_low", "f1", "a_f1", "majority", "")
-    confusion = np.diag([3, 2, 1, 4, 2, 2])
-    found = class_results("test", confusion, names)
+    scores = SingleLabel(names).label_scores({"logits": np.eye(6)}, np.arange(6))
+    found = label_results("test", scores)
     assert len(found) == 4 * len(names)
     assert metrics_of({**RESULTS, **found}) == metrics_of(RESULTS)
 
@@ -179,7 +184,7 @@ def test_the_summary_ends_with_what_to_do_next(tmp_path):
     step = (
         'use it: pipeline("text-classification", "runs/[a]") from transformers, a line longer than 80 columns'
     )
-    print_summary(console, "imdb", RESULTS, tmp_path / "[a]", [step])
+    print_summary(console, "imdb", RESULTS, tmp_path / "[a]", [step], TASK)
     lines = console.file.getvalue().splitlines()
     assert lines[-4:] == [
         "better than TF-IDF + logistic regression by 0.021 [0.017, 0.025] accuracy",
@@ -213,7 +218,7 @@ def training_log() -> list[dict[str, float]]:
     ],
 )
 def test_the_curve_is_a_picture_whatever_was_logged(tmp_path, lines, recwarn):
-    draw_curve(json.loads(json.dumps(lines)), tmp_path / "curve.png")
+    draw_curve(json.loads(json.dumps(lines)), tmp_path / "curve.png", TASK, "accuracy")
     assert imread(tmp_path / "curve.png").shape[:2] == (500, 1200)
     assert not [str(warning.message) for warning in recwarn]
 
@@ -242,13 +247,13 @@ def labels(monkeypatch) -> list[str]:
     ],
 )
 def test_the_best_step_is_the_one_that_the_run_kept(tmp_path, labels, metric, label):
-    draw_curve(training_log(), tmp_path / "curve.png", metric)
+    draw_curve(training_log(), tmp_path / "curve.png", TASK, metric)
     assert [name for name in labels if name.startswith("best")] == [label]
 
 
 def test_a_score_that_is_not_defined_is_never_the_best(tmp_path, labels):
     lines = [{"step": 1, "eval_accuracy": float("nan")}, {"step": 2, "eval_accuracy": 0.5}]
-    draw_curve(lines, tmp_path / "curve.png")
+    draw_curve(lines, tmp_path / "curve.png", TASK, "accuracy")
     assert labels[-1] == "best: accuracy 0.500 at step 2"
 
 
@@ -261,18 +266,18 @@ def test_another_loss_in_training_has_a_panel_of_its_own(tmp_path, monkeypatch):
         return original(self, *points, **options)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    draw_curve(training_log(), tmp_path / "curve.png", loss_apart=True)
+    draw_curve(training_log(), tmp_path / "curve.png", TASK, "accuracy", loss_apart=True)
     titles = {label: title for label, title, _ in panels}
     assert titles["training"] == "Training loss (another than validation's)"
     assert titles["validation"] == "Validation log loss"
     panels.clear()
-    draw_curve(training_log(), tmp_path / "curve.png")
+    draw_curve(training_log(), tmp_path / "curve.png", TASK, "accuracy")
     assert {title for label, title, _ in panels if label in ("training", "validation")} == {"Loss"}
     colours = [colour for _, _, colour in panels if colour != "black"]
     assert len(set(colours)) == len(colours), "one colour means two things"
 
 
 def test_more_log_changes_the_picture(tmp_path):
-    draw_curve(training_log(), tmp_path / "all.png")
-    draw_curve(training_log()[:-1], tmp_path / "less.png")
+    draw_curve(training_log(), tmp_path / "all.png", TASK, "accuracy")
+    draw_curve(training_log()[:-1], tmp_path / "less.png", TASK, "accuracy")
     assert not np.array_equal(imread(tmp_path / "all.png"), imread(tmp_path / "less.png"))

@@ -13,7 +13,7 @@ import torch
 
 from hftune.recipes import hotdog_features, imdb
 from hftune.storage.code_identity import identify
-from hftune.training.losses import build_loss
+from hftune.tasks.losses import build_loss
 
 LOSS = '''
 import torch
@@ -247,12 +247,12 @@ def test_a_model_of_ones_own_is_read_through_build_model(digest):
 
 
 def test_code_of_hftune_may_be_moved_between_its_modules(digest, monkeypatch):
-    text = "from hftune.training.losses import build_loss\ndef part(b): return build_loss(b)"
-    inside = "def part(b):\n from hftune.training.losses import build_loss\n return build_loss(b)"
+    text = "from hftune.tasks.losses import build_loss\ndef part(b): return build_loss(b)"
+    inside = "def part(b):\n from hftune.tasks.losses import build_loss\n return build_loss(b)"
     before = identify(build_loss), digest(text), digest(inside)
     monkeypatch.setattr(build_loss, "__module__", "hftune.losses")
-    monkeypatch.setitem(sys.modules, "hftune.losses", sys.modules["hftune.training.losses"])
-    inside = inside.replace("hftune.training.losses", "hftune.losses")
+    monkeypatch.setitem(sys.modules, "hftune.losses", sys.modules["hftune.tasks.losses"])
+    inside = inside.replace("hftune.tasks.losses", "hftune.losses")
     assert (identify(build_loss), digest(text), digest(inside)) == before
     assert digest(text.replace("build_loss", "class_weights")) != before[1]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from hftune.errors import BadInput
-from hftune.tasks.metrics import ClassificationCounts
+from hftune.tasks.single_label import SingleLabel
+from hftune.training.evaluate import score
 
 evaluate_metrics = pytest.importorskip("hftune.tasks.evaluate_metrics")
 
@@ -19,9 +20,9 @@ def sample():
     labels = random.integers(0, 3, 120)
     logits = random.normal(size=(120, 3))
     logits[np.arange(120), labels] += 1
-    counts = ClassificationCounts(3)
-    counts.update(logits, labels)
-    return logits, labels, counts.compute([*CLASS_ID_NAMES, *LOGIT_NAMES])
+    names = [*CLASS_ID_NAMES, *LOGIT_NAMES]
+    found = score(SingleLabel(("a", "b", "c")), "x", {"logits": logits}, labels, names)
+    return logits, labels, dict(zip(names, found.values(), strict=True))
 
 
 def predictions(name, logits):
@@ -54,7 +55,7 @@ def test_combine_takes_the_modules(sample):
     import evaluate
 
     logits, labels, expected = sample
-    both = evaluate.combine([evaluate_metrics.Accuracy(), evaluate_metrics.MatthewsCorrelation()])
+    both = evaluate.combine([evaluate_metrics.load("accuracy"), evaluate_metrics.load("mcc")])
     both.add_batch(predictions=logits.argmax(1), references=labels)
     assert both.compute() == {"accuracy": expected["accuracy"], "matthews_correlation": expected["mcc"]}
 
@@ -74,7 +75,7 @@ def test_class_ids_and_logits_are_told_apart():
 
 def test_several_processes_are_refused():
     with pytest.raises(ValueError, match="gather"):
-        evaluate_metrics.Accuracy(num_process=2, process_id=0, experiment_id="x")
+        evaluate_metrics.TaskMetric("accuracy", num_process=2, process_id=0, experiment_id="x")
 
 
 def test_unknown_name_gets_the_nearest():
@@ -89,7 +90,7 @@ def test_no_network_and_no_files(tmp_path, monkeypatch):
     for name in ("getaddrinfo", "create_connection", "socket"):
         monkeypatch.setattr(socket, name, refuse)
     monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path / "metrics"))
-    for name in evaluate_metrics.MODULES:
+    for name in CLASS_ID_NAMES + LOGIT_NAMES:
         metric = evaluate_metrics.load(name)
         metric.add_batch(predictions=[[0, 1], [1, 0]] if name in LOGIT_NAMES else [1, 0], references=[1, 0])
         assert "stored examples: 2" in repr(metric)

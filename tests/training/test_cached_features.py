@@ -10,6 +10,7 @@ from accelerate import PartialState
 from hftune.data.dataset import Data
 from hftune.data.image.rows import ImageCollator, ImageRows
 from hftune.errors import BadInput
+from hftune.tasks.single_label import SingleLabel
 from hftune.training.cached_features import cache_features, extract_features, head_loss, linear_head
 from hftune.training.freezing import freeze
 from tests.tiny import tiny_model
@@ -28,14 +29,14 @@ class Texts:
     def __init__(self, count: int):
         generator = torch.Generator().manual_seed(count)
         self.ids = torch.randint(5, 50, (count, 5), generator=generator)
-        self.labels = np.arange(count) % 2
+        self.targets = np.arange(count) % 2
         self.lengths = np.full(count, 5)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, row: int) -> dict:
-        return {"input_ids": self.ids[row], "label": int(self.labels[row])}
+        return {"input_ids": self.ids[row], "label": int(self.targets[row])}
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def model():
 
 @pytest.fixture
 def data():
-    return Data(Texts(40), Texts(8), Texts(8), tokens, ("no", "yes"), None, "")
+    return Data(Texts(40), Texts(8), Texts(8), tokens, SingleLabel(("no", "yes")), None, "")
 
 
 def test_the_head_on_features_is_the_whole_model(model, data):

@@ -1,4 +1,4 @@
-"""Answers in the data's order, whatever the batches, and counts that are the same for all of them."""
+"""Predictions in the data's order, whatever the batches and the processes, and the scores of them."""
 
 from types import SimpleNamespace
 
@@ -8,10 +8,12 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 
 from hftune.data.text.tokenize import TextCollator
+from hftune.tasks.single_label import SingleLabel
 from hftune.training import evaluate as scoring
 from tests.tiny import tiny_model
 
 N, CLASSES = 41, 3
+TASK = SingleLabel(("a", "b", "c"))
 CPU = torch.device("cpu")
 
 
@@ -31,14 +33,14 @@ class Rows(torch.utils.data.Dataset):
     def __init__(self):
         random = np.random.default_rng(0)
         self.lengths = random.integers(1, 30, N)
-        self.labels = random.integers(0, CLASSES, N)
+        self.targets = random.integers(0, CLASSES, N)
         self.ids = [random.integers(5, 50, length) for length in self.lengths]
 
     def __len__(self):
         return N
 
     def __getitem__(self, row):
-        return {"input_ids": self.ids[row], "label": int(self.labels[row])}
+        return {"input_ids": self.ids[row], "label": int(self.targets[row])}
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +61,8 @@ def one_by_one(model, rows) -> np.ndarray:
 
 def predict(model, rows, accelerator=ALONE, rows_per_batch=16, **options) -> np.ndarray:
     collate = TextCollator(0)
-    return scoring.predict(
-        model, rows, collate, accelerator, num_labels=CLASSES, rows_per_batch=rows_per_batch, **options
-    )
-
-
-def score(model, rows, accelerator=ALONE, rows_per_batch=16):
-    collate = TextCollator(0)
-    return scoring.score(model, rows, collate, accelerator, num_labels=CLASSES, rows_per_batch=rows_per_batch)
+    found = scoring.predict(TASK, model, rows, collate, accelerator, rows_per_batch=rows_per_batch, **options)
+    return found["logits"]
 
 
 @pytest.mark.parametrize("rows_per_batch", [1, 3, 64])
@@ -82,14 +78,14 @@ def test_workers_change_nothing(model, rows):
 
 
 @pytest.mark.parametrize("rows_per_batch", [1, 3, 64])
-def test_counts_are_those_of_the_predictions(model, rows, one_by_one, rows_per_batch):
-    counts = score(model, rows, rows_per_batch=rows_per_batch)
-    found = counts.compute(["accuracy", "f1", "log_loss"])
+def test_scores_are_those_of_the_predictions(model, rows, one_by_one, rows_per_batch):
+    predictions = {"logits": predict(model, rows, rows_per_batch=rows_per_batch)}
+    found = scoring.score(TASK, "eval", predictions, rows.targets, ["accuracy", "f1", "log_loss"])
     answers = one_by_one.argmax(1)
-    assert found["accuracy"] == accuracy_score(rows.labels, answers)
-    assert found["f1"] == pytest.approx(f1_score(rows.labels, answers, average="macro"))
-    loss = torch.nn.functional.cross_entropy(torch.from_numpy(one_by_one), torch.from_numpy(rows.labels))
-    assert found["log_loss"] == pytest.approx(float(loss), abs=1e-5)
+    assert found["eval_accuracy"] == accuracy_score(rows.targets, answers)
+    assert found["eval_f1"] == pytest.approx(f1_score(rows.targets, answers, average="macro"))
+    loss = torch.nn.functional.cross_entropy(torch.from_numpy(one_by_one), torch.from_numpy(rows.targets))
+    assert found["eval_loss"] == pytest.approx(float(loss), abs=1e-5)
 
 
 def in_two_processes(monkeypatch, function):
@@ -111,13 +107,14 @@ def test_two_processes_share_the_batches_and_agree_to_the_bit(monkeypatch, model
     together, shares = in_two_processes(monkeypatch, lambda us: predict(model, rows, us, rows_per_batch))
     assert np.array_equal(together, alone)
     assert sum(len(ids) for share in shares for ids, _ in share) == N  # no row twice
-    counts, _ = in_two_processes(monkeypatch, lambda us: score(model, rows, us, rows_per_batch))
-    names = ["accuracy", "f1", "log_loss"]
-    assert counts.compute(names) == score(model, rows, rows_per_batch=rows_per_batch).compute(names)
 
 
 def test_scoring_leaves_no_inference_mode_and_no_randomness_behind(model, rows):
     before = torch.get_rng_state()
-    score(model, rows)
+    predict(model, rows)
     assert not torch.is_inference_mode_enabled()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_rows_have_no_predictions(model):
+    assert predict(model, []).shape == (0, CLASSES)

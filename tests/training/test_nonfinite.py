@@ -8,8 +8,8 @@ import torch
 
 from hftune.errors import NonFiniteError
 from hftune.storage.checkpoint import list_checkpoints
+from hftune.tasks.base import model_loss
 from hftune.training import setup as assemble
-from hftune.training.losses import model_loss
 from hftune.training.nonfinite import first_non_finite_module, non_finite
 from proofs.jobs import PATIENCE, Group, make_jobs
 from tests.tiny import tiny_model

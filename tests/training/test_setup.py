@@ -9,11 +9,12 @@ import torch
 
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
+from hftune.tasks.single_label import SingleLabel
 from hftune.training.setup import check_choice, prepare_model, recompute_activations
 
 
 def data(labels: list[int], names=("cold", "hot")) -> SimpleNamespace:
-    return SimpleNamespace(labels=names, validation=SimpleNamespace(labels=np.array(labels)))
+    return SimpleNamespace(task=SingleLabel(names), validation=SimpleNamespace(targets=np.array(labels)))
 
 
 def test_a_score_that_validation_cannot_have_is_refused_with_the_class():

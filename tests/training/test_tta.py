@@ -9,10 +9,9 @@ from accelerate import Accelerator
 from torch import nn
 
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
-from hftune.training.evaluate import predict, score
+from hftune.tasks.single_label import SingleLabel
+from hftune.training.evaluate import predict
 from hftune.training.tta import mirrored
-
-NAMES = ("accuracy", "log_loss")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +26,14 @@ class Pictures:
     def __init__(self, rows: int):
         random = torch.Generator().manual_seed(1)
         self.pixel_values = torch.randn(rows, 3, 16, 16, generator=random)
-        self.labels = np.arange(rows) % 3
+        self.targets = np.arange(rows) % 3
         self.lengths = np.ones(rows, np.int64)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, row: int) -> dict:
-        return {"pixel_values": self.pixel_values[row], "labels": int(self.labels[row])}
+        return {"pixel_values": self.pixel_values[row], "labels": int(self.targets[row])}
 
 
 def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
@@ -75,10 +74,9 @@ def test_the_mean_of_half_precision_logits_is_float32():
 def test_scoring_takes_it_for_a_model(model):
     accelerator = Accelerator(cpu=True)
     rows, view = Pictures(20), mirrored(model.train())
-    logits = predict(view, rows, collate, accelerator, num_labels=3, rows_per_batch=6)
+    task = SingleLabel(("a", "b", "c"))
+    logits = predict(task, view, rows, collate, accelerator, rows_per_batch=6)["logits"]
     assert not model.training
     with torch.no_grad():
         expected = view(pixel_values=rows.pixel_values).logits.numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-    counts = score(view, rows, collate, accelerator, num_labels=3, rows_per_batch=6, names=NAMES)
-    assert counts.compute(NAMES)["accuracy"] == pytest.approx((expected.argmax(1) == rows.labels).mean())

@@ -1,40 +1,44 @@
-"""What an image model has to beat: the majority class, and logistic regression on thumbnails."""
+"""A simple model of images, to compare with: logistic regression on thumbnails."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hftune.data.baselines import floor_log_probabilities
+from hftune.data.image.rows import Pictures
 
 SIDE = 8  # pixels: colours and where they are, no more
 INVERSE_PENALTY = 0.01  # scikit-learn's C
 
 
-def predict_floor(
-    train: Iterable[np.ndarray], labels: np.ndarray, test: Iterable[np.ndarray], num_labels: int
-) -> dict[str, np.ndarray]:
-    """Trains the floor on the training pictures and predicts the test pictures.
+@dataclass(frozen=True)
+class ImageBaseline:
+    """The 192 standardised values of 8 x 8 pixels.
 
     Args:
-        train: N pictures, uint8 (H, W, 3) of any size.
-        labels: (N,) int in [0, C).
-        test: n pictures.
-        num_labels: Number of classes C.
-
-    Returns:
-        Log-probabilities, (n, C) float64 each, by name: `majority` (frequencies in training) and
-        `thumbnails` (logistic regression on the 192 standardised values of 8 x 8 pixels).
+        train: N images, uint8 (H, W, 3) of any size.
+        test: n images.
     """
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=500))
-    classifier.fit(thumbnails(train), labels)
-    predicted = classifier.predict_proba(thumbnails(test))
-    probabilities = np.zeros((len(predicted), num_labels))
-    probabilities[:, classifier[-1].classes_] = predicted
-    return floor_log_probabilities(labels, num_labels, {"thumbnails": probabilities})
+
+    train: Pictures
+    test: Pictures
+    name = "thumbnails"
+
+    def features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the thumbnails of the training and test images, (N, 192) and (n, 192) float32."""
+        return thumbnails(_each(self.train)), thumbnails(_each(self.test))
+
+    def estimator(self) -> Pipeline:
+        """Returns an untrained logistic regression."""
+        return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=500))
+
+
+def _each(images: Pictures) -> Iterator[np.ndarray]:
+    return (images[row] for row in range(len(images)))
 
 
 def thumbnails(pictures: Iterable[np.ndarray]) -> np.ndarray:

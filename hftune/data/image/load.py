@@ -1,7 +1,6 @@
-"""Image classification data from settings: splits, processor, augmented views, and the floor to beat."""
+"""Data of images from settings: splits, processor, augmented views, and a baseline."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,11 @@ import torch
 
 from hftune.data.dataset import Data
 from hftune.data.image.augment import Augmenter, describe, policy
+from hftune.data.image.baseline import ImageBaseline
 from hftune.data.image.images import free_memory
 from hftune.data.image.processor import load_processor
 from hftune.data.image.rows import ImageCollator, ImageRows, processed
-from hftune.data.image.splits import PictureSplits, load_picture_splits
+from hftune.data.image.splits import load_picture_splits
 from hftune.data.splits import log_splits
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
@@ -33,9 +33,9 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
     Raises:
         BadInput: If the data or the processor cannot be used; the message names file and row.
     """
-    splits, pictures, odd = found = load_picture_splits(settings)
-    sizes = {name: len(part.label) for name, part in splits.parts.items()}
-    log_splits(splits.origin, sizes, splits.labels, splits.warnings)
+    splits, pictures, odd = load_picture_splits(settings)
+    sizes = {name: len(part.rows) for name, part in splits.parts.items()}
+    log_splits(splits.origin, sizes, splits.task.labels, splits.warnings)
     _refuse_too_large(settings)
     prepared = load_processor(settings)
     small = is_small(pictures["train"].sizes, prepared.image_size)
@@ -51,19 +51,19 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         settings.augmentation if augment is None else "of the recipe's own",
         describe(augmenter.transform),
     )
-    rows = {name: ImageRows(pictures[name], part.label, views[name]) for name, part in splits.parts.items()}
+    rows = {name: ImageRows(pictures[name], part.targets, views[name]) for name, part in splits.parts.items()}
     return Data(
         train=rows["train"],
         validation=rows["validation"],
         test=rows.get("test"),
         collate=ImageCollator(prepared.mean, prepared.std),
-        labels=splits.labels,
+        task=splits.task,
         processor=prepared,
         fingerprint=splits.fingerprint,
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts={**{f"{name}_samples": size for name, size in sizes.items()}, **odd},
-        floor=_floor(found) if "test" in rows else None,
+        baseline=ImageBaseline(pictures["train"], pictures["test"]) if "test" in rows else None,
         picture=pictures["test"].__getitem__ if "test" in rows else None,
         places=pictures["test"].places() if "test" in rows else None,
     )
@@ -108,14 +108,3 @@ def describe_sizes(sizes: np.ndarray) -> str:
     if (least_height, least_width) == (height, width):
         return f"{width} x {height} pixels"
     return f"{least_width} to {width} pixels wide, {least_height} to {height} high"
-
-
-def _floor(found: PictureSplits) -> Callable[[], dict[str, np.ndarray]]:
-    def floor() -> dict[str, np.ndarray]:
-        from hftune.data.image.baseline import predict_floor
-
-        splits, pictures, _ = found
-        train, test = (map(of.__getitem__, range(len(of))) for of in (pictures["train"], pictures["test"]))
-        return predict_floor(train, splits.parts["train"].label, test, len(splits.labels))
-
-    return floor

@@ -31,25 +31,26 @@ class ImageRows(Dataset):
 
     Args:
         pictures: uint8 of shape (H, W, 3) each.
-        labels: Class numbers, int64 (N,).
+        targets: What the task asks for, rows first, such as class ids, int64 (N,).
         view: What the model sees of a picture; called with the picture and its row, which is a
             `Visit` where the training loop asks.
 
     Attributes:
         lengths: Ones, int64 (N,): all pictures take the same room in a batch.
+        weights: Ones, int64 (N,).
     """
 
-    def __init__(self, pictures: Pictures, labels: np.ndarray, view: View):
+    def __init__(self, pictures: Pictures, targets: np.ndarray, view: View):
         self.pictures = pictures
-        self.labels = labels
+        self.targets = targets
         self.view = view
-        self.lengths = np.ones(len(labels), np.int64)
+        self.lengths = self.weights = np.ones(len(targets), np.int64)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"pixel_values": self.view(self.pictures[row], row), "labels": int(self.labels[row])}
+        return {"pixel_values": self.view(self.pictures[row], row), "labels": self.targets[row].tolist()}
 
 
 def processed(processor: Any) -> View:
@@ -86,10 +87,11 @@ class ImageCollator:
 
         Args:
             rows: "pixel_values" is uint8 (S, S, 3), or float32 (3, S, S) that is normalised already;
-                "labels" is a class number.
+                "labels" is the row's target.
 
         Returns:
-            "pixel_values" float32 (B, 3, S, S) in channels_last memory, and "labels" int64 (B,).
+            "pixel_values" float32 (B, 3, S, S) in channels_last memory, and "labels", such as
+            class ids, int64 (B,).
 
         Raises:
             BadInput: Views of one batch differ in size.
@@ -104,7 +106,7 @@ class ImageCollator:
         stacked = (
             torch.from_numpy(np.stack(views)) if isinstance(views[0], np.ndarray) else torch.stack(views)
         )
-        labels = torch.tensor([row["labels"] for row in rows], dtype=torch.int64)
+        labels = torch.tensor([row["labels"] for row in rows])
         return {"pixel_values": self._normalised(stacked), "labels": labels}
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -29,21 +29,23 @@ class AugmentedTexts(torch.utils.data.Dataset):
 
     Attributes:
         lengths: Tokens of each row as it is, int64 (N,).
-        labels: Class ids, int64 (N,).
+        weights: Ones, int64 (N,).
+        targets: What the task asks for, rows first.
         tokens: Tokens of each row before the cut, int64 (N,).
     """
 
     def __init__(
         self, rows: TokenRows, texts: Sequence[str], encode: Encoder, augment: Augment, seed: int
     ) -> None:
-        self.lengths, self.labels, self.tokens = rows.lengths, rows.labels, rows.tokens
+        self.lengths, self.weights, self.targets = rows.lengths, rows.weights, rows.targets
+        self.tokens = rows.tokens
         self._texts, self._encode, self._augment, self._seed = texts, encode, augment, seed
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, row: int) -> dict:
-        """Returns a view of a row as `TokenRows` has it: `{"input_ids": int32 array (L,), "label": int}`.
+        """Returns a view of a row as `TokenRows` has it.
 
         Args:
             row: Where the loop asks, a `Visit`, which knows its epoch; a plain number draws from torch's
@@ -60,4 +62,4 @@ class AugmentedTexts(torch.utils.data.Dataset):
         if not isinstance(text, str):
             raise BadInput(f"augment: returns a {type(text).__name__} for train row {int(row):,}, not a text")
         (ids,) = self._encode([text])["input_ids"]
-        return {"input_ids": np.asarray(ids, np.int32), "label": int(self.labels[int(row)])}
+        return {"input_ids": np.asarray(ids, np.int32), "label": self.targets[int(row)].tolist()}

@@ -1,13 +1,11 @@
-"""Text classification data from settings: splits, tokenizer, token ids, and the floor to beat."""
+"""Data of texts from settings: splits, tokenizer, token ids, and a baseline."""
 
 import logging
-from collections.abc import Callable
 
-import datasets
-import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.data.base_model import checkpoint_config, why_not_loaded
+from hftune.data.baselines import TextBaseline
 from hftune.data.dataset import Data, Rows
 from hftune.data.splits import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
@@ -38,12 +36,13 @@ def load_text(settings: TextSettings, augment: Augment | None = None) -> Data:
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets = {name: split for name, split in parts.items() if split is not None}
     sizes = {name: len(split) for name, split in sets.items()}
-    log_splits(splits.origin, sizes, splits.labels, splits.warnings)
+    log_splits(splits.origin, sizes, splits.task.labels, splits.warnings)
     tokenizer = load_tokenizer(settings, splits)
     rows = {
         name: tokenize(
             split,
             tokenizer,
+            targets=splits.targets[name],
             max_length=settings.max_length,
             truncation=settings.truncation,
             fingerprint=f"{splits.fingerprint}-{name}",
@@ -65,14 +64,14 @@ def load_text(settings: TextSettings, augment: Augment | None = None) -> Data:
         validation=rows["validation"],
         test=rows.get("test"),
         collate=TextCollator.of(tokenizer),
-        labels=splits.labels,
+        task=splits.task,
         processor=tokenizer,
         fingerprint=splits.fingerprint,
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts={f"{name}_samples": size for name, size in sizes.items()}
         | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
-        floor=_floor(splits.train, splits.test, len(splits.labels)) if splits.test is not None else None,
+        baseline=TextBaseline(splits.train, splits.test) if splits.test is not None else None,
         places=splits.test_places,
     )
 
@@ -145,12 +144,3 @@ def _for_other_words(settings: TextSettings) -> str:
     if settings.tokenizer_type == "character":
         return whole
     return f"pass --tokenizer_type character for a script without blanks between words, else {whole}"
-
-
-def _floor(train: datasets.Dataset, test: datasets.Dataset, num_labels: int) -> Callable[[], dict]:
-    def floor() -> dict[str, np.ndarray]:
-        from hftune.data.baselines import predict_floor
-
-        return predict_floor(train["text"], train["label"], test["text"], num_labels)
-
-    return floor

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from hftune.data.columns import TEXT, check_texts, choose_columns, unread_texts
@@ -13,17 +14,19 @@ from hftune.data.splits import Checked, make_splits
 from hftune.data.tables.read import Table
 from hftune.data.text.sample import load_sample
 from hftune.settings.text import TextSettings
+from hftune.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class TextSplits:
-    """Clean splits, each with the columns `text` (string) and `label` (int64, 0 .. C-1), in the data's order.
+    """Clean splits, each with the column `text`, in the data's order.
 
     Args:
         train: Rows to learn from.
         validation: Rows to choose by.
         test: Rows to score once, or None where there are no labelled ones.
-        labels: The C class names.
+        targets: What the task asks for, by split.
+        task: What is asked of a row; it knows the names of the labels.
         origin: One line: where the data came from, and how validation came about.
         fingerprint: SHA-256 (hex) of all texts, labels and class names; the same however they were stored.
         commit: Of the Hub data set, "" for anything else.
@@ -34,7 +37,8 @@ class TextSplits:
     train: datasets.Dataset
     validation: datasets.Dataset
     test: datasets.Dataset | None
-    labels: tuple[str, ...]
+    targets: dict[str, np.ndarray]
+    task: Task
     origin: str
     fingerprint: str
     commit: str
@@ -68,7 +72,8 @@ def load_splits(settings: TextSettings) -> TextSplits:
         sets["train"],
         sets["validation"],
         sets.get("test"),
-        splits.labels,
+        {split: part.targets for split, part in splits.parts.items()},
+        splits.task,
         splits.origin,
         splits.fingerprint,
         splits.commit,
@@ -83,6 +88,6 @@ def _places(part: Part) -> Places:
 
 
 def _dataset(part: Part, fingerprint: str) -> datasets.Dataset:
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Value("int64")})
-    table = pa.table({"text": part.content, "label": part.label}, schema=features.arrow_schema)
+    features = datasets.Features({"text": datasets.Value("string")})
+    table = pa.table({"text": part.content}, schema=features.arrow_schema)
     return datasets.Dataset(table, fingerprint=fingerprint)

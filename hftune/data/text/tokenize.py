@@ -1,6 +1,6 @@
 """From text to token ids: tokenized once, cut at `max_length`, cached, and counted.
 
-row {"text", "label"} -> {"input_ids", "label", "tokens"} -> `TokenRows` -> `TextCollator` -> batch
+row {"text"} -> {"input_ids", "tokens"} -> `TokenRows` -> `TextCollator` -> batch
 """
 
 import hashlib
@@ -14,12 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from hftune.errors import BadInput
 
-CODE_VERSION = 2  # part of the cache's key: raise it when the ids that this file produces change
+CODE_VERSION = 3  # part of the cache's key: raise it when the ids that this file produces change
 FEATURES = datasets.Features(
     {
         "input_ids": datasets.List(datasets.Value("int32")),
         "tokens": datasets.Value("int32"),  # the length before the cut
-        "label": datasets.Value("int64"),
     }
 )
 
@@ -29,20 +28,22 @@ class TokenRows(torch.utils.data.Dataset):
 
     Args:
         table: The columns of `FEATURES`.
+        targets: What the task asks for, rows first; None: zeros, where nothing is trained or scored.
 
     Attributes:
         lengths: Tokens of each row after the cut, special tokens included, int64 of shape (N,).
-        labels: Class numbers, int64 of shape (N,).
+        weights: Ones, int64 of shape (N,).
         tokens: Tokens of each row before the cut, int64 of shape (N,).
     """
 
-    def __init__(self, table: datasets.Dataset):
+    def __init__(self, table: datasets.Dataset, targets: np.ndarray | None = None):
         column = table.data.column("input_ids").combine_chunks()
         self._ids = column.flatten().to_numpy(zero_copy_only=False)
         offsets = column.offsets.to_numpy().astype(np.int64)
         self._starts = offsets - offsets[0]
         self.lengths = np.diff(self._starts)
-        self.labels = table.data.column("label").to_numpy().astype(np.int64)
+        self.weights = np.ones_like(self.lengths)
+        self.targets = np.zeros_like(self.lengths) if targets is None else targets
         self.tokens = table.data.column("tokens").to_numpy().astype(np.int64)
 
     def count(self, token: int) -> np.ndarray:
@@ -50,13 +51,13 @@ class TokenRows(torch.utils.data.Dataset):
         return np.add.reduceat((self._ids == token).astype(np.int64), self._starts[:-1])
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.lengths)
 
     def __getitem__(self, row: int) -> dict:
-        """Returns `{"input_ids": int32 array (L,), "label": int}`."""
+        """Returns `{"input_ids": int32 array (L,), "label": the row's target}`."""
         return {
             "input_ids": self._ids[self._starts[row] : self._starts[row + 1]],
-            "label": int(self.labels[row]),
+            "label": self.targets[row].tolist(),
         }
 
 
@@ -71,8 +72,8 @@ class TextCollator:
         left: Whether padding stands at the left end.
 
     Returns (when called with rows of `TokenRows`):
-        `input_ids`, `attention_mask` (and `token_type_ids`), int64 of shape (B, L), and `labels`,
-        int64 of shape (B,).
+        `input_ids`, `attention_mask` (and `token_type_ids`), int64 of shape (B, L), and `labels`, such as
+        class ids, int64 of shape (B,).
     """
 
     def __init__(
@@ -206,6 +207,7 @@ def tokenize(
     split: datasets.Dataset,
     tokenizer: PreTrainedTokenizerBase,
     *,
+    targets: np.ndarray | None = None,
     max_length: int,
     truncation: str,
     fingerprint: str,
@@ -214,8 +216,9 @@ def tokenize(
     """Tokenizes a split once; the same split, tokenizer and options are read from the cache.
 
     Args:
-        split: Columns `text` and `label`.
+        split: Has a column `text`.
         tokenizer: Any tokenizer of transformers.
+        targets: See `TokenRows`.
         max_length: Tokens kept of each row, special tokens included.
         truncation: `head`, `tail` or `head+tail`.
         fingerprint: Hash of the split's content.
@@ -229,7 +232,7 @@ def tokenize(
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "hftune" / f"{cache_key}.arrow"
     cache.parent.mkdir(parents=True, exist_ok=True)
     table = split.map(
-        lambda batch: {**encode(batch["text"]), "label": batch["label"]},
+        lambda batch: encode(batch["text"]),
         batched=True,
         remove_columns=split.column_names,
         features=FEATURES,
@@ -237,7 +240,7 @@ def tokenize(
         new_fingerprint=cache_key,
         desc=description,
     )
-    return TokenRows(table)
+    return TokenRows(table, targets)
 
 
 def truncation_report(rows: TokenRows) -> dict[str, float]:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hftune.data.image.baseline import predict_floor, thumbnails
+from hftune.data.image.baseline import ImageBaseline, thumbnails
+from hftune.tasks.single_label import SingleLabel
 
 
 def tinted(label: int, height: int, width: int, seed: int) -> np.ndarray:
@@ -24,10 +25,11 @@ def pictures():
 
 def test_colours_are_learned_and_probabilities_are_whole(pictures):
     images, labels = pictures
-    floor = predict_floor(images[:40], labels[:40], images[40:], 3)
-    assert set(floor) == {"majority", "thumbnails"}
-    assert (floor["thumbnails"].argmax(1) == labels[40:]).all()
-    for log_probabilities in floor.values():
+    simple = ImageBaseline(images[:40], images[40:])
+    found = SingleLabel(("a", "b", "c")).baselines(labels[:40], 40, simple)
+    assert set(found) == {"majority", "thumbnails"}
+    assert (found["thumbnails"]["logits"].argmax(1) == labels[40:]).all()
+    for log_probabilities in (one["logits"] for one in found.values()):
         assert log_probabilities.shape == (40, 3)  # the third class has no training row
         assert np.isfinite(log_probabilities).all()
         np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1)

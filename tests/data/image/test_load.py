@@ -9,7 +9,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hftune.data.dataset import Visit
-from hftune.data.image.baseline import predict_floor
 from hftune.data.image.load import describe_sizes, is_small, load_images
 from hftune.errors import BadInput
 from hftune.recipes import shapes
@@ -67,24 +66,20 @@ def test_a_batch_is_what_the_model_takes(workers, pets):
     picture = torch.from_numpy(data.train.pictures[0] / 255.0).permute(2, 0, 1)
     torch.testing.assert_close(first[0].double(), (picture - 0.5) / 0.25, atol=1e-5, rtol=0)
     labels = torch.cat([batch["labels"] for batch in batches])
-    assert labels.tolist() == data.train.labels.tolist()
+    assert labels.tolist() == data.train.targets.tolist()
 
 
 def test_the_floor_learns_from_training_pictures_and_answers_for_test_pictures(pets):
     data = load_images(settings_for(pets, max_train_samples=9))
-    train = [data.train.pictures[row] for row in range(len(data.train))]
-    test = [data.picture(row) for row in range(len(data.test))]
-    expected = predict_floor(train, data.train.labels, test, len(CLASSES))
-    found = data.floor()
-    assert found.keys() == expected.keys() == {"majority", "thumbnails"}
-    for name, answers in found.items():
-        np.testing.assert_array_equal(answers, expected[name])
-    assert (found["thumbnails"].argmax(-1) == data.test.labels).all()  # colours tell the classes apart
+    found = data.task.baselines(data.train.targets, len(data.test), data.baseline)
+    assert found.keys() == {"majority", "thumbnails"}
+    predicted = found["thumbnails"]["logits"].argmax(-1)
+    assert (predicted == data.test.targets).all()  # colours tell the classes apart
 
 
 def test_without_test_pictures_there_is_no_floor_and_nothing_to_show(pets):
     data = load_images(settings_for(pets, dataset_name=None, train_dir=str(pets / "train")))
-    assert (data.test, data.floor, data.picture) == (None, None, None)
+    assert (data.test, data.baseline, data.picture) == (None, None, None)
     assert "test_samples" not in data.facts
 
 

@@ -75,7 +75,7 @@ def test_rows_know_their_lengths_and_labels_and_leave_pictures_alone():
     rows = ImageRows(source, LABELS, lambda picture, row: picture.copy() + np.uint8(row))
     assert len(rows) == N
     assert (rows.lengths.dtype, rows.lengths.tolist()) == (np.dtype(np.int64), [1] * N)
-    assert rows.labels is LABELS
+    assert rows.targets is LABELS
     assert type(rows[4]["labels"]) is int
     assert np.array_equal(rows[4]["pixel_values"], source[4] + np.uint8(4))
     ImageCollator(MEAN, STD)([rows[0], rows[1]])

@@ -114,8 +114,8 @@ def test_pictures_have_one_fingerprint_however_they_are_stored(here):
     assert {way: len({part.splits.fingerprint}) for way, part in found.items()} == dict.fromkeys(found, 1)
     assert len({part.splits.fingerprint for part in found.values()}) == 1
     for part in found.values():
-        assert part.splits.labels == CLASSES
-        assert {name: len(rows.label) for name, rows in part.splits.parts.items()} == {
+        assert part.splits.task.labels == CLASSES
+        assert {name: len(rows.targets) for name, rows in part.splits.parts.items()} == {
             "train": 21,
             "validation": 3,
             "test": 12,
@@ -174,7 +174,7 @@ def test_rows_keep_their_pictures_and_classes_through_every_cut(held, here, monk
         max_eval_samples=3,
         train_val_split=0.3,
     )
-    assert {name: len(part.label) for name, part in splits.parts.items()} == {
+    assert {name: len(part.targets) for name, part in splits.parts.items()} == {
         "train": 12,
         "validation": 3,
         "test": 3,
@@ -182,9 +182,9 @@ def test_rows_keep_their_pictures_and_classes_through_every_cut(held, here, monk
     seen = set()
     for name, part in splits.parts.items():
         assert (pictures[name].held is not None) == held
-        assert len(pictures[name]) == len(part.label) == len(part.rows)
+        assert len(pictures[name]) == len(part.targets) == len(part.rows)
         first = 160 if name == "test" else 0
-        for row, label in enumerate(part.label):
+        for row, label in enumerate(part.targets):
             picture = pictures[name][row]
             number = int(picture[0, 0, 0])
             expected = painted(CLASSES[label], number - first, "test" if first else "train")
@@ -200,7 +200,7 @@ def test_paths_in_a_list_start_at_the_list(here, monkeypatch):
     (here / "elsewhere").mkdir()
     monkeypatch.chdir(here / "elsewhere")
     found = load(train_file="../pets/train.csv", test_file="../pets/test.csv")
-    assert len(found.splits.parts["test"].label) == 12
+    assert len(found.splits.parts["test"].targets) == 12
     assert found.pictures["test"].place(0) == "../pets/test.csv line 2 (test/blue/00.png)"
 
 
@@ -221,7 +221,7 @@ def test_own_validation_pictures_are_used(alias, here):
         load(train_dir="pets/train", validation_dir=f"pets/{alias}", test_dir="pets/test"),
     )
     for found in (by_name, by_flag):
-        assert {name: len(part.label) for name, part in found.splits.parts.items()} == {
+        assert {name: len(part.targets) for name, part in found.splits.parts.items()} == {
             "train": 24,
             "validation": 6,
             "test": 12,
@@ -238,8 +238,8 @@ def test_a_folder_of_classes_alone_is_all_train(here):
 
 def test_the_sample_has_pictures():
     splits, pictures, _ = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
-    assert splits.labels == ("circle", "square", "triangle", "star", "cross", "ring")
-    assert np.bincount(splits.parts["train"].label).tolist() == [10] * 6
+    assert splits.task.labels == ("circle", "square", "triangle", "star", "cross", "ring")
+    assert np.bincount(splits.parts["train"].targets).tolist() == [10] * 6
     assert pictures["test"][0].shape == (48, 48, 3)
 
 
@@ -249,13 +249,13 @@ def test_columns_are_found_by_kind_or_name_or_flag(here):
         for path, label in files_of(here / "pets/train")
     ]
     Dataset.from_list(rows).to_parquet(here / "a.parquet")
-    assert load(train_file="a.parquet", label_column_name="kind").splits.labels == CLASSES
+    assert load(train_file="a.parquet", label_column_name="kind").splits.task.labels == CLASSES
     error = refused(train_file="a.parquet", image_column_name="imag", label_column_name="kind")
     assert "has no column 'imag' (--image_column_name); did you mean 'image'?" in error.message
     files = [(str(path), label) for path, label in files_of(here / "pets/train")]
     write_list(here / "b.csv", files, "where")
     assert "is plainly the image" in refused(train_file="b.csv").message
-    assert load(train_file="b.csv", image_column_name="where").splits.labels == CLASSES
+    assert load(train_file="b.csv", image_column_name="where").splits.task.labels == CLASSES
 
 
 def test_other_splits_need_the_column_of_train(here):
@@ -290,8 +290,8 @@ def test_a_class_that_test_lacks_is_a_warning_and_one_that_train_lacks_an_error(
         path.unlink()
     (here / "pets/test/blue").rename(here / "blue")
     splits = load(dataset_name="pets").splits
-    assert splits.labels == CLASSES
-    assert np.bincount(splits.parts["test"].label).tolist() == [0, 0, 4]
+    assert splits.task.labels == CLASSES
+    assert np.bincount(splits.parts["test"].targets).tolist() == [0, 0, 4]
     assert without_validation(splits.warnings) == [
         "pets/test: 1 class folder left out, without images (the first: pets/test/green)",
         "2 of 3 classes have no test row (first: blue; test rows: 4): the test scores say nothing of them",
@@ -307,8 +307,8 @@ def test_a_class_whose_accent_is_coded_in_two_ways_is_one_class(here):
     (here / "pets/train/red").rename(here / "pets/train/cafe\u0301")
     (here / "pets/test/red").rename(here / "pets/test/caf\xe9")
     splits = load(dataset_name="pets").splits
-    assert splits.labels == ("blue", "cafe\u0301", "green")
-    assert np.bincount(splits.parts["test"].label).tolist() == [4, 4, 4]
+    assert splits.task.labels == ("blue", "cafe\u0301", "green")
+    assert np.bincount(splits.parts["test"].targets).tolist() == [4, 4, 4]
     assert not without_validation(splits.warnings)
 
 
@@ -317,7 +317,7 @@ def test_words_in_the_names_of_files_choose_nothing(here):
         word = ("train", "test", "val", "dev")[int(path.stem) % 4]
         path.rename(path.with_name(f"{word}_{path.name}"))
     found = load(dataset_name="pets/train")
-    assert {name: len(part.label) for name, part in found.splits.parts.items()} == {
+    assert {name: len(part.targets) for name, part in found.splits.parts.items()} == {
         "train": 21,
         "validation": 3,
     }
@@ -370,7 +370,7 @@ def test_the_folder_of_paths_can_be_named(here):
     (here / "pets").rename(here / "photos")
     with pytest.raises(BadInput, match=r"paths start from the folder lists: .* --image_dir FOLDER"):
         load(train_file="lists/a.csv")
-    assert load(train_file="lists/a.csv", image_dir="photos").splits.labels == CLASSES
+    assert load(train_file="lists/a.csv", image_dir="photos").splits.task.labels == CLASSES
     assert refused(train_dir="photos/train", image_dir="photos").message.startswith("--image_dir")
 
 
@@ -378,12 +378,12 @@ def test_the_folder_of_paths_can_be_named(here):
 @pytest.mark.skipif(not (SHARED / "data/cifar10").is_dir(), reason="no real data beside the project")
 def test_cifar10_is_read_as_it_is():
     splits, pictures, _ = load(dataset_name=str(SHARED / "data/cifar10"))
-    assert {name: len(part.label) for name, part in splits.parts.items()} == {
+    assert {name: len(part.targets) for name, part in splits.parts.items()} == {
         "train": 45_000,
         "validation": 5_000,
         "test": 10_000,
     }
-    assert splits.labels == CIFAR10
+    assert splits.task.labels == CIFAR10
     for name, each in (("train", 4_500), ("validation", 500), ("test", 1_000)):
-        assert np.bincount(splits.parts[name].label).tolist() == [each] * 10
+        assert np.bincount(splits.parts[name].targets).tolist() == [each] * 10
         assert np.all(pictures[name].sizes == 32)

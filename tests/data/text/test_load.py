@@ -85,13 +85,14 @@ def test_without_a_test_set_there_is_no_floor(reviews, tmp_path):
     folder = tiny_checkpoint("bert", tmp_path / "bert")
     data = load_text(settings_for(reviews, ("train", "validation"), model_name_or_path=str(folder)))
     assert data.test is None
-    assert data.floor is None
+    assert data.baseline is None
 
 
 def test_the_floor_answers_every_test_row(reviews, tmp_path):
     folder = tiny_checkpoint("bert", tmp_path / "bert")
-    for answers in load_text(settings_for(reviews, model_name_or_path=str(folder))).floor().values():
-        assert answers.shape == (8, 2)
+    data = load_text(settings_for(reviews, model_name_or_path=str(folder)))
+    for answers in data.task.baselines(data.train.targets, 8, data.baseline).values():
+        assert answers["logits"].shape == (8, 2)
 
 
 def test_a_vocabulary_comes_from_the_train_split_alone(reviews):
@@ -140,6 +141,6 @@ def test_the_commit_of_a_hub_data_set_reaches_the_card(commit, reviews, tmp_path
     data = load_text(of_the_hub)
     (tmp_path / "config.json").write_text('{"architectures": ["Bag"]}')
     run = SimpleNamespace(recipe=imdb_bag.recipe, settings=of_the_hub, run_dir=tmp_path)
-    describe_result(run, data, {"eval_accuracy": 0.5, "test_accuracy": 0.5}, None, None)
+    describe_result(run, data, {"eval_accuracy": 0.5, "test_accuracy": 0.5}, [], None)
     (result,) = metadata_load(tmp_path / "README.md")["model-index"][0]["results"]
     assert result["dataset"].get("revision", "") == commit

@@ -142,7 +142,7 @@ def test_a_second_call_reads_the_cache():
     rows, again = rows_of(texts, first), rows_of(texts, second)
     assert (first.texts, second.texts) == (3, 0)
     assert ids_of(again) == ids_of(rows)
-    assert again.labels.tolist() == rows.labels.tolist()
+    assert again.targets.tolist() == rows.targets.tolist()
 
 
 @pytest.mark.parametrize(
@@ -194,16 +194,15 @@ def test_a_text_of_nothing_is_unknown_where_that_is_number_zero():
 def test_rows_are_slices_of_the_split():
     tokenizer = tiny_tokenizer("bert")
     texts = [" ".join(WORDS[:n]) for n in (3, 1, 7)]
-    rows = tokenize(
-        split_of(texts, [2, 0, 1]), tokenizer, max_length=64, truncation="head", fingerprint="labels"
-    )
+    options = {"max_length": 64, "truncation": "head", "fingerprint": "labels"}
+    rows = tokenize(split_of(texts), tokenizer, targets=np.array([2, 0, 1]), **options)
     assert len(rows) == 3
-    assert rows.labels.tolist() == [2, 0, 1]
+    assert rows.targets.tolist() == [2, 0, 1]
     assert [rows[i]["label"] for i in range(3)] == [2, 0, 1]
     assert rows.lengths.tolist() == [5, 3, 9]
     assert ids_of(rows) == tokenizer(texts)["input_ids"]
     assert rows[1]["input_ids"].dtype == np.int32
-    for column in (rows.lengths, rows.labels, rows.tokens):
+    for column in (rows.lengths, rows.targets, rows.tokens):
         assert column.dtype == np.int64
 
 

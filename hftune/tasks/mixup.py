@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
-from hftune.training.losses import Loss
+from hftune.tasks.base import Loss
 
 
 def mixing_loss(settings: ImageSettings, num_labels: int) -> Loss:

@@ -1,20 +1,12 @@
 """What a batch costs: the mean loss of its rows, so that micro-batches add up exactly."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
-
-Loss = Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor]
-
-
-def model_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Returns the model's own loss, a mean over the rows of the batch."""
-    return model(**batch).loss
+from hftune.tasks.base import Loss, model_loss
 
 
 def class_weights(option: str, labels: np.ndarray, names: tuple[str, ...]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from hftune.errors import BadInput
 from hftune.seed import seed_torch
 from hftune.settings.image import ImageSettings
-from hftune.training.mixup import mixing_loss
+from hftune.tasks.mixup import mixing_loss
 
 pytest.importorskip("timm")
 

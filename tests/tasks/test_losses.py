@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
-from hftune.training.losses import build_loss, class_weights
+from hftune.tasks.losses import build_loss, class_weights
 from tests.tiny import tiny_model
 
 NAMES = ("bad", "fair", "good")
