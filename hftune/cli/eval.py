@@ -31,13 +31,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from hftune.cli.arguments import output_file, read_words
 from hftune.cli.console import Screen
 from hftune.cli.models import FLAGS, open_model, refuse_flags_of_the_other_kind
 from hftune.errors import BadInput, printable
 from hftune.report.predictions import as_csv
-from hftune.runtime.progress import progress_bar
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.storage.files import read_json, write_json, write_text
@@ -177,8 +177,8 @@ def _answer(
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     device = saved.model.device.type
     cast = torch.autocast(device, dtype=dtype, enabled=precision != "no")
-    with progress_bar("classifying", len(rows)) as tick, cast:
-        return answer(saved, rows, rows_per_batch=settings.per_device_eval_batch_size, tick=tick)
+    with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, cast:
+        return answer(saved, rows, rows_per_batch=settings.per_device_eval_batch_size, tick=bar.update)
 
 
 def _tell_of_data(data: "Labelled", asked: bool) -> None:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from rich.table import Table
 from rich.text import Text
+from tqdm import tqdm
 
 from hftune.cli.arguments import output_file, read_words
 from hftune.cli.console import Screen
@@ -46,7 +47,6 @@ from hftune.cli.models import FLAGS, open_model, refuse_flags_of_the_other_kind
 from hftune.errors import BadInput, NonFiniteError, printable
 from hftune.inference.origins import Origins
 from hftune.report.predictions import as_csv
-from hftune.runtime.progress import progress_bar
 from hftune.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def run(words: list[str]) -> None:
     key, every, rows = _read(saved, sources, options, origins)
     names = [name for name in every if name is not None]
     bf16 = torch.autocast(saved.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
-    with progress_bar("classifying", len(rows)) as tick, bf16:
-        logits = answer(saved, rows, tick=tick)
+    with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, bf16:
+        logits = answer(saved, rows, tick=bar.update)
     broken = np.flatnonzero(~np.isfinite(logits).all(-1))
     if len(broken):
         raise NonFiniteError(f"{name} answers {names[broken[0]]!r:.80} with NaN or infinity")

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from tqdm import tqdm
 
 from hftune.data.dataset import Places
 from hftune.data.image.decode import NOT_READ, BadPicture, decode, inspect, read_file
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, printable
-from hftune.runtime.progress import progress_bar
 
 _BLOCK = 32  # pictures that a thread takes at a time: changing threads costs as much as a small picture
 
@@ -220,12 +220,12 @@ def check_pictures(
         return _Examined(hashlib.sha256(data).hexdigest(), look.hexdigest(), *seen[1:])
 
     results: list[_Examined] = []
-    bar = progress_bar(f"checking {table.name}", count)
-    with quiet(), bar as tick, ThreadPoolExecutor(os.cpu_count()) as pool:
+    bar = tqdm(desc=f"checking {table.name}", total=count, disable=None, leave=False)
+    with quiet(), bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = (range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
         for block in pool.map(lambda rows: [examine(row) for row in rows], blocks):
             results += block
-            tick(len(block))
+            bar.update(len(block))
     problems = [f"{everything.place(row)} {one.reason}" for row, one in enumerate(results) if one.reason]
     found = _judge(table, problems, count, skip_bad, spare)
     rows = np.array([row for row, one in enumerate(results) if not one.reason], dtype=np.int64)
