@@ -207,11 +207,13 @@ def _ask(url: str, timeout: float) -> bool:
 
 
 def cached_model(name: str, revision: str = "main") -> bool:
-    """Says whether the Hub's cache holds a model's config at a branch, tag or commit."""
-    folder = _hub_cache() / f"models--{name.replace('/', '--')}"
-    ref = folder / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
-    return (folder / "snapshots" / commit / "config.json").exists()
+    """Says whether the Hub's cache holds a model's config at a branch, tag or commit.
+
+    Call it when the variables are set: it imports the Hub's library, which reads them then.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
 
 
 def cached_dataset(name: str) -> bool:
@@ -237,9 +239,11 @@ def check_cache() -> None:
 
 def of_the_cache(error: OSError) -> BadInput | None:
     """Returns what a failure to write the Hugging Face libraries' cache comes down to, None for any other."""
-    folders = [_home(), _hub_cache(), _datasets_cache()]
     if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return None
+    from huggingface_hub import constants
+
+    folders = [_home(), constants.HF_HUB_CACHE, _datasets_cache()]
     path = error.filename
     if not isinstance(path, str) or not any(Path(path).is_relative_to(folder) for folder in folders):
         return None
@@ -249,15 +253,11 @@ def of_the_cache(error: OSError) -> BadInput | None:
     )
 
 
+# As the libraries read the variables, an empty one included: a test asks them.
 def _home() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser()
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    return Path(os.path.expandvars(os.environ.get("HF_HOME", default))).expanduser()
 
 
 def _datasets_cache() -> Path:
-    return Path(os.environ.get("HF_DATASETS_CACHE") or _home() / "datasets").expanduser()
-
-
-def _hub_cache() -> Path:
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(named).expanduser() if named else _home() / "hub"
+    return Path(os.environ.get("HF_DATASETS_CACHE", _home() / "datasets")).expanduser()

@@ -1,6 +1,8 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         monkeypatch.setenv(name, "")  # so that what the code sets is undone
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.chdir(tmp_path)
 
@@ -218,17 +221,47 @@ def test_the_revision_that_is_asked_for_has_to_be_cached(monkeypatch: pytest.Mon
         ensure_reachable("owner/encoder", None, revision="v2", trains=False)
 
 
-def test_caches_are_found_where_the_variables_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_cached_models_and_data_sets_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     cache_model(tmp_path / "home", "owner/encoder")
     cache_dataset(tmp_path / "home", "owner___big_reviews")
     assert cached_model("owner/encoder")
     assert cached_model("owner/encoder", "abc123")
     assert not cached_model("owner/encoder", "v2")
+    assert not cached_model("owner/other")
     assert cached_dataset("owner/BigReviews")  # as `datasets` names its folders
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "elsewhere"))
-    assert not cached_model("owner/encoder")
     assert not cached_dataset("owner/BigReviews")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"HF_HOME": "home"},
+        {"HF_HOME": ""},
+        {"HF_HOME": "~/home"},
+        {"XDG_CACHE_HOME": "xdg"},
+        {"XDG_CACHE_HOME": ""},
+        {"HF_HOME": "home", "HF_DATASETS_CACHE": "sets"},
+        {"HF_DATASETS_CACHE": "~/sets", "HF_HUB_CACHE": "hub"},
+        {"HF_DATASETS_CACHE": ""},
+    ],
+    ids=str,
+)
+def test_the_libraries_have_their_caches_where_we_look(variables: dict[str, str], tmp_path: Path):
+    program = """
+from datasets import config
+from huggingface_hub import constants
+from pathlib import Path
+from hftune.runtime import offline
+assert offline._home() == Path(constants.HF_HOME), (offline._home(), constants.HF_HOME)
+ours, theirs = offline._datasets_cache(), Path(config.HF_DATASETS_CACHE)
+assert ours == theirs.expanduser(), (ours, theirs)
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in CACHES}
+    given = kept | {"HOME": str(tmp_path)} | variables
+    asked = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
 
 
 def test_caches_are_where_the_libraries_put_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
