@@ -124,7 +124,7 @@ def _settle(api: HfApi, target: Target, run_dir: Path, files: list[Path]) -> str
     missing = sorted(paths.keys() & (absent | other))
     if not missing:
         return str(head)
-    if "README.md" in missing and "README.md" in other:
+    if "README.md" in paths.keys() & other:
         place = web_address(f"{target.repo_id}/blob/{head}/README.md")
         log.warning(
             "%s: the run's card takes the place of the README.md there, see %s", target.repo_id, place
@@ -179,7 +179,7 @@ def _check_token() -> None:
     if not token:
         raise BadInput("a push needs a token: run `hf auth login`, or set HF_TOKEN to one that may write")
     if not re.fullmatch(r"[!-~]+", token):
-        raise BadInput("the Hub token holds a space or a letter that no token has; set HF_TOKEN anew")
+        raise BadInput("the Hub token holds a space or a letter that no token has; set HF_TOKEN again")
 
 
 def _check_role(user: dict[str, Any]) -> None:

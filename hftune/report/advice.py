@@ -23,7 +23,7 @@ def what_to_try(
         settings: The run's.
         task: Its first metric is compared.
     """
-    if not stays_below(results, next(iter(task.metrics))):
+    if not no_better(results, next(iter(task.metrics))):
         return ""
     losses = [line["loss"] for line in log_lines if "loss" in line]
     scored = [(line["eval_loss"], line["step"]) for line in log_lines if "eval_loss" in line]
@@ -36,16 +36,18 @@ def what_to_try(
     before, last = losses[-2 * quarter : -quarter], losses[-quarter:]
     if scored and scored[-1][0] > RISEN * least:
         return (
-            f"try next: the validation loss rose after step {step:,}, so the rows are learned by heart: "
+            f"try next: the validation loss rose after step {step:,}, so the model overfits: "
             f"more rows, a lower {rate} or more --weight_decay (now {settings.weight_decay:g})"
         )
     if not before or statistics.mean(last) < FALLING * statistics.mean(before):
         return f"try next: the training loss was still falling: more {length} or a higher {rate}"
-    return f"try next: the training loss stands still at {last[-1]:.3g}: a {rate} ten times higher or lower"
+    return (
+        f"try next: the training loss no longer falls, at {last[-1]:.3g}: a {rate} ten times higher or lower"
+    )
 
 
-def stays_below(results: Mapping[str, float], metric: str) -> bool:
-    """Returns whether a simple model is as good, within the 95 % interval of the difference in a metric."""
+def no_better(results: Mapping[str, float], metric: str) -> bool:
+    """Says whether a simple model is as good, within the 95 % interval of the difference in a metric."""
     low = [results.get(f"test_{metric}_over_{name}_low") for name in FLOORS]
     if any(value is not None for value in low):
         return any(value is not None and value <= 0 for value in low)

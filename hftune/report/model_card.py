@@ -247,13 +247,17 @@ def _changed(settings: Settings) -> dict[str, str]:
     changed = {}
     for name in (field.name for field in dataclasses.fields(settings)):
         value = getattr(settings, name)
-        bases = (vars(base) for base in reversed(type(settings).__mro__))
-        default = next((base[name] for base in bases if name in base), None)
-        if value != default and not UNSAID.fullmatch(name):
+        if value != _default(type(settings), name) and not UNSAID.fullmatch(name):
             local = name in PATHS or str(value).startswith(("/", "~/", "./", "../"))
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             changed[name] = "a file of the author's own" if value and local else shown
     return changed
+
+
+def _default(kind: type[Settings], name: str) -> Any:
+    """Returns the default of a setting in the first class that has it, which is hftune's."""
+    bases = filter(dataclasses.is_dataclass, reversed(kind.__mro__))
+    return next(field.default for base in bases for field in dataclasses.fields(base) if field.name == name)
 
 
 def _interval(results: Mapping[str, float], key: str) -> str:

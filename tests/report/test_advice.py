@@ -2,7 +2,7 @@
 
 import pytest
 
-from hftune.report.advice import stays_below, what_to_try
+from hftune.report.advice import no_better, what_to_try
 from hftune.settings.text import TextSettings
 from hftune.tasks.single_label import SingleLabel
 
@@ -20,7 +20,7 @@ def log(losses: list[float], validation: list[float]) -> list[dict[str, float]]:
     [
         ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], [0.8, 0.6], "was still falling: more --num_train_epochs (now 2)"),
         ([0.9], [], "was still falling"),  # too short to tell
-        ([0.7] * 8, [0.7, 0.7], "stands still at 0.7: a --learning_rate (now 0.001) ten times"),
+        ([0.7] * 8, [0.7, 0.7], "no longer falls, at 0.7: a --learning_rate (now 0.001) ten times"),
         ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], [0.5, 0.4, 0.9], "the validation loss rose after step 20"),
     ],
 )
@@ -46,6 +46,6 @@ def test_steps_are_advised_where_steps_were_asked_for():
         ({"eval_accuracy": 0.6, "eval_majority_accuracy": 0.5}, False),
     ],
 )
-def test_only_who_is_no_better_is_advised(results, below):
-    assert stays_below(results, "accuracy") == below
+def test_only_a_model_that_is_no_better_gets_advice(results, below):
+    assert no_better(results, "accuracy") == below
     assert bool(what_to_try(results, log([1, 1], []), SETTINGS, SingleLabel())) == below
