@@ -243,7 +243,7 @@ def of_the_cache(error: OSError) -> BadInput | None:
         return None
     from huggingface_hub import constants
 
-    folders = [_home(), constants.HF_HUB_CACHE, _datasets_cache()]
+    folders = [_home(), Path(constants.HF_HUB_CACHE), _datasets_cache()]
     path = error.filename
     if not isinstance(path, str) or not any(Path(path).is_relative_to(folder) for folder in folders):
         return None
