@@ -218,12 +218,8 @@ def read_yaml(path: str, kinds: dict[str, Any]) -> Found:
 def _read_text(path: str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"--config {path}: no such file") from None
-    except IsADirectoryError:
-        raise BadInput(f"--config {path}: a folder, not a file") from None
-    except PermissionError:
-        raise BadInput(f"--config {path}: may not be read") from None
+    except OSError as error:
+        raise BadInput(f"--config {path}: {str(error.strerror).lower()}") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"--config {path}: byte {error.start} is not UTF-8 text") from None
 

@@ -184,7 +184,7 @@ def test_tags_are_refused_and_never_executed(tmp_path: Path, value: str):
 def test_files_that_are_none(tmp_path: Path):
     with pytest.raises(BadInput, match="no such file"):
         read("--config", str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(BadInput, match="folder"):
+    with pytest.raises(BadInput, match="is a directory"):
         read("--config", str(tmp_path))
     (tmp_path / "latin.yaml").write_bytes(b"seed: 1\nreport_to: \xe9")
     with pytest.raises(BadInput, match="byte 19 is not UTF-8"):

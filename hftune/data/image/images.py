@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from hftune.errors import BadInput, printable
 _BLOCK = 32  # pictures that a thread takes at a time: changing threads costs as much as a small picture
 
 
+@dataclass(eq=False)
 class Pictures:
     """The pictures of one split; those that are not held are decoded each time they are asked for.
 
@@ -37,23 +38,17 @@ class Pictures:
         background: The colour behind transparent pixels, see `decode`.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        column: str,
-        rows: np.ndarray,
-        folder: str | None = None,
-        held: list[np.ndarray] | None = None,
-        sizes: np.ndarray | None = None,
-        background: str | None = None,
-    ):
-        self.table = table
-        self.column = column
-        self.rows = rows
-        self.folder = folder
-        self.held = held
-        self.sizes = np.zeros((len(rows), 2), np.int64) if sizes is None else sizes
-        self.background = background
+    table: Table
+    column: str
+    rows: np.ndarray
+    folder: str | None = None
+    held: list[np.ndarray] | None = None
+    sizes: np.ndarray = None  # type: ignore[assignment]
+    background: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.sizes is None:
+            self.sizes = np.zeros((len(self.rows), 2), np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,8 +100,7 @@ class Pictures:
     def take(self, rows: np.ndarray) -> "Pictures":
         """Returns the chosen pictures (int64)."""
         held = None if self.held is None else [self.held[row] for row in rows]
-        sizes, background = self.sizes[rows], self.background
-        return Pictures(self.table, self.column, self.rows[rows], self.folder, held, sizes, background)
+        return replace(self, rows=self.rows[rows], held=held, sizes=self.sizes[rows])
 
     def place(self, row: int) -> str:
         """Says where a picture stands, with its path: "train.csv line 17 (cats/1.jpg)"."""

@@ -21,7 +21,6 @@ from hftune.data.sources import Source, find_source, naming_columns
 from hftune.data.splits import Checked, Splits, make_splits
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables.read import Table, read_table
-from hftune.data.tables.wide import refuse_pixels
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
 
@@ -174,7 +173,6 @@ def _image_candidates(table: Table, label: str) -> list[str]:
     for group in NAMES:
         if named := [name for name in columns if re.sub(r"[\s_-]", "", name.casefold()) in group]:
             return named
-    refuse_pixels(table)
     return []
 
 

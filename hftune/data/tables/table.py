@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hftune.errors import listed, shown
 
-MANY_COLUMNS = 100  # tables of so many, numbers all of them, are pictures or features, not texts
+MANY_COLUMNS = 64  # tables of so many, nearly all numbers, hold pixels (of 8 x 8 at least) or features
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Says what a table seems to be whose columns are classes, or pixels, and not what rows hold."""
+"""Says what to do with a table whose columns are classes."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ from hftune.data.tables.read import Table
 from hftune.errors import BadInput
 
 _ROWS = 1000  # rows that are looked at
-_PIXELS = 64  # columns of numbers; 8 x 8 digits are the smallest usual ones
 _ZERO_OR_ONE = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -33,29 +32,8 @@ def refuse_one_hot(table: Table) -> None:
         )
 
 
-def refuse_pixels(table: Table) -> None:
-    """Raises `BadInput` where a table seems to have one column per pixel; else does nothing."""
-    numbers = [name for name, values in table.columns.items() if _is_number(_head(values, 1)[0])]
-    if len(numbers) >= _PIXELS:
-        raise BadInput(
-            f"{table.name} has {len(numbers):,} columns of numbers ({numbers[0]}, {numbers[1]}, ..., "
-            f"{numbers[-1]}), which seem to be the pixels of an image; save each row as an image file, and "
-            "pass folders or a list of them"
-        )
-
-
-def _head(values: pa.ChunkedArray | list[Any], count: int) -> list[Any]:
-    return values[:count] if isinstance(values, list) else values.slice(0, count).to_pylist()
-
-
 def _zeros_and_ones(values: pa.ChunkedArray | list[Any]) -> list[int] | None:
     """Returns the first values of a column as numbers, or nothing where others are among them."""
-    found = [_ZERO_OR_ONE.get(str(value).strip().casefold(), -1) for value in _head(values, _ROWS)]
+    head = values[:_ROWS] if isinstance(values, list) else values.slice(0, _ROWS).to_pylist()
+    found = [_ZERO_OR_ONE.get(str(value).strip().casefold(), -1) for value in head]
     return None if -1 in found else found
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return not isinstance(value, bool) and float(value) is not None
-    except (TypeError, ValueError):
-        return False
