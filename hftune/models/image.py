@@ -190,16 +190,22 @@ def _fill(source: nn.Module, settings: ImageSettings) -> None:
     asked = f"--checkpoint_path {settings.checkpoint_path}"
     tensors = _read(Path(str(settings.checkpoint_path)).expanduser(), asked)
     tensors = {name.removeprefix("timm_model."): tensor for name, tensor in tensors.items()}
-    expected = source.state_dict()
+    weights = source.state_dict()
     classifier = timm_head_layers(source)
     names = parameter_names(classifier)
-    if any(name not in tensors or tensors[name].shape != expected[name].shape for name in names):
+    if any(name not in tensors or tensors[name].shape != weights[name].shape for name in names):
         zero_head(classifier)
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in names}
-        expected = {name: tensor for name, tensor in expected.items() if name not in names}
-    if problems := _differences(expected, tensors):
+        tensors = {**tensors, **{name: weights[name] for name in names}}
+    try:
+        found = source.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # other shapes
+        problems = [line.strip() for line in str(error).splitlines()[1:]]
+    else:  # old files lack counters, and Inception's second classifier is not trained
+        missing = (name for name in found.missing_keys if not name.endswith("num_batches_tracked"))
+        more = (name for name in found.unexpected_keys if not name.startswith("AuxLogits."))
+        problems = [f"it lacks {name}" for name in missing] + [f"it also has {name}" for name in more]
+    if problems:
         raise BadInput(f"{asked} does not fit --model_type {settings.model_type}", problems)
-    source.load_state_dict(tensors, strict=False)
 
 
 def _read(path: Path, asked: str) -> dict[str, torch.Tensor]:
@@ -211,22 +217,6 @@ def _read(path: Path, asked: str) -> dict[str, torch.Tensor]:
         ) from None
     except OSError as error:
         raise BadInput(f"{asked}: {error.strerror or first_line(error)}") from None
-
-
-def _differences(expected: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
-    """Returns a line for each weight that a file lacks, has in another shape, or has in addition."""
-    counters = {name for name in expected if name.endswith("num_batches_tracked")}  # old files lack them
-    missing = [f"it lacks {name}" for name in expected if name not in tensors and name not in counters]
-    shapes = [
-        f"{name} is {list(tensors[name].shape)}, not {list(weight.shape)}"
-        for name, weight in expected.items()
-        if name in tensors and tensors[name].shape != weight.shape
-    ]
-    auxiliary = "AuxLogits."  # Inception's second classifier, which is not trained
-    more = [
-        f"it also has {name}" for name in tensors if name not in expected and not name.startswith(auxiliary)
-    ]
-    return [*missing, *shapes, *more]
 
 
 def _try_sizes(model: PreTrainedModel, prepared: Preprocessing, settings: ImageSettings) -> None:
