@@ -172,6 +172,7 @@ def test_attention_weights_are_not_dropped_on_a_cpu_unless_asked_for(
         (module,) = [module for path, module in model.named_modules() if path.endswith(place)]
         return module.p
 
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)  # a loaded model leaves it behind
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with caplog.at_level("INFO", "hftune"):
         assert dropped() == 0

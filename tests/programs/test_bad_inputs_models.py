@@ -257,7 +257,7 @@ def test_what_the_hub_answers_of_a_model_is_one_line(tmp_path, encoder):
     cases = {  # what the one line must say besides the name
         "acme/gone": "not a valid model identifier",
         "acme/locked": "gated",
-        "acme/empty": "tokenizer",
+        "acme/empty": "config.json",
         "acme/weightless": "safetensors",
         "acme/pickled": "safetensors",
         "acme/coded": "custom code",

@@ -202,7 +202,7 @@ BAD_SETTINGS = [  # what is wrong, flags, run.yaml or None, what the line must s
         "run.yaml:1:7: seed: the tag .* is not",
     ),
     ("no such file", ["--config", "gone.yaml"], None, "--config gone.yaml: no such file"),
-    ("a folder", ["--config", "."], None, r"--config \.: a folder, not a file"),
+    ("a folder", ["--config", "."], None, r"--config \.: is a directory"),
     ("half precision on a CPU", ["--bf16", "none", "--fp16", "true"], None, "--fp16"),
     ("unknown overrides", ["--config_overrides", "num_filtres=2"], None, "did you mean num_filters"),
     ("a tracker that is none", ["--report_to", "wandbb"], None, "--report_to wandbb: no such tracker"),
