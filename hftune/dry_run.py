@@ -24,8 +24,7 @@ from hftune.errors import BadInput, StoppedBySignal, first_line
 from hftune.hub.files import files_of
 from hftune.inference.isolated import load_elsewhere
 from hftune.recipe import Recipe
-from hftune.run import build, load, push_target
-from hftune.runtime.device import join_group
+from hftune.run import build, load, prepare, push_target
 from hftune.runtime.exit import explain
 from hftune.runtime.signals import Stop
 from hftune.settings.base import Settings
@@ -34,8 +33,7 @@ from hftune.storage.files import nearest_existing
 from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
 from hftune.tasks import find_task
-from hftune.training.accelerator import check_trackers, log_to, make_accelerator
-from hftune.training.context import Run
+from hftune.training.accelerator import check_trackers, log_to
 from hftune.training.estimate import (
     LONGEST,
     USUAL,
@@ -52,7 +50,6 @@ from hftune.training.estimate import (
 from hftune.training.freezing import rows_needed
 from hftune.training.log import Bar
 from hftune.training.loop import Progress, Training, fit
-from hftune.training.precision import choose_precision
 from hftune.training.result import describe_result, score_result, training_results
 from hftune.training.same_run import (
     begun_precision,
@@ -227,8 +224,14 @@ def play(
     Raises:
         HftuneError: A part is not ready; those behind it cannot be tried.
     """
-    run, reason = prepare(recipe, settings, run_dir, folder, console, stop)
-    yield f"precision {run.accelerator.mixed_precision} on {run.accelerator.device}, because {reason}"
+    evaluation_metrics(recipe, find_task(settings.task)(), settings)
+    check_trackers(settings)
+    refuse_two_owners(recipe, settings)
+    # Trackers would begin a run of their own somewhere, the simple models to beat take a while, and with
+    # nothing frozen the memory is at its worst.
+    tried = settings.replace(report_to="none", floor=False, gradual_unfreezing=0.0)
+    run = prepare(recipe, tried, folder, stop, begun_precision(settings, run_dir), console)
+    yield f"precision {run.accelerator.mixed_precision} on {run.accelerator.device}"
 
     began = time.monotonic()
     data = load(run)
@@ -274,31 +277,6 @@ def play(
     ).words()
 
     yield f"{peak_memory(run.accelerator.device)} at most"
-
-
-def prepare(
-    recipe: Recipe, settings: Settings, run_dir: Path, folder: Path, console: Console, stop: Stop
-) -> tuple[Run, str]:
-    """Returns the run to try, in another folder, and why it has its precision.
-
-    Trackers are left out, since they would begin a run of their own somewhere, and the simple models to
-    beat, since they take a while; nothing is frozen, so that memory is at its worst.
-    """
-    evaluation_metrics(recipe, find_task(settings.task)(), settings)
-    check_trackers(settings)
-    refuse_two_owners(recipe, settings)
-    precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))
-    settings = settings.replace(report_to="none", gradual_unfreezing=0.0, floor=False)
-    accelerator = make_accelerator(settings, precision, folder)
-    run = Run(
-        recipe=recipe,
-        settings=settings,
-        run_dir=folder,
-        accelerator=accelerator,
-        console=console,
-        stop=stop,
-    )
-    return run, reason
 
 
 def describe(data: Data) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from transformers import PreTrainedModel
 
 from hftune.data.base_model import check_embeddings
@@ -75,7 +76,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     evaluation_metrics(recipe, find_task(settings.task)(), settings)  # unknown names are refused at once
     refuse_foreign_files(run_dir, settings)
     with standing_alone():
-        prepared = prepare(recipe, settings, run_dir, stop)
+        prepared = prepare(recipe, settings, run_dir, stop, begun_precision(settings, run_dir))
         accelerator = prepared.accelerator
         with Heartbeat(partial(leave_at_once, run_dir)):
             with lock_run_dir(run_dir) if prepared.is_main else contextlib.nullcontext():
@@ -116,14 +117,30 @@ def run_prepared(run: Run) -> dict[str, float]:
     return results
 
 
-def prepare(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> Run:
-    """Joins the other processes, chooses the precision, and opens console and trackers."""
+def prepare(
+    recipe: Recipe,
+    settings: Settings,
+    run_dir: Path,
+    stop: Stop,
+    begun: str | None,
+    console: Console | None = None,
+) -> Run:
+    """Joins the other processes, chooses the precision, and opens console and trackers.
+
+    Args:
+        recipe: The run's.
+        settings: The run's.
+        run_dir: The run's.
+        stop: The run's.
+        begun: The precision that the run was begun with, None where it begins.
+        console: Where to say what is done; None: one that outlives a closed pipe.
+    """
     record = RunRecord.read(run_dir)
     if record and not settings.overwrite_output_dir:
         settings = with_seed_of(record, settings)
-    precision, reason = choose_precision(settings, join_group(), begun_precision(settings, run_dir))
+    precision, reason = choose_precision(settings, join_group(), begun)
     accelerator = make_accelerator(settings, precision, run_dir)
-    console = RunConsole(quiet=not accelerator.is_main_process)
+    console = console or RunConsole(quiet=not accelerator.is_main_process)
     log_to(console)
     log.info("precision: %s on %s, because %s; float32 weights", precision, accelerator.device, reason)
     return Run(

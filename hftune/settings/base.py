@@ -176,6 +176,7 @@ class Settings:
     hub_revision: str | None = None  # branch to push to (else main)
 
     # Off, and no flag, but where a subclass makes a field of the name: what one kind of row alone has.
+    train_dir = validation_dir = test_dir = checkpoint_path = embeddings = None  # type: str | None
     train_sampling_strategy = "random"
     tokens_per_batch = None  # type: int | None
     mixup = cutmix = 0.0

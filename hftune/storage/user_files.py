@@ -119,7 +119,7 @@ def remove_run(run_dir: Path, record: RunRecord) -> None:
 def _refuse_inputs(run_dir: Path, settings: Settings) -> None:
     """Raises `BadInput` if the folder is, or is within, what is read, or holds it among a run's files."""
     folder = Path(os.path.realpath(run_dir))
-    given = {flag: getattr(settings, flag, None) for flag in INPUTS}
+    given = {flag: getattr(settings, flag) for flag in INPUTS}
     if settings.overwrite_output_dir:
         given["resume_from_checkpoint"] = settings.resume_from_checkpoint
     for flag, value in given.items():

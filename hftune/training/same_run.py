@@ -174,7 +174,7 @@ def hash_sources(settings: Settings) -> dict[str, str]:
     """
     found = {}
     for flag in ("embeddings", "checkpoint_path"):
-        path = os.path.expanduser(getattr(settings, flag, None) or "")
+        path = os.path.expanduser(getattr(settings, flag) or "")
         if os.path.isfile(path):
             found[f"--{flag}"] = hash_file(Path(path))
     if settings.model_name_or_path and (folder := _model_folder(settings.model_name_or_path)):

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import hftune.dry_run as rehearsal
+import hftune.run
 from hftune.cli.main import main
 from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data
@@ -249,8 +250,9 @@ def test_trackers_are_left_alone_and_nothing_is_frozen(texts, nearby, tmp_path, 
 
         return call
 
-    for name in ("make_accelerator", "set_up", "score_result"):
-        monkeypatch.setattr(rehearsal, name, watched(name, getattr(rehearsal, name)))
+    owners = {"make_accelerator": hftune.run, "set_up": rehearsal, "score_result": rehearsal}
+    for name, owner in owners.items():
+        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
     words = [*texts, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--floor", "true"]
     code, _, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
