@@ -127,13 +127,8 @@ def prepare(
 ) -> Run:
     """Joins the other processes, chooses the precision, and opens console and trackers.
 
-    Args:
-        recipe: The run's.
-        settings: The run's.
-        run_dir: The run's.
-        stop: The run's.
-        begun: The precision that the run was begun with, None where it begins.
-        console: Where to say what is done; None: one that outlives a closed pipe.
+    A run that goes on keeps the precision that it was `begun` with. Without a console it gets one that
+    outlives a closed pipe.
     """
     record = RunRecord.read(run_dir)
     if record and not settings.overwrite_output_dir:
