@@ -100,11 +100,9 @@ class RunLog:
         self.accelerator.log(values, step=record["step"])
 
     def close(self) -> None:
-        """Closes the file and the trackers."""
+        """Closes the file."""
         if self._file is not None:
             self._file.close()
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
 
 
 class Bar:
@@ -113,8 +111,8 @@ class Bar:
     Where the output is not a terminal it prints a line every half minute instead.
     """
 
-    def __init__(self, console: Console, total: int, done: int, unit: str = "rows"):
-        self.console, self.total, self.unit = console, total, unit
+    def __init__(self, console: Console, total: int, done: int):
+        self.console, self.total = console, total
         self._began = self._spoke = time.monotonic()
         self._rows = 0
         self._progress = Progress(
@@ -142,7 +140,7 @@ class Bar:
         """Shows that a step of so many rows ended."""
         self._rows += rows
         now = time.monotonic()
-        state = f"loss {loss:.4f}  {self._rows / max(now - self._began, 1e-9):,.1f} {self.unit}/s"
+        state = f"loss {loss:.4f}  {self._rows / max(now - self._began, 1e-9):,.1f} rows/s"
         self._progress.update(self._task, completed=step, state=state)
         if not self.console.is_terminal and now - self._spoke > HEARTBEAT:
             self._spoke = now

@@ -12,14 +12,6 @@ from hftune.training import log as track
 from hftune.training.log import Bar, ConsoleHandler, RunConsole, RunLog, read_log
 
 
-class Tracker:
-    def __init__(self):
-        self.finished = False
-
-    def finish(self):
-        self.finished = True
-
-
 def accelerator(main: bool = True) -> SimpleNamespace:
     """The part of an Accelerator that a log uses."""
     logged = []
@@ -27,7 +19,6 @@ def accelerator(main: bool = True) -> SimpleNamespace:
         is_main_process=main,
         logged=logged,
         log=lambda values, step: logged.append((step, values)),
-        trackers=[Tracker()],
     )
 
 
@@ -46,7 +37,6 @@ def test_what_is_written_is_read_and_tracked(tmp_path):
     log.close()
     assert read_log(path) == [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "eval_f1": 0.5, "epoch": 1.0}]
     assert with_trackers.logged == [(1, {"loss": 0.1 + 0.2}), (2, {"eval_f1": 0.5, "epoch": 1.0})]
-    assert with_trackers.trackers[0].finished
 
 
 def test_a_last_line_that_was_cut_is_left_out(tmp_path):
