@@ -45,7 +45,7 @@ def single_label(written: Any) -> Any:
         NotOneLabel: There are several labels, or an object that is not Label Studio's.
     """
     if isinstance(written, str):
-        held = _written_collection(written)
+        held = written_collection(written)
         return written if held is None else single_label(held)
     if isinstance(written, Mapping):
         if set(written) != {"choices"}:
@@ -62,7 +62,7 @@ def single_label(written: Any) -> Any:
 _BITS = {"0", "1", "0.0", "1.0", "False", "True"}
 
 
-def _written_collection(text: str) -> Collection | None:
+def written_collection(text: str) -> Collection | None:
     """Returns the list, set or object that a text is in writing; None for any other text."""
     text = text.strip()
     if text[:1] + text[-1:] not in ("[]", "()", "{}"):

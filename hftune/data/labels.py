@@ -178,8 +178,8 @@ def _one_label(written: Any, table: Table, row: int, column: str) -> Label | Non
         value = single_label(written)
     except NotOneLabel as reason:
         raise BadInput(
-            f"{table.place(row)}: the label (column {column!r}) is {reason}; only sets with one label a row "
-            "can be learned"
+            f"{table.place(row)}: the label (column {column!r}) is {reason}; for several labels a row pass "
+            "--task multi_label"
         ) from None
     if value is None or value != value or (isinstance(value, str) and not canonical_label(value)):
         return None

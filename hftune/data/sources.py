@@ -20,6 +20,7 @@ from hftune.data.tables.row_marks import follow_marks
 from hftune.errors import BadInput
 from hftune.runtime.offline import hub_id, of_the_cache
 from hftune.settings.base import Settings
+from hftune.tasks import find_task
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 _WITHOUT_HUB = (
@@ -69,7 +70,9 @@ def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDi
     Raises:
         BadInput: The data cannot be had; the message names the file or the Hub id.
     """
-    source = _read_source(settings, load_sample)
+    source, task = _read_source(settings, load_sample), find_task(settings.task)()
+    joined = {name: task.join_columns(of, settings.label_column_name) for name, of in source.tables.items()}
+    source = replace(source, tables=joined)
     others = ("label_column_name", "text_column_name", "image_column_name")
     used = [getattr(settings, name, None) for name in others]
     marked = follow_marks(source.tables, settings.split_column_name, used)
@@ -256,9 +259,10 @@ def _tables_of(found: datasets.DatasetDict, name: str) -> dict[str, Table]:
     tables = {}
     for split, part in found.items():
         rows = part.with_format("arrow")[:]
+        cells = {column: getattr(of, "feature", of) for column, of in part.features.items()}  # also of lists
         classes = {
             column: feature.names
-            for column, feature in part.features.items()
+            for column, feature in cells.items()
             if isinstance(feature, datasets.ClassLabel) and feature.names
         }
         tables[split] = Table(

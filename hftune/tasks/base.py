@@ -169,6 +169,10 @@ class Task(ABC):
 
     # --- and may change these ---
 
+    def join_columns(self, table: Table, column: str | None) -> Table:
+        """Returns a table in which the targets are one column, where `--label_column_name` names several."""
+        return table
+
     def model_config(self) -> dict[str, Any]:
         """Returns what the model's config says of the task."""
         return {

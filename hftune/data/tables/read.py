@@ -79,8 +79,13 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Returns the class names that `datasets` stores beside the columns of its parquet files."""
     stored = (schema.metadata or {}).get(b"huggingface")
     features = json.loads(stored).get("info", {}).get("features", {}) if stored else {}
+    of_cells = {
+        column: feature.get("feature", feature)  # of a list, that of its elements
+        for column, feature in features.items()
+        if isinstance(feature, dict)
+    }
     return {
         column: feature["names"]
-        for column, feature in features.items()
+        for column, feature in of_cells.items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
     }

@@ -1,0 +1,155 @@
+"""Each row has any of C labels: rows of 0 and 1, binary cross-entropy, and the labels above a half."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+from sklearn.metrics import precision_recall_fscore_support
+
+from hftune.data.label_lists import join_columns, multi_hot
+from hftune.data.tables.table import Table
+from hftune.errors import BadInput
+from hftune.tasks.base import LabelScores, Metric, Predictions, SimpleModel, Task
+from hftune.tasks.class_metrics import NLL_LIMIT, rank, ratio
+from hftune.tasks.intervals import share_of_rows
+
+
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    """Any labels a row; targets are 0 and 1, float32 (N, C), predictions are `logits`, float (N, C)."""
+
+    problem_type = "multi_label_classification"
+    no_answer = {"labels": None, "scores": None}  # noqa: RUF012  a constant
+    limit = "It gives a row the labels whose probability is above a half: several, or none."
+    simplest = "always giving each label its share of the training rows"
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return {
+            "f1_micro": Metric(f1_micro, title="F1, micro"),
+            "f1_macro": Metric(f1_macro, title="F1, macro"),
+            "exact_match": share_of_rows(lambda rows, targets: (rows["predicted"] == targets).all(1)),
+            "map": Metric(mean_average_precision, title="mAP"),
+            "log_loss": Metric(lambda rows, _: float(rows["nll"].mean()), False, title="log loss"),
+        }
+
+    def join_columns(self, table: Table, column: str | None) -> Table:
+        return join_columns(table, column)
+
+    def read_targets(
+        self, tables: Mapping[str, Table], column: str, *, own: bool
+    ) -> tuple[MultiLabel, dict[str, np.ndarray], list[str]]:
+        labels, targets, warnings = multi_hot(tables, column)
+        return replace(self, labels=labels), targets, warnings
+
+    def count_labels(self, targets: np.ndarray) -> np.ndarray:
+        return targets.sum(0).astype(np.int64)
+
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Returns the rarest label of each row, C where it has none: so every label is in every part."""
+        rarity = np.where(targets > 0, targets.sum(0), math.inf)
+        return np.where(targets.any(1), rarity.argmin(1), targets.shape[1])
+
+    def scored(
+        self, predictions: Predictions, targets: np.ndarray, names: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        logits = np.asarray(predictions["logits"], np.float64)
+        if logits.shape != targets.shape:
+            raise ValueError(f"logits {logits.shape} do not fit targets {targets.shape}")
+        super().scored(predictions, targets, names)
+        losses = np.logaddexp(0, logits) - targets * logits  # of each label's sigmoid, in nats
+        rows = {"predicted": logits > 0, "nll": np.minimum(losses, NLL_LIMIT).mean(1)}
+        return rows | ({"rank": rank(logits)} if "map" in names else {})
+
+    def check_metric(self, metric: str, targets: np.ndarray) -> str:
+        if metric == "map" and not targets.any():
+            raise BadInput(
+                f"--metric_for_best_model {metric}: no validation row has a label, so it is not defined; "
+                "choose another, such as loss, or other rows"
+            )
+        return ""
+
+    def label_scores(self, predictions: Predictions, targets: np.ndarray) -> list[LabelScores]:
+        parts = precision_recall_fscore_support(targets, predictions["logits"] > 0, zero_division=np.nan)
+        columns = (part.tolist() for part in parts)
+        return [LabelScores(*row) for row in zip(self.labels, *columns, strict=True)]
+
+    def baselines(self, targets: np.ndarray, rows: int, simple: SimpleModel | None) -> dict[str, Predictions]:
+        chances = {"majority": np.tile(targets.mean(0, dtype=np.float64), (rows, 1))}
+        if simple:
+            train, test = simple.features()
+            each = [_chances(simple, train, column, test) for column in targets.T]
+            chances[simple.name] = np.stack(each, axis=1)
+        n = len(targets)  # one further row with each label and one without keep logarithms finite
+        return {name: {"logits": logit((n * p + 1) / (n + 2))} for name, p in chances.items()}
+
+    def answer(self, predictions: Predictions, row: int, top_k: int | None = None) -> dict[str, Any]:
+        chances = expit(predictions["logits"][row].astype(np.float64))
+        order = np.argsort(-chances, kind="stable")
+        given = [self.labels[number] for number in order if chances[number] > 0.5]
+        scores = {self.labels[number]: round(float(chances[number]), 6) for number in order[:top_k]}
+        return {"labels": given, "scores": scores}
+
+    def columns(
+        self, predictions: Predictions, targets: np.ndarray | None = None
+    ) -> list[tuple[str, Sequence[Any]]]:
+        logits = predictions["logits"]
+        given = [] if targets is None else [("label", self._joined(targets > 0))]
+        chances = zip(self.labels, expit(logits).T, strict=True)
+        probabilities = [(name, [f"{p:.6f}" for p in column]) for name, column in chances]
+        return [*given, ("prediction", self._joined(logits > 0)), *probabilities]
+
+    def _joined(self, given: np.ndarray) -> list[str]:
+        """Returns the names of each row's labels, bool (N, C), as one word."""
+        return ["|".join(self.labels[number] for number in np.flatnonzero(row)) for row in given]
+
+    def meaning(self, names: Sequence[str]) -> dict[str, list[str]]:
+        means = [name for name in names if name in ("f1_macro", "map")]
+        return {"means over the labels": means, "over all labels of all rows": ["f1_micro"]}
+
+    def describe(self, noun: str) -> str:
+        return f"gives {noun} any of {len(self.labels):,} labels"
+
+
+def _chances(simple: SimpleModel, train: Any, targets: np.ndarray, test: Any) -> np.ndarray:
+    """Returns a simple model's probability of one label, float64 (n,); `targets` are 0 and 1, (N,)."""
+    if targets.min() == targets.max():  # nothing to tell apart
+        return np.full(test.shape[0], float(targets[0]))
+    return simple.estimator().fit(train, targets).predict_proba(test)[:, 1]
+
+
+def f1_micro(rows: Predictions, targets: np.ndarray) -> float:
+    """Returns the F1 of all labels of all rows, 0 where there is none."""
+    hits = (rows["predicted"] & (targets > 0)).sum()
+    return float(ratio(2 * hits, rows["predicted"].sum() + targets.sum(dtype=np.float64)))
+
+
+def f1_macro(rows: Predictions, targets: np.ndarray) -> float:
+    """Returns the mean over the labels of their F1, 0 for one that neither occurs nor is predicted."""
+    hits = (rows["predicted"] & (targets > 0)).sum(0)
+    return float(ratio(2 * hits, rows["predicted"].sum(0) + targets.sum(0, dtype=np.float64)).mean())
+
+
+def mean_average_precision(rows: Predictions, targets: np.ndarray) -> float:
+    """Returns the mean average precision of the labels that occur; nan where none does."""
+    columns = zip(rows["rank"].T, targets.T > 0, strict=True)
+    found = [average_precision(places, positive) for places, positive in columns if positive.any()]
+    return float(np.mean(found)) if found else math.nan
+
+
+def average_precision(places: np.ndarray, positive: np.ndarray) -> float:
+    """Returns the precision at each threshold, weighted by the recall that it adds.
+
+    Args:
+        places: int64 (N,) from 0, higher is more likely positive.
+        positive: bool (N,), at least one.
+    """
+    steps = int(places.max()) + 1
+    hits = np.bincount(places[positive], minlength=steps)[::-1]
+    taken = np.cumsum(np.bincount(places, minlength=steps)[::-1])
+    return float(hits @ (np.cumsum(hits) / taken) / hits.sum())

@@ -1,0 +1,175 @@
+"""Several labels a row: read, trained, scored as scikit-learn does, saved, and used without hftune."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from hftune.data.label_lists import join_columns, multi_hot
+from hftune.data.tables.read import Table, read_table
+from hftune.errors import BadInput
+from hftune.recipes import imdb_bag
+from hftune.settings.text import TextSettings
+from hftune.tasks import task_of
+from hftune.tasks.multi_label import MultiLabel
+from hftune.training.evaluate import score, score_with_intervals
+from tests.runs import run_recipe
+
+WORDS = {"red": "a red ball", "round": "so round it rolls", "loud": "a loud bang"}
+
+
+def table(cells, name="train.csv", **changes) -> Table:
+    return Table(name, {"labels": list(cells)}, list(range(2, 2 + len(cells))), **changes)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [["b", "a"], ["c"], [], ["a"]],
+        ["b|a", "c", "", "a"],
+        ["b, a", "c", None, "a"],
+        ['["b", "a"]', '["c"]', "[]", '["a"]'],
+    ],
+)
+def test_labels_are_read_however_they_are_written(cells):
+    names, targets, warnings = multi_hot({"train": table(cells)}, "labels")
+    assert names == ("a", "b", "c")
+    assert targets["train"].tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0], [1, 0, 0]]
+    assert targets["train"].dtype == np.float32
+    assert warnings == ["train.csv: 1 rows have no label (first: train.csv line 4)"]
+
+
+def test_names_that_the_data_bring_keep_their_order_and_numbers_are_sorted_as_such():
+    brought = {"labels": ["z", "y", "x"]}
+    names, targets, warnings = multi_hot({"train": table([[0, 2], [2]], class_names=brought)}, "labels")
+    assert names == ("z", "y", "x")
+    assert targets["train"].tolist() == [[1, 0, 1], [0, 0, 1]]
+    assert warnings == ["train.csv: no row has the label y"]
+    assert multi_hot({"train": table([[10, 9], [2]])}, "labels")[0] == ("2", "9", "10")
+
+
+def test_several_columns_of_0_and_1_are_one_column():
+    columns = {"text": ["x", "y"], "a": [1, 0], "b": ["1", "0"], "c": [False, True]}
+    joined = join_columns(Table("t.csv", columns, [2, 3]), "a, b,c")
+    assert joined.columns == {"text": ["x", "y"], "a, b,c": [["a", "b"], ["c"]]}
+    with pytest.raises(BadInput, match=r"t.csv line 3: column 'b' is 7, expected 0 or 1"):
+        join_columns(Table("t.csv", {"a": [1, 0], "b": [1, 7]}, [2, 3]), "a,b")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (["a|b", "a"], ["a", "d"], "test.csv line 3: label 'd' does not occur in train.csv, so it cannot"),
+        (["a", "a"], ["a"], r"train.csv: 1 labels \(column 'labels'\); training needs two or more"),
+        (["a|b", "A"], ["a"], "train.csv: labels 'A' and 'a' .* look alike; write both alike"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_named(train, test, message):
+    with pytest.raises(BadInput, match=message):
+        multi_hot({"train": table(train), "test": table(test, "test.csv")}, "labels")
+
+
+def test_every_label_is_in_every_stratum_by_the_rarest_of_a_row():
+    targets = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], np.float32)
+    assert MultiLabel(("a", "b", "c")).strata(targets).tolist() == [2, 0, 1, 1, 3]
+
+
+def some(n=200, labels=4):
+    random = np.random.default_rng(n)
+    targets = (random.random((n, labels)) < [0.5, 0.3, 0.1, 0.05]).astype(np.float32)
+    return 2 * targets - 1 + random.normal(size=(n, labels)).astype(np.float32), targets
+
+
+def test_scores_are_scikit_learns():
+    logits, targets = some()
+    task = MultiLabel(("a", "b", "c", "d"))
+    found = score(task, "test", {"logits": logits}, targets, task.metrics)
+    given, chances = logits > 0, 1 / (1 + np.exp(-logits.astype(np.float64)))
+    expected = {
+        "test_f1_micro": sk.f1_score(targets, given, average="micro"),
+        "test_f1_macro": sk.f1_score(targets, given, average="macro"),
+        "test_exact_match": sk.accuracy_score(targets, given),
+        "test_map": sk.average_precision_score(targets, logits, average="macro"),
+        "test_loss": np.mean([sk.log_loss(targets[:, c], chances[:, c]) for c in range(4)]),
+    }
+    assert found == pytest.approx(expected, abs=1e-7)
+    limits = score_with_intervals(task, "test", {"logits": logits}, targets, task.metrics)
+    for key, value in found.items():
+        assert limits[f"{key}_low"] < value < limits[f"{key}_high"]
+
+
+def test_scores_of_rows_without_labels_are_zero_or_not_defined():
+    task, nothing = MultiLabel(("a", "b")), np.zeros((3, 2), np.float32)
+    found = score(task, "test", {"logits": nothing - 1}, nothing, task.metrics)
+    assert (found["test_f1_micro"], found["test_f1_macro"], found["test_exact_match"]) == (0, 0, 1)
+    assert math.isnan(found["test_map"])
+    with pytest.raises(BadInput, match="no validation row has a label"):
+        task.check_metric("map", nothing)
+
+
+def test_an_answer_has_the_labels_above_a_half():
+    task, predictions = MultiLabel(("a", "b", "c")), {"logits": np.array([[1.0, -1, 2], [-1, -1, -2]])}
+    first = task.answer(predictions, 0, top_k=2)
+    assert first == {"labels": ["c", "a"], "scores": {"c": 0.880797, "a": 0.731059}}
+    assert task.answer(predictions, 1)["labels"] == []
+    columns = dict(task.columns(predictions, np.array([[1, 0, 0], [0, 0, 0]])))
+    assert (columns["label"], columns["prediction"]) == (["a", ""], ["a|c", ""])
+    assert columns["b"] == ["0.268941", "0.268941"]
+
+
+@pytest.mark.parametrize("flag", ["--class_weight", "--label_smoothing_factor"])
+def test_a_flag_of_single_labels_is_refused(flag):
+    given = {"class_weight": "balanced"} if flag == "--class_weight" else {"label_smoothing_factor": 0.1}
+    with pytest.raises(BadInput, match=f"{flag}: not for --task multi_label"):
+        MultiLabel(("a", "b")).loss(TextSettings(task="multi_label", model_type="bag", **given), None)
+
+
+def write(path, rows: int) -> str:
+    """Writes texts that say which labels they have."""
+    random = np.random.default_rng(rows)
+    lines = []
+    for _ in range(rows):
+        chosen = [name for name in WORDS if random.random() < 0.4]
+        text = " and ".join([WORDS[name] for name in chosen]) or "nothing"
+        lines.append(json.dumps({"text": text, "labels": chosen}))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+USE = """
+import json, sys
+from transformers import pipeline
+classify = pipeline("text-classification", sys.argv[1], trust_remote_code=True, top_k=None)
+(found,) = classify(["a red ball and so round it rolls"])
+print(json.dumps({one["label"]: one["score"] for one in found}))
+assert "hftune" not in sys.modules
+"""
+
+
+def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_path):
+    flags = ["--task", "multi_label", "--train_file", write(tmp_path / "train.jsonl", 300)]
+    flags += ["--test_file", write(tmp_path / "test.jsonl", 60), "--num_train_epochs", 12]
+    flags += ["--learning_rate", 0.02, "--bf16", "false", "--min_frequency", 1]
+    results = run_recipe(imdb_bag.recipe, flags, tmp_path / "run")
+    assert results["test_f1_micro"] > 0.95
+    assert results["test_f1_micro_low"] <= results["test_f1_micro"] <= results["test_f1_micro_high"]
+    assert {"test_exact_match", "test_map", "test_class_red_f1", "test_tfidf_f1_micro"} <= results.keys()
+    assert "test_f1_micro_over_tfidf_low" in results
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert task_of(config) == MultiLabel(("loud", "red", "round"))
+    predictions = read_table(str(tmp_path / "run/test_predictions.csv")).columns
+    assert list(predictions)[-5:] == ["label", "prediction", "loud", "red", "round"]
+    assert "gives texts any of 3 labels" in (tmp_path / "run/README.md").read_text()
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", USE, str(tmp_path / "run")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    chances = json.loads(done.stdout.splitlines()[-1])
+    assert chances["red"] > 0.5
+    assert chances["round"] > 0.5
+    assert chances["loud"] < 0.5
