@@ -5,7 +5,6 @@ is another one, and the validation and test rows are few.
 """
 
 import dataclasses
-import os
 import tempfile
 import time
 import traceback
@@ -22,14 +21,14 @@ from transformers import PreTrainedModel
 from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput, StoppedBySignal, first_line
 from hftune.hub.files import files_of
-from hftune.inference.isolated import load_elsewhere
+from hftune.inference.isolated import check_loads_without_hftune
 from hftune.recipe import Recipe
 from hftune.run import build, load, prepare, push_target
 from hftune.runtime.exit import explain
 from hftune.runtime.signals import Stop
 from hftune.settings.base import Settings
 from hftune.storage.checkpoint import load_checkpoint
-from hftune.storage.files import nearest_existing
+from hftune.storage.files import can_write_in
 from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
 from hftune.tasks import find_task
@@ -190,8 +189,7 @@ def inspect(recipe: Recipe, run_dir: Path, settings: Settings) -> str:
         BadInput: Another run, files that no run wrote, a folder that cannot be written, or a broken
             checkpoint that `--resume_from_checkpoint` names.
     """
-    place = nearest_existing(run_dir)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    if not can_write_in(run_dir):
         raise BadInput(f"--output_dir {run_dir} cannot be written; choose another")
     if settings.resume_from_checkpoint:
         load_checkpoint(Path(settings.resume_from_checkpoint))
@@ -263,7 +261,7 @@ def play(
     published = f"; {len(files_of(folder)):,} files to push" if settings.push_to_hub else ""
     yield f"scores, card and model written{published}"
 
-    yield load_elsewhere(bare(model, training), few, folder)
+    yield check_loads_without_hftune(bare(model, training), few, folder)
 
     weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     yield disk_words(run_dir, checkpoint_size, checkpoints_kept(settings, schedule), weights)

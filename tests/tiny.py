@@ -1,6 +1,6 @@
 """Tiny random checkpoints of the families that hftune fine-tunes, with their own kinds of tokenizers.
 
-And saved classifiers of every kind, of texts and of pictures, as `load_saved` has them.
+And saved classifiers of every kind, of texts and of pictures, as `load_model` has them.
 """
 
 import json
@@ -26,7 +26,7 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from hftune.inference.load import Saved, load_saved
+from hftune.inference.load import LoadedModel, load_model
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
 from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
@@ -150,16 +150,16 @@ def tiny_ours(kind: str) -> PreTrainedModel:
     return makers[kind]()
 
 
-def saved_texts(kind: str, folder: Path) -> Saved:
+def saved_texts(kind: str, folder: Path) -> LoadedModel:
     """Saves a text classifier, one of `OURS` or `FAMILIES`, with three classes, and loads it."""
     if kind not in OURS:
-        return load_saved(str(tiny_checkpoint(kind, folder, num_labels=3, num_hidden_layers=1)))
+        return load_model(str(tiny_checkpoint(kind, folder, num_labels=3, num_hidden_layers=1)))
     tiny_ours(kind).save_pretrained(folder)
     tiny_tokenizer("bert").save_pretrained(folder)
-    return load_saved(str(folder))
+    return load_model(str(folder))
 
 
-def saved_pictures(kind: str, folder: Path) -> Saved:
+def saved_pictures(kind: str, folder: Path) -> LoadedModel:
     """Saves an image classifier, "resnet9", "vit" or one of timm, with three classes, and loads it."""
     torch.manual_seed(0)
     processor = BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
@@ -180,7 +180,7 @@ def saved_pictures(kind: str, folder: Path) -> Saved:
             parameter.normal_(std=2)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return load_saved(str(folder))
+    return load_model(str(folder))
 
 
 def _byte_pairs(special: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

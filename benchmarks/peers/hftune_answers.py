@@ -12,16 +12,16 @@ def main(job: Job) -> None:
     prepare_environment()  # as every command of hftune begins
     import torch
 
-    from hftune.inference.load import load_saved
-    from hftune.inference.predict import answer, text_rows
+    from hftune.inference.load import load_model
+    from hftune.inference.predict import predict_rows
 
     texts = Answering(job)
-    saved = load_saved(texts.model)
+    saved = load_model(texts.model)
     device = saved.model.device.type
     with torch.autocast(device, torch.bfloat16, enabled=job["precision"] == "bf16"):
-        answer(saved, text_rows(saved, texts.texts[:8]))
+        predict_rows(saved, saved.inputs.rows(texts.texts[:8]))
         texts.begin()
-        logits = answer(saved, text_rows(saved, texts.texts), rows_per_batch=job["batch"])
+        logits = predict_rows(saved, saved.inputs.rows(texts.texts), rows_per_batch=job["batch"])["logits"]
     texts.report(logits.argmax(-1).tolist(), batch=job["batch"], by_length=True)
 
 

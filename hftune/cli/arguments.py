@@ -1,4 +1,4 @@
-"""A command's words: what it works on, its flags, and the file that it is to write."""
+"""Parses a command's arguments, and checks the file that it is to write."""
 
 import contextlib
 import os
@@ -8,47 +8,48 @@ from typing import Any
 
 from hftune.errors import BadInput
 from hftune.settings.parser import read_flags
+from hftune.storage.files import can_write_in
 from hftune.storage.model_files import AT_THE_END
 
-OF_A_RUN = (*AT_THE_END, "run.json", "exit.json", "log.jsonl")
+RUN_FILES = (*AT_THE_END, "run.json", "exit.json", "log.jsonl")
 
 
-def read_words(words: list[str], kinds: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Returns the words before the first flag and behind a lone `--`, and the flags by name.
+def parse_args(argv: list[str], flags: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Returns the arguments before the first flag and behind a lone `--`, and the flags by name.
 
     Args:
-        words: What stands behind the command's name.
-        kinds: The type of each flag that the command knows.
+        argv: What stands behind the command's name.
+        flags: The type of each flag that the command knows.
 
     Raises:
         BadInput: A flag is unknown, repeated, without a value or mistyped, or stands before what the
             command works on.
     """
-    end = words.index("--") if "--" in words else len(words)
-    words, behind = words[:end], words[end + 1 :]
-    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
-    flags = words[first:]
+    end = argv.index("--") if "--" in argv else len(argv)
+    argv, behind = argv[:end], argv[end + 1 :]
+    first = next((place for place, word in enumerate(argv) if word.startswith("--")), len(argv))
+    given = argv[first:]
     try:
-        return words[:first] + behind, read_flags(flags, kinds)
+        return argv[:first] + behind, read_flags(given, flags)
     except BadInput as error:
-        if any(word.startswith("--") and " " in word.partition("=")[0] for word in flags):
+        if any(word.startswith("--") and " " in word.partition("=")[0] for word in given):
             raise BadInput(
                 f"{error.message}; a text that begins with dashes stands behind a lone --"
             ) from None
         # `--top_k 1 RUN` leaves a word over, `--bf16 RUN` makes it a value: neither message would help.
-        if first == 0 and any(not word.startswith("--") for word in flags):
+        if first == 0 and any(not word.startswith("--") for word in given):
             raise BadInput(f"{error.message} (what a command works on stands before its flags)") from None
         raise
 
 
 def output_file(
-    options: dict[str, Any], endings: Collection[str], reads: Iterable[str | None] = ()
+    options: dict[str, Any], suffixes: Collection[str], reads: Iterable[str | None] = ()
 ) -> Path | None:
     """Returns the file of `--output`, None without one. A file that is there is replaced.
 
     Args:
         options: The flags by name.
-        endings: What its name may end in, which says what is written.
+        suffixes: What its name may end in, which says what is written.
         reads: Files and folders that the command reads, the model among them.
 
     Raises:
@@ -65,10 +66,10 @@ def output_file(
             if path.exists() and os.path.samefile(path, os.path.expanduser(read)):
                 raise BadInput(f"{said} is what is read; pass another file")
     of_a_model = any((path.parent / name).is_file() for name in ("run.json", "config.json"))
-    if of_a_model and any(path.match(name) for name in OF_A_RUN):
+    if of_a_model and any(path.match(name) for name in RUN_FILES):
         raise BadInput(f"{said} has the name of a file of the run or model there; pass another file")
-    if path.suffix.lower() not in endings:
-        raise BadInput(f"{said}: its name must end in one of {', '.join(endings)}")
+    if path.suffix.lower() not in suffixes:
+        raise BadInput(f"{said}: its name must end in one of {', '.join(suffixes)}")
     return path
 
 
@@ -96,5 +97,5 @@ def check_writable(path: Path, said: str) -> None:
         raise BadInput(f"{said} is no ordinary file; pass another, or write to it with > or |")
     if not path.parent.is_dir():
         raise BadInput(f"{said}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not can_write_in(path.parent):
         raise BadInput(f"{said}: no permission to write there")

@@ -7,7 +7,6 @@ NAME is one of hftune's recipes or a file; the flags are the recipe's own. The p
 runs/NAME/augment.png, or augment.png in --output_dir.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +15,25 @@ from hftune.cli.arguments import refuse_to_replace
 from hftune.cli.recipes import configure, find_recipe
 from hftune.data.dataset import Visit
 from hftune.errors import BadInput
-from hftune.storage.files import nearest_existing
+from hftune.storage.files import can_write_in
 
 ORIGINALS = 8
 VIEWS = 5
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Draws the grid.
 
     Args:
-        words: The recipe's name and flags.
+        argv: The recipe's name and flags.
 
     Raises:
         BadInput: No such recipe, or its rows are no pictures.
     """
-    if not words:
+    if not argv:
         raise BadInput("hftune augment: which recipe? hftune augment NAME [flags]")
-    recipe = find_recipe(words[0])
-    settings = configure(recipe, words[1:])
+    recipe = find_recipe(argv[0])
+    settings = configure(recipe, argv[1:])
     path = _picture(Path(settings.output_dir or Path("runs") / recipe.name))
     from hftune.data.image.rows import ImageRows
     from hftune.report.plots import draw_views
@@ -42,7 +41,7 @@ def run(words: list[str]) -> None:
     data = recipe.load_data(settings)
     rows = data.train
     if not isinstance(rows, ImageRows):
-        raise BadInput(f"{words[0]}: its training rows are no pictures, so there is nothing to draw")
+        raise BadInput(f"{argv[0]}: its training rows are no pictures, so there is nothing to draw")
     chosen = one_of_each_class(rows.targets, ORIGINALS)
     views = [
         [rows.view(rows.pictures[row], Visit.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
@@ -61,8 +60,7 @@ def run(words: list[str]) -> None:
 
 def _picture(folder: Path) -> Path:
     """Returns the picture to write; its folder is there, or can be made."""
-    place = nearest_existing(folder)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    if not can_write_in(folder):
         raise BadInput(f"--output_dir {folder} cannot be written; choose another")
     refuse_to_replace(folder / "augment.png", f"{folder / 'augment.png'} (another folder: --output_dir)")
     return folder / "augment.png"

@@ -17,15 +17,15 @@ from hftune.cli.recipes import known_recipes, recipe_file
 from hftune.errors import BadInput
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Writes the copy.
 
     Raises:
         BadInput: No such recipe, no place named, or a file is there already.
     """
-    if len(words) != 2:
+    if len(argv) != 2:
         raise BadInput("hftune cp needs a recipe and a file: hftune cp imdb my_imdb.py")
-    name, target = words[0], Path(os.path.expanduser(words[1]))
+    name, target = argv[0], Path(os.path.expanduser(argv[1]))
     source = recipe_file(name)
     if target.is_dir():
         target /= source.name

@@ -21,37 +21,37 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-from hftune.cli.arguments import read_words
-from hftune.cli.models import FLAGS, open_model
+from hftune.cli.arguments import parse_args
+from hftune.cli.models import MODEL_FLAGS, open_model
 from hftune.errors import BadInput
 
-KINDS = {**FLAGS, "port": int, "open": bool}
+FLAGS = {**MODEL_FLAGS, "port": int, "open": bool}
 EXAMPLES = 4
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Serves the page until the process is told to end.
 
     Args:
-        words: The model, and the flags of `KINDS`.
+        argv: The model, and the flags of `FLAGS`.
 
     Raises:
         BadInput: The model cannot be used, Gradio is missing, or the port is taken.
         SystemExit: With code 130 or 143, at SIGINT or SIGTERM.
     """
-    positional, options = read_words(words, KINDS)
+    positional, options = parse_args(argv, FLAGS)
     if len(positional) != 1:
         raise BadInput("hftune demo needs one model: hftune demo RUN")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    saved = open_model(positional[0], options, own_rows=True)
+    loaded = open_model(positional[0], options, own_rows=True)
     from hftune.inference.demo import serving
 
-    examples = _examples(saved)
+    examples = _examples(loaded)
     with serving(
-        saved, examples, port=options.get("port"), open_browser=options.get("open", True)
+        loaded, examples, port=options.get("port"), open_browser=options.get("open", True)
     ) as address:
-        print(f"{saved.name}: open {address} (Ctrl-C ends it)", flush=True)
+        print(f"{loaded.name}: open {address} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
 
 
@@ -61,10 +61,10 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _examples(saved: Any) -> list[Any]:
-    from hftune.inference.run_rows import contents_of_run
+def _examples(loaded: Any) -> list[Any]:
+    from hftune.inference.rows import examples_of_run
 
     try:
-        return contents_of_run(saved, EXAMPLES)
+        return examples_of_run(loaded, EXAMPLES)
     except BadInput:  # the page works without
         return []

@@ -27,95 +27,73 @@ data's may stand in another order than the model's, but must not be others.
 import math
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from tqdm import tqdm
 
-from hftune.cli.arguments import output_file, read_words
+from hftune.cli.arguments import output_file, parse_args
 from hftune.cli.console import Screen
-from hftune.cli.models import FLAGS, open_model, refuse_flags_of_the_other_kind
+from hftune.cli.models import MODEL_FLAGS, open_model, refuse_flags_of_other_inputs
 from hftune.errors import BadInput, printable
 from hftune.report.predictions import as_csv
-from hftune.settings.image import ImageSettings
-from hftune.settings.text import TextSettings
 from hftune.storage.files import read_json, write_json, write_text
 from hftune.storage.run_dir import RunRecord, settings_of
 
 if TYPE_CHECKING:
-    from hftune.inference.inputs import Labelled
-    from hftune.inference.load import Saved
-    from hftune.tasks.base import Task
+    from hftune.inference.load import LoadedModel
+    from hftune.inference.rows import Labelled
+    from hftune.tasks.base import Predictions, Task
 
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
 COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "image_dir")
-KINDS: dict[str, Any] = {
-    **FLAGS,
+FLAGS: dict[str, Any] = {
+    **MODEL_FLAGS,
     **dict.fromkeys((*DATA, *COLUMNS, "dataset_config_name", "dataset_revision", "split", "output"), str),
     "pos_label": str,
     "max_eval_samples": int,
     "per_device_eval_batch_size": int,
     "skip_bad_images": bool,
 }
-OF_A_RUN = (  # the settings on which a run's test scores depend
-    *("dataset_name", "dataset_config_name", "dataset_revision"),
-    *("train_file", "validation_file", "test_file", "train_dir", "validation_dir", "test_dir"),
-    *(*COLUMNS, "skip_bad_images", "max_eval_samples", "per_device_eval_batch_size"),
-    *("split_column_name", "data_seed", "bf16", "fp16"),
-)
-ENDINGS = (".json", ".csv", ".tsv")  # of --output
-NAMES_OF_SPLITS = {"validation": "eval"}  # in all_results.json
+PREFIXES = {"validation": "eval"}  # of a split's scores in all_results.json, where it is not its name
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Scores a model and prints the table.
 
     Args:
-        words: The model and the flags above.
+        argv: The model and the flags above.
 
     Raises:
         BadInput: The model or the data cannot be read, or the data have labels that it does not know.
     """
-    positional, options = read_words(words, KINDS)
+    positional, options = parse_args(argv, FLAGS)
     if len(positional) != 1:
         raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
     name = positional[0]
     own = _own_settings(name, options)
-    output = output_file(options, ENDINGS, reads=[options.get(flag) for flag in DATA])
-    saved = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
-    refuse_flags_of_the_other_kind(saved, options)
+    output = output_file(options, (".json", ".csv", ".tsv"), reads=[options.get(flag) for flag in DATA])
+    loaded = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
+    refuse_flags_of_other_inputs(loaded, options)
     import datasets
 
-    from hftune.inference.inputs import read_labelled
-    from hftune.tasks import task_of
-    from hftune.training.evaluate import label_results, note_only_answer, score_with_intervals
+    from hftune.inference.rows import read_labelled
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    settings = _settings(saved, own, options)
-    task = task_of(saved.model.config.to_dict(), _pos_label(name, options))
-    data = read_labelled(
-        settings,
-        saved.labels,
-        test_file=options.get("test_file"),
-        test_dir=options.get("test_dir"),
-        split=options.get("split"),
-    )
-    predictions = {"logits": _answer(saved, data, settings, precision=_precision(settings) if own else "no")}
-    prefix = NAMES_OF_SPLITS.get(data.split, data.split)
-    scores = score_with_intervals(task, prefix, predictions, data.labels, task.metrics)
-    scores = {f"{data.split}_samples": len(data.labels)} | scores
-    scores |= label_results(prefix, task.label_scores(predictions, data.labels))
-    scores |= note_only_answer(task, data.split, predictions)
+    others = {flag: options.pop(flag, None) for flag in ("test_file", "test_dir", "split")}
+    settings = loaded.inputs.scoring_settings(own | options)
+    task = replace(loaded.task, pos_label=options.get("pos_label") or loaded.task.pos_label)
+    data = read_labelled(loaded.inputs, task, settings, **others)
+    predictions = _predict(loaded, data, settings, precision=_precision(settings) if own else "no")
+    scores = _scores(task, data, predictions)
     try:
-        _tell_of_data(data, "split" in options)
-        if (
-            own and "max_eval_samples" not in options and data.split != "train"
-        ):  # of which some were validated on
-            _compare_size(Path(name), f"{data.split}_samples", len(data.labels))
-        _show(name, data.split, prefix, scores, task)
-    finally:  # also where whoever reads has enough, such as `head`
+        _print_origin(data, others["split"] is not None)
+        if own and "max_eval_samples" not in options and data.split != "train":  # some were validated on
+            _compare_size(Path(name), f"{data.split}_samples", len(data.targets))
+        _print_table(name, task, data.split, scores)
+    finally:  # also when stdout is closed early, as by `head`
         if output:
             _write(output, scores)
 
@@ -137,23 +115,7 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return settings_of(record) if record and not given else {}
 
 
-def _pos_label(name: str, options: dict[str, Any]) -> str | None:
-    """Returns the class that was named here, or for the run that the model is of."""
-    record = RunRecord.read(Path(name))
-    return options.get("pos_label") or (record.settings.get("pos_label") if record else None)
-
-
-def _settings(saved: "Saved", own: dict[str, Any], options: dict[str, Any]) -> TextSettings | ImageSettings:
-    """Returns the settings of the data: the run's own, with what the command line says laid over them."""
-    kind = ImageSettings if saved.task == "image-classification" else TextSettings
-    values = {flag: own[flag] for flag in OF_A_RUN if flag in own}
-    values |= {flag: value for flag, value in options.items() if flag in OF_A_RUN and flag not in DATA[1:]}
-    if kind is ImageSettings:
-        values["transparent_background"] = saved.background
-    return kind(**values)
-
-
-def _precision(settings: TextSettings | ImageSettings) -> str:
+def _precision(settings: Any) -> str:
     """Returns the precision in which a run of these settings scores its test rows here."""
     from hftune.inference.load import one_accelerator
     from hftune.training.precision import choose_precision
@@ -164,28 +126,37 @@ def _precision(settings: TextSettings | ImageSettings) -> str:
     return choose_precision(settings, device)[0]
 
 
-def _answer(
-    saved: "Saved", data: "Labelled", settings: TextSettings | ImageSettings, precision: str
-) -> np.ndarray:
-    """Returns the logits, float32 (N, C)."""
+def _predict(loaded: "LoadedModel", data: "Labelled", settings: Any, precision: str) -> "Predictions":
     import torch
 
-    from hftune.inference.predict import answer, picture_rows, text_rows
+    from hftune.inference.predict import predict_rows
 
-    rows_of: Any = text_rows if saved.task == "text-classification" else picture_rows
-    rows = rows_of(saved, data.content)
+    rows = loaded.inputs.rows(data.values)
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    device = saved.model.device.type
-    cast = torch.autocast(device, dtype=dtype, enabled=precision != "no")
-    with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, cast:
-        return answer(saved, rows, rows_per_batch=settings.per_device_eval_batch_size, tick=bar.update)
+    autocast = torch.autocast(loaded.model.device.type, dtype=dtype, enabled=precision != "no")
+    size = settings.per_device_eval_batch_size
+    with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, autocast:
+        return predict_rows(loaded, rows, rows_per_batch=size, on_progress=bar.update)
 
 
-def _tell_of_data(data: "Labelled", asked: bool) -> None:
+def _scores(task: "Task", data: "Labelled", predictions: "Predictions") -> dict[str, float]:
+    """Returns the scores with their intervals, those of each label, and whether all rows got one answer."""
+    from hftune.training.evaluate import label_results, note_only_answer, score_with_intervals
+
+    prefix = PREFIXES.get(data.split, data.split)
+    return {
+        f"{data.split}_samples": len(data.targets),
+        **score_with_intervals(task, prefix, predictions, data.targets, task.metrics),
+        **label_results(prefix, task.label_scores(predictions, data.targets)),
+        **note_only_answer(task, data.split, predictions),
+    }
+
+
+def _print_origin(data: "Labelled", asked: bool) -> None:
     for line in data.warnings:
         print(f"warning: {line}", file=sys.stderr)
     why = " (there is no labelled test split)" if data.split == "validation" and not asked else ""
-    print(f"{len(data.labels):,} rows of {data.origin}, split {data.split}{why}")
+    print(f"{len(data.targets):,} rows of {data.origin}, split {data.split}{why}")
 
 
 def _compare_size(run_dir: Path, key: str, rows: int) -> None:
@@ -196,17 +167,12 @@ def _compare_size(run_dir: Path, key: str, rows: int) -> None:
         print(f"warning: the run was scored on {before:,} rows: its data have changed", file=sys.stderr)
 
 
-def _show(
-    name: str,
-    split: str,
-    prefix: str,
-    scores: dict[str, float],
-    task: "Task",
-) -> None:
+def _print_table(name: str, task: "Task", split: str, scores: dict[str, float]) -> None:
     """Prints the table that a run prints at its end."""
     from hftune.report.summary import answered_alike, summary_table
 
-    tested = {f"test_{key.removeprefix(f'{prefix}_')}": value for key, value in scores.items()}
+    prefix = f"{PREFIXES.get(split, split)}_"
+    tested = {f"test_{key.removeprefix(prefix)}": value for key, value in scores.items()}
     Screen().print(summary_table(name, tested, task, split))
     for line in answered_alike(scores, task.labels):
         print(printable(line))

@@ -31,49 +31,53 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hftune.cli.arguments import read_words
-from hftune.cli.models import FLAGS, open_model
+from hftune.cli.arguments import parse_args
+from hftune.cli.models import MODEL_FLAGS, open_model
 from hftune.errors import BadInput
-from hftune.storage.files import nearest_existing
+from hftune.storage.files import can_write_in, nearest_existing
 
 if TYPE_CHECKING:
     from hftune.data.dataset import Rows
-    from hftune.inference.load import Saved
+    from hftune.inference.load import LoadedModel
 
-KINDS = {
-    **FLAGS,
+FLAGS = {
+    **MODEL_FLAGS,
     "output": str,
     "test_file": str,
     "text_column_name": str,
     "test_dir": str,
 }
+TEST_FLAGS = {  # by what a model reads: where rows to compare on may be, and the flags of other models
+    "text": ("test_file", "FILE", ("test_dir",)),
+    "image": ("test_dir", "FOLDER", ("test_file", "text_column_name")),
+}
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Writes the folder and prints the comparison.
 
     Args:
-        words: The model, and the flags of `KINDS`.
+        argv: The model, and the flags of `FLAGS`.
 
     Raises:
         BadInput: The model, the rows or the folder cannot be used, or a package is missing.
         HftuneError: ONNX Runtime answers otherwise than PyTorch.
     """
-    positional, options = read_words(words, KINDS)
+    positional, options = parse_args(argv, FLAGS)
     if len(positional) != 1:
         raise BadInput("hftune export needs one model: hftune export RUN")
     name = positional[0]
     if "text_column_name" in options and "test_file" not in options:
         raise BadInput("--text_column_name needs --test_file")
     target = _target(name, options.get("output"))
-    saved = open_model(name, options, own_rows=not {"test_file", "test_dir"} & options.keys())
+    loaded = open_model(name, options, own_rows=not {"test_file", "test_dir"} & options.keys())
     from hftune.inference.onnx_export import table, write_onnx
 
-    rows = _rows(saved, options)
+    rows = _rows(loaded, options)
     building = nearest_existing(target.absolute().parent) / f".tmp-{target.name}-{os.getpid()}"
     building.mkdir()
     try:
-        comparison = write_onnx(saved, rows, building)
+        comparison = write_onnx(loaded, rows, building)
         target.parent.mkdir(parents=True, exist_ok=True)
         building.replace(target)
     finally:
@@ -91,54 +95,47 @@ def _target(name: str, output: str | None) -> Path:
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         flag = f"--output {output}" if output else str(target)
         raise BadInput(f"{flag}: is there already; remove it or pass another with --output FOLDER")
-    place = nearest_existing(target.absolute().parent)
-    if not os.access(place, os.W_OK | os.X_OK) or not place.is_dir():
+    if not can_write_in(target.absolute().parent):
+        place = nearest_existing(target.absolute().parent)
         raise BadInput(f"{target}: {place} cannot be written to; pass another with --output FOLDER")
     return target
 
 
-def _rows(saved: "Saved", options: dict[str, Any]) -> "Rows":
-    """Returns the rows to compare on; for texts also an empty one, and one that has to be cut."""
-    from hftune.inference.onnx_export import LONGEST, ROWS
-    from hftune.inference.predict import picture_rows, text_rows
+def _rows(loaded: "LoadedModel", options: dict[str, Any]) -> "Rows":
+    """Returns the rows to compare on, and those on which two forms of a model may well differ."""
+    from hftune.inference.onnx_export import ROWS
 
-    texts = saved.task == "text-classification"
-    for flag in ("test_dir",) if texts else ("test_file", "text_column_name"):
-        if flag in options:
-            kind, other = ("texts", "--test_file FILE") if texts else ("pictures", "--test_dir FOLDER")
-            raise BadInput(f"--{flag} {options[flag]}: {saved.name} reads {kind}; pass {other}")
-    if not texts:
-        return picture_rows(saved, _contents(saved, options, "test_dir", ROWS))
-    found = _contents(saved, options, "test_file", ROWS)
-    words = cycle(" ".join(found).split() or [""])
-    return text_rows(saved, [*found, "", " ".join(islice(words, min(saved.max_length, LONGEST)))])
+    flag, form, others = TEST_FLAGS[loaded.inputs.modality]
+    for other in others:
+        if other in options:
+            reads = f"{loaded.name} reads {loaded.inputs.plural}"
+            raise BadInput(f"--{other} {options[other]}: {reads}; pass --{flag} {form}")
+    values = _values(loaded, options, ROWS)
+    return loaded.inputs.rows([*values, *loaded.inputs.edge_cases(values)])
 
 
-def _contents(saved: "Saved", options: dict[str, Any], flag: str, count: int) -> list[Any]:
-    """Returns texts or pictures, of the flag's place if it was given, else of the run's own data.
+def _values(loaded: "LoadedModel", options: dict[str, Any], count: int) -> list[Any]:
+    """Returns texts or images, of the flag's place if it was given, else of the run's own data.
 
     Raises:
-        BadInput: They cannot be had, or there is none.
+        BadInput: They cannot be found or read, or there is none.
     """
-    from hftune.inference.inputs import read_pictures, read_texts
-    from hftune.inference.run_rows import contents_of_run, spread
+    from hftune.inference.rows import examples_of_run, spread
 
+    flag, form, _ = TEST_FLAGS[loaded.inputs.modality]
     place = options.get(flag)
     if place is not None:
-        if flag == "test_file":
-            texts = read_texts([place], options.get("text_column_name")).texts
-            found = spread([text for text in texts if text is not None], count)
-        else:
-            found = spread(read_pictures([place], skip_bad=None, background=saved.background).pictures, count)
-        origin = f"--{flag} {place}"
+        contents = loaded.inputs.read(
+            [place], {**options, "skip_bad_images": None}
+        )  # None: no such flag here
+        found, origin = spread(contents.values, count), f"--{flag} {place}"
     else:
-        other = f"pass --{flag} {'FILE' if flag == 'test_file' else 'FOLDER'}"
         try:
-            found = contents_of_run(saved, count)
+            found, origin = examples_of_run(loaded, count), f"the data of {loaded.name}"
         except BadInput as error:
             reason = error.message.partition("; ")[0]  # what follows is advice for training
-            raise BadInput(f"{saved.name}: no rows to compare on ({reason}); {other}") from None
-        origin = f"the data of {saved.name}"
+            message = f"{loaded.name}: no rows to compare on ({reason}); pass --{flag} {form}"
+            raise BadInput(message) from None
     if not found:
         raise BadInput(f"{origin}: no rows to compare the models on")
     if len(found) < count:

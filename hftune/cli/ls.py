@@ -14,14 +14,14 @@ from hftune.cli.recipes import find_recipe, known_recipes
 from hftune.errors import BadInput
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Prints one line for each recipe.
 
     Raises:
-        BadInput: There are words, which it takes none of.
+        BadInput: There are arguments, of which it takes none.
     """
-    if words:
-        raise BadInput(f"hftune ls takes nothing besides, but there is {words[0]}")
+    if argv:
+        raise BadInput(f"hftune ls takes nothing besides, but there is {argv[0]}")
     recipes = {name: find_recipe(name) for name in known_recipes()}
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     for title in ("recipe", "data", "accuracy"):

@@ -1,4 +1,4 @@
-"""The door of the `hftune` command: from its first word to the file that does it."""
+"""The `hftune` command: runs the file that is named by the first argument."""
 
 import errno
 import re
@@ -13,7 +13,7 @@ from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.runtime.exit import explain
 from hftune.settings.types import nearest
 
-COMMANDS = {  # word -> one line of help; hftune/cli/WORD.py does it
+COMMANDS = {  # name -> one line of help; `main` of hftune/cli/NAME.py does it
     "ls": "list the recipes",
     "cp": "copy a recipe out, to be changed",
     "validate": "rehearse a recipe in a minute: data, two steps, saving, the Hub's permission",
@@ -54,19 +54,19 @@ def main() -> None:
         stop(explained)
 
 
-def choose(words: list[str]) -> None:
-    """Runs the command that the first word names.
+def choose(argv: list[str]) -> None:
+    """Runs the command that the first argument names.
 
     Raises:
         BadInput: There is no such command.
     """
-    if not words or words[0] in ("--help", "-h"):
+    if not argv or argv[0] in ("--help", "-h"):
         print(USAGE.format("\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())))
         return
-    if words[0] == "--version":
+    if argv[0] == "--version":
         print(f"hftune {version('hftune')}")
         return
-    name, *rest = words
+    name, *rest = argv
     if name not in COMMANDS:
         raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
@@ -75,14 +75,14 @@ def choose(words: list[str]) -> None:
     if asked and not of_the_recipe:  # a recipe has its own --help
         print(str(module.__doc__).strip())
         return
-    run: Callable[[list[str]], None] = module.run
-    run(rest)
+    command: Callable[[list[str]], None] = module.main
+    command(rest)
 
 
-def flags_of(words: list[str]) -> Collection[str]:
+def flags_of(argv: list[str]) -> Collection[str]:
     """Returns the flags of the command that ran; none of one whose flags are a recipe's settings."""
-    module = sys.modules.get(f"hftune.cli.{words[0]}") if words else None
-    return getattr(module, "KINDS", ())
+    module = sys.modules.get(f"hftune.cli.{argv[0]}") if argv else None
+    return getattr(module, "FLAGS", ())
 
 
 def without_foreign_advice(message: str, flags: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""From a word of the command line to a saved model: the one door of all commands that use one."""
+"""Loads the model that a command names."""
 
 import sys
 from pathlib import Path
@@ -10,16 +10,18 @@ from hftune.runtime.offline import ensure_reachable
 from hftune.storage.run_dir import RunRecord
 
 if TYPE_CHECKING:
-    from hftune.inference.load import Saved
+    from hftune.inference.load import LoadedModel
 
-FLAGS: dict[str, Any] = {"revision": str, "trust_remote_code": bool}  # of every command that opens a model
-OF_TEXTS = ("text_column_name",)
-OF_PICTURES = ("image_column_name", "image_dir", "test_dir", "skip_bad_images")
+MODEL_FLAGS: dict[str, Any] = {"revision": str, "trust_remote_code": bool}  # of every command that opens one
+INPUT_FLAGS = {  # those that only models of these inputs have
+    "text": ("text_column_name",),
+    "image": ("image_column_name", "image_dir", "test_dir", "skip_bad_images"),
+}
 
 
 def open_model(
     name: str, options: dict[str, Any], *, dataset: str | None = None, own_rows: bool = False
-) -> "Saved":
+) -> "LoadedModel":
     """Loads a saved model, after one look whether the Hub answers where something of it is needed.
 
     Nothing heavy is imported before that look: the libraries read then whether they may ask the Hub. A
@@ -27,13 +29,13 @@ def open_model(
 
     Args:
         name: A run directory, a folder or a Hub id.
-        options: The command's flags, `FLAGS` among them.
+        options: The command's flags, `MODEL_FLAGS` among them.
         dataset: A data set that is needed too: a Hub id, a folder, "sample" or None.
         own_rows: Whether the command will try for rows of the data that the model's run was trained for.
 
     Raises:
         BadInput: The model or the data set cannot be had, or a folder was given a revision; see
-            `hftune.inference.load.load_saved`.
+            `hftune.inference.load.load_model`.
     """
     if "revision" in options and Path(name).is_dir():
         raise BadInput(f"--revision {options['revision']}: {name} is a folder, only a Hub id has revisions")
@@ -41,21 +43,21 @@ def open_model(
     notice = _reach(name, options.get("revision") or "main", dataset, own_rows)
     if notice:
         print(notice, file=sys.stderr)
-    from hftune.inference.load import load_saved
+    from hftune.inference.load import load_model
 
-    return load_saved(
+    return load_model(
         name,
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
 
 
-def refuse_flags_of_the_other_kind(saved: "Saved", options: dict[str, Any]) -> None:
-    """Raises `BadInput` for a flag of pictures beside a model of texts, or the other way round."""
-    pictures = saved.task == "image-classification"
-    for flag in OF_TEXTS if pictures else OF_PICTURES:
-        if options.get(flag):
-            raise BadInput(f"--{flag}: {saved.name} classifies {'pictures' if pictures else 'texts'}")
+def refuse_flags_of_other_inputs(loaded: "LoadedModel", options: dict[str, Any]) -> None:
+    """Raises `BadInput` for a flag that a model of these inputs has not."""
+    for modality, flags in INPUT_FLAGS.items():
+        for flag in flags:
+            if modality != loaded.inputs.modality and options.get(flag):
+                raise BadInput(f"--{flag}: {loaded.name} classifies {loaded.inputs.plural}")
 
 
 def _reach(name: str, revision: str, dataset: str | None, own_rows: bool) -> str | None:

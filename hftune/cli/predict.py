@@ -33,6 +33,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,23 +42,24 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from hftune.cli.arguments import output_file, read_words
+from hftune.cli.arguments import output_file, parse_args
 from hftune.cli.console import Screen
-from hftune.cli.models import FLAGS, open_model, refuse_flags_of_the_other_kind
+from hftune.cli.models import MODEL_FLAGS, open_model, refuse_flags_of_other_inputs
 from hftune.errors import BadInput, NonFiniteError, printable
-from hftune.inference.origins import Origins
 from hftune.report.predictions import as_csv
 from hftune.storage.files import write_text
 
 if TYPE_CHECKING:
-    from hftune.data.dataset import Rows
-    from hftune.inference.load import Saved
+    from hftune.data.inputs import Contents
+    from hftune.tasks.base import Predictions, Task
 
-NO_ANSWER = {"label": None, "score": None, "scores": None}  # of a blank row
+Answer = dict[
+    str, Any
+]  # the text or file of a row, and what `Task.answer` says, such as "label" and "scores"
 FEW = 20  # rows that a person reads on a terminal
-ENDINGS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".txt": "table"}
-KINDS = {
-    **FLAGS,
+FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".txt": "table"}
+FLAGS = {
+    **MODEL_FLAGS,
     "format": Literal["json", "table"],
     "output": str,
     "top_k": int,
@@ -69,17 +71,17 @@ KINDS = {
 }
 
 
-def run(words: list[str]) -> None:
-    """Classifies, and prints or writes the answers.
+def main(argv: list[str]) -> None:
+    """Predicts, and prints or writes an answer for each row.
 
     Args:
-        words: The model, texts or files, and the flags above.
+        argv: The model, texts or files, and the flags above.
 
     Raises:
         BadInput: The model or a row cannot be read.
-        NonFiniteError: The model answers a row with NaN or infinity.
+        NonFiniteError: The model predicts NaN or infinity for a row.
     """
-    positional, options = read_words(words, KINDS)
+    positional, options = parse_args(argv, FLAGS)
     if len(positional) < 2:
         raise BadInput(
             'hftune predict needs a model and what to classify: hftune predict MODEL "some text" or FILE'
@@ -87,40 +89,100 @@ def run(words: list[str]) -> None:
     name, *sources = positional
     if options.get("top_k", 1) < 1:
         raise BadInput(f"--top_k {options['top_k']}: must be at least 1")
-    output = output_file(options, ENDINGS, reads=positional)
-    if "format" in options and output and ENDINGS[output.suffix.lower()] != options["format"]:
+    output = output_file(options, FORMATS, reads=positional)
+    if "format" in options and output and FORMATS[output.suffix.lower()] != options["format"]:
         raise BadInput(f"--output {options['output']} and --format {options['format']} contradict each other")
-    saved = open_model(name, options)
-    refuse_flags_of_the_other_kind(saved, options)
+    loaded = open_model(name, options)
+    refuse_flags_of_other_inputs(loaded, options)
     import torch
 
-    from hftune.inference.predict import answer
+    from hftune.inference.predict import predict_rows
 
-    origins = Origins()
-    key, every, rows = _read(saved, sources, options, origins)
-    names = [name for name in every if name is not None]
-    bf16 = torch.autocast(saved.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
+    contents = loaded.inputs.read(sources, options)
+    for line in contents.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    rows = loaded.inputs.rows(contents.values)
+    bf16 = torch.autocast(loaded.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
     with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, bf16:
-        logits = answer(saved, rows, tick=bar.update)
-    broken = np.flatnonzero(~np.isfinite(logits).all(-1))
-    if len(broken):
-        raise NonFiniteError(f"{name} answers {names[broken[0]]!r:.80} with NaN or infinity")
-    given = iter(as_answers(key, names, logits, saved.labels, options.get("top_k")))
-    answers = [{key: None} | NO_ANSWER if name is None else next(given) for name in every]
+        predictions = predict_rows(loaded, rows, on_progress=bar.update)
+    _refuse_broken(name, contents, predictions)
+    key, task = loaded.inputs.key, loaded.task
+    answers = answer_rows(key, task, contents.names, predictions, options.get("top_k"))
     few = len(answers) <= FEW and sys.stdout.isatty()
-    usual = ENDINGS[output.suffix.lower()] if output else "table" if few else "json"
-    kind = options.get("format", usual)
-    if kind == "table":
-        _show_table(answers, key, output)
-    elif kind == "csv":
+    usual = FORMATS[output.suffix.lower()] if output else "table" if few else "json"
+    form = options.get("format", usual)
+    if form == "table":
+        _write_table(answers, key, task, output)
+    elif form == "csv":
         separator = "\t" if str(output).lower().endswith(".tsv") else ","
-        _tell(as_csv(answer_columns(answers, key, saved.labels, origins), separator), output)
+        _write(as_csv(csv_columns(answers, contents, key, task), separator), output)
     else:
-        _tell("".join(json_line(one, output is None) + "\n" for one in answers), output)
+        _write("".join(json_line(one, output is None) + "\n" for one in answers), output)
 
 
-def json_line(answer: dict[str, Any], shown: bool) -> str:
-    """Returns an answer as JSON; what is shown has escapes for what the stream or a screen cannot take."""
+def _refuse_broken(model: str, contents: "Contents", predictions: "Predictions") -> None:
+    names = [name for name in contents.names if name is not None]
+    for values in predictions.values():
+        finite = np.isfinite(values).reshape(len(values), -1).all(1)
+        if not finite.all():
+            raise NonFiniteError(f"{model} answers {names[finite.argmin()]!r:.80} with NaN or infinity")
+
+
+def answer_rows(
+    key: str, task: "Task", names: Sequence[str | None], predictions: "Predictions", top_k: int | None
+) -> list[Answer]:
+    """Returns the answer of each row, as it stands in a line of JSON.
+
+    Args:
+        key: What a row is: "text" or "file".
+        task: Says what an answer is.
+        names: The texts or files, None for a blank row.
+        predictions: Of the rows that are not blank.
+        top_k: How many labels of a row to keep; None: all.
+    """
+    rows = count()
+    return [
+        {key: name, **(task.no_answer if name is None else task.answer(predictions, next(rows), top_k))}
+        for name in names
+    ]
+
+
+def csv_columns(
+    answers: list[Answer], contents: "Contents", key: str, task: "Task"
+) -> list[tuple[str, Iterable[Any]]]:
+    """Returns the columns of a csv file of answers.
+
+    Args:
+        answers: What `answer_rows` returned.
+        contents: Where the rows came from; a column there with a name of ours becomes `input_NAME`.
+        key: What a row is: "text" or "file".
+        task: Says what an answer is.
+    """
+    first, *others = (name for name in task.no_answer if name != "scores")
+    ours = {"row", "place", key, "prediction", *others, *task.labels}
+    theirs = [(f"input_{name}" if name in ours else name, cells) for name, cells in contents.columns.items()]
+    return [
+        ("row", contents.rows),
+        ("place", contents.places),
+        (key, (one[key] for one in answers)),
+        *theirs,
+        ("prediction", (_joined(one[first]) for one in answers)),
+        *((name, [one[name] for one in answers]) for name in others),
+        *((label, [(one["scores"] or {}).get(label, "") for one in answers]) for label in task.labels),
+    ]
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return names if isinstance(names, list) else [names]
+
+
+def _joined(names: str | list[str] | None) -> str:
+    """Returns one or several labels as one cell."""
+    return "" if names is None else "|".join(_listed(names))
+
+
+def json_line(answer: Answer, shown: bool) -> str:
+    """Returns an answer as JSON; what is shown has escapes for what a stream or a screen cannot take."""
     if not shown:
         return json.dumps(answer, ensure_ascii=False)
     line = json.dumps(answer, ensure_ascii="utf" not in (sys.stdout.encoding or "utf-8").lower())
@@ -129,106 +191,33 @@ def json_line(answer: dict[str, Any], shown: bool) -> str:
     return line
 
 
-def answer_columns(
-    answers: list[dict[str, Any]], key: str, labels: tuple[str, ...], origins: Origins
-) -> list[tuple[str, Iterable[Any]]]:
-    """Returns the columns of a csv file of answers.
-
-    Args:
-        answers: What `as_answers` returned.
-        key: What a row is: "text" or "file".
-        labels: The C class names.
-        origins: Where the rows came from; a column there with a name of ours becomes `input_NAME`.
-    """
-    ours = {"row", "place", key, "prediction", "score", *labels}
-    theirs = [(f"input_{name}" if name in ours else name, cells) for name, cells in origins.columns.items()]
-    return [
-        ("row", origins.rows),
-        ("place", origins.places),
-        (key, (one[key] for one in answers)),
-        *theirs,
-        ("prediction", (one["label"] for one in answers)),
-        ("score", (one["score"] for one in answers)),
-        *((label, [(one["scores"] or {}).get(label, "") for one in answers]) for label in labels),
-    ]
-
-
-def _read(
-    saved: "Saved", sources: list[str], options: dict[str, Any], origins: Origins
-) -> tuple[str, Sequence[str | None], "Rows"]:
-    """Returns what a row is called in the answers, the rows' names, None for blank ones, and the others."""
-    from hftune.inference.inputs import read_pictures, read_texts
-    from hftune.inference.predict import picture_rows, text_rows
-
-    if saved.task == "text-classification":
-        texts, warnings = read_texts(sources, options.get("text_column_name"), origins)
-        for line in warnings:
-            print(f"warning: {line}", file=sys.stderr)
-        return "text", texts, text_rows(saved, [text for text in texts if text is not None])
-    names, pictures, warnings = read_pictures(
-        sources,
-        options.get("image_column_name"),
-        origins,
-        image_dir=options.get("image_dir"),
-        skip_bad=options.get("skip_bad_images", False),
-        background=saved.background,
-    )
-    for line in warnings:
-        print(f"warning: {line}", file=sys.stderr)
-    return "file", names, picture_rows(saved, pictures)
-
-
-def as_answers(
-    key: str, names: list[str], logits: np.ndarray, labels: tuple[str, ...], top_k: int | None
-) -> list[dict[str, Any]]:
-    """Turns logits into probabilities by label, the most probable first.
-
-    Args:
-        key: What a row is: "text" or "file".
-        names: The N texts or files.
-        logits: float (N, C).
-        labels: The C class names.
-        top_k: How many labels of a row to keep; None: all.
-
-    Returns:
-        For each row its text or file, "label", "score", and "scores" by label, rounded to 6 digits.
-    """
-    exponents = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    probabilities = exponents / exponents.sum(-1, keepdims=True)  # (N, C)
-    answers = []
-    for name, row in zip(names, probabilities, strict=True):
-        order = np.argsort(-row, kind="stable")[:top_k]
-        scores = {labels[number]: round(float(row[number]), 6) for number in order}
-        best = labels[order[0]]
-        answers.append({key: name, "label": best, "score": scores[best], "scores": scores})
-    return answers
-
-
-def _show_table(answers: list[dict[str, Any]], key: str, output: Path | None) -> None:
+def _write_table(answers: list[Answer], key: str, task: "Task", output: Path | None) -> None:
+    first, *others = (name for name in task.no_answer if name != "scores")
     several = any(len(one["scores"] or ()) > 1 for one in answers)
     table = Table(header_style="bold", expand=True)
     table.add_column(key, ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave
-    table.add_column("label", style="bold")
-    table.add_column("score", justify="right")
+    table.add_column(first, style="bold")
+    for name in others:
+        table.add_column(name, justify="right")
     if several:
         table.add_column("then", max_width=40, no_wrap=True, overflow="ellipsis")
     for one in answers:
-        if one["label"] is None:
+        if one["scores"] is None:
             table.add_row("", "none")
             continue
-        others = [f"{label} {score:.3f}" for label, score in list(one["scores"].items())[1:4]]
-        cells = [" ".join(one[key].split()), one["label"], f"{one['score']:.3f}"]
-        cells += [", ".join(others)] if several else []
+        rest = {label: score for label, score in one["scores"].items() if label not in _listed(one[first])}
+        cells = [" ".join(one[key].split()), _joined(one[first]), *(f"{one[name]:.3f}" for name in others)]
+        cells += [", ".join(f"{label} {score:.3f}" for label, score in list(rest.items())[:3])] * several
         table.add_row(*map(Text, map(printable, cells)))
     if output is None:
         Screen().print(table)
         return
     page = io.StringIO()
     Screen(file=page, width=120).print(table)
-    _tell(page.getvalue(), output)
+    _write(page.getvalue(), output)
 
 
-def _tell(text: str, output: Path | None) -> None:
+def _write(text: str, output: Path | None) -> None:
     """Prints a text, or writes it to a file, whole or not at all."""
     if output is None:
         print(text, end="", flush=True)

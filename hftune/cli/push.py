@@ -10,25 +10,25 @@ repository is private unless --no_hub_private_repo says otherwise; --hub_revisio
 
 from pathlib import Path
 
-from hftune.cli.arguments import read_words
+from hftune.cli.arguments import parse_args
 from hftune.errors import BadInput
 from hftune.runtime.environment import prepare_environment
 from hftune.storage.run_dir import RunRecord
 
-KINDS = {"hub_model_id": str, "hub_private_repo": bool, "hub_revision": str}
+FLAGS = {"hub_model_id": str, "hub_private_repo": bool, "hub_revision": str}
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Pushes a run and prints its address.
 
     Args:
-        words: The run directory, and `--hub_model_id`, `--hub_private_repo`, `--hub_revision`.
+        argv: The run directory, and `--hub_model_id`, `--hub_private_repo`, `--hub_revision`.
 
     Raises:
         BadInput: The folder holds no finished run, or the Hub would not take it.
         PushFailed: The Hub refused or stayed away.
     """
-    positional, options = read_words(words, KINDS)
+    positional, options = parse_args(argv, FLAGS)
     if len(positional) != 1:
         raise BadInput("hftune push needs one run: hftune push RUN --hub_model_id OWNER/NAME")
     run_dir = Path(positional[0])

@@ -20,16 +20,16 @@ from hftune.errors import BadInput
 from hftune.settings.parser import parse
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Becomes the run, or starts its processes and waits for them.
 
     Raises:
         BadInput: No such recipe, or a flag is wrong.
         SystemExit: With the exit code of a run of several processes.
     """
-    if not words:
+    if not argv:
         raise BadInput("hftune run: which recipe? hftune run NAME [flags]")
-    name, *flags = words
+    name, *flags = argv
     recipe, file = find_recipe(name), str(recipe_file(name))
     settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
     processes = count_gpus()
@@ -50,18 +50,18 @@ def count_gpus() -> int:
     return torch.accelerator.device_count()
 
 
-def launch_group(words: list[str], processes: int, run_dir: Path) -> int:
+def launch_group(argv: list[str], processes: int, run_dir: Path) -> int:
     """Runs one process per GPU under torchrun; returns the exit code that the run left behind.
 
     Args:
-        words: The recipe's file and its flags.
+        argv: The recipe's file and its flags.
         processes: How many.
         run_dir: Where exit.json will be.
     """
     note = run_dir / "exit.json"
     before = note.stat().st_mtime_ns if note.exists() else None
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    group = subprocess.Popen([*command, str(processes), *words])
+    group = subprocess.Popen([*command, str(processes), *argv])
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         group.send_signal(number)

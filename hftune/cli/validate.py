@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 STATES = {True: ("ready", "green"), False: ("not ready", "bold red"), None: ("not tried", "yellow")}
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Rehearses a run and prints what is ready.
 
     Args:
-        words: The recipe's name and flags.
+        argv: The recipe's name and flags.
 
     Raises:
         BadInput: No such recipe, a wrong flag, the Hub is away and needed, or something is not ready.
     """
-    if not words:
+    if not argv:
         raise BadInput("hftune validate: which recipe? hftune validate NAME [flags]")
-    recipe = find_recipe(words[0])
-    settings = parse(recipe.settings, words[1:], prog=recipe.name, description=recipe.description)
+    recipe = find_recipe(argv[0])
+    settings = parse(recipe.settings, argv[1:], prog=recipe.name, description=recipe.description)
     prepare_environment()
     notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub)
     if notice:
@@ -56,7 +56,7 @@ def run(words: list[str]) -> None:
     checks = rehearse(recipe, settings, Path(settings.output_dir or Path("runs") / recipe.name), console)
     show(checks, recipe.name, console)
     if missing := [check.name for check in checks if check.ready is False]:
-        raise BadInput(f"{words[0]} is not ready: {', '.join(missing)}; the table says what to do")
+        raise BadInput(f"{argv[0]} is not ready: {', '.join(missing)}; the table says what to do")
 
 
 def show(checks: "list[Check]", name: str, console: "Console") -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from hftune.cli.arguments import read_words
+from hftune.cli.arguments import parse_args
 from hftune.cli.console import Screen
 from hftune.errors import BadInput
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from hftune.storage.verify import RunState
 
 
-def run(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Prints the state of a run.
 
     Args:
-        words: The run directory.
+        argv: The run directory.
 
     Raises:
         BadInput: No run directory was named, or nothing whole is there to go on from.
     """
-    positional, _ = read_words(words, {})
+    positional, _ = parse_args(argv, {})
     if len(positional) != 1:
         raise BadInput("hftune verify needs one run: hftune verify RUN")
     from hftune.storage.verify import verify_run

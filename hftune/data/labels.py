@@ -400,3 +400,42 @@ def _joined(words: Mapping[str, str]) -> list[str]:
         ):
             found.append(word)
     return found
+
+
+def match_labels(table: Table, column: str, labels: tuple[str, ...]) -> np.ndarray:
+    """Returns the class id that a model gives the label of each row, int64 (N,).
+
+    Numbers in the data mean the class of that name: "1" for 1, or LABEL_1 of a model without names.
+
+    Args:
+        table: Labelled rows.
+        column: The label column.
+        labels: The model's class names.
+
+    Raises:
+        BadInput: A label is missing, or the model does not know it; lists all such labels.
+    """
+    number = {name: place for place, name in enumerate(labels)}
+    for place, name in enumerate(labels):
+        if name == f"LABEL_{place}":
+            number.setdefault(str(place), place)
+    for place, name in enumerate(labels):  # one name, its accents coded in two ways
+        for coding in ("NFC", "NFD"):
+            number.setdefault(unicodedata.normalize(coding, name), place)
+    words = label_words(table, column)
+    unknown = {word: row for row, word in reversed(list(enumerate(words))) if word not in number}
+    if "" in unknown:
+        raise BadInput(
+            f"{table.place(unknown[''])}: the label (column {column!r}) is missing; fill it in or remove "
+            "the row"
+        )
+    if unknown:
+        first, *more = sorted(unknown, key=lambda word: unknown[word])
+        alike = [name for name in labels if canonical_label(name) == canonical_label(first)]
+        hint = f"; it {difference(first, alike[0])} {quoted(alike[0])}" if alike else ""
+        raise BadInput(
+            f"{table.place(unknown[first])}: the model knows no label {quoted(first)} (it knows "
+            f"{listed(labels)}){hint}",
+            [f"{table.place(unknown[word])}: label {quoted(word)}" for word in more],
+        )
+    return np.array([number[word] for word in words], np.int64)

@@ -1,6 +1,6 @@
 """A page in the browser on which a model is tried by hand; it stays on this machine.
 
-For texts it shows which words decided (`hftune.inference.occlusion`), for pictures where the model looked
+For texts it shows which words decided (`hftune.inference.occlusion`), for images where the model looked
 (`hftune.inference.gradcam`). What a person types, and the names of classes, are shown as text, never as HTML.
 """
 
@@ -8,7 +8,7 @@ import html
 import os
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from PIL import Image
 
 from hftune.data.image.decode import BadPicture, decode
 from hftune.errors import BadInput
-from hftune.inference.gradcam import heatmap
-from hftune.inference.load import Saved
+from hftune.inference.gradcam import explain_class
+from hftune.inference.load import LoadedModel
 from hftune.inference.occlusion import Influence, find_words, influence
-from hftune.inference.predict import answer, as_seen, picture_rows, pixels_of, text_rows
+from hftune.inference.predict import predict_rows
 
 HOST = "127.0.0.1"
 SIDE = 256  # pixels that a heat map is shown with at least, about
@@ -33,13 +33,13 @@ FAINT = 0.2  # log odds: where no word does more than this, none is shown in ful
 
 @contextmanager
 def serving(
-    saved: Saved, examples: Sequence[Any], *, port: int | None = None, open_browser: bool = True
+    loaded: LoadedModel, examples: Sequence[Any], *, port: int | None = None, open_browser: bool = True
 ) -> Iterator[str]:
     """Serves the page to this machine, and to no other, as long as the block lasts.
 
     Args:
-        saved: The model.
-        examples: Texts, or pictures uint8 (H, W, 3), that can be chosen on the page.
+        loaded: The model.
+        examples: Texts, or images uint8 (H, W, 3), that can be chosen on the page.
         port: Where; None for the first free one from 7860 on.
         open_browser: Whether the browser is to show it at once.
 
@@ -52,7 +52,7 @@ def serving(
     _check_port(port)
     with tempfile.TemporaryDirectory(prefix="hftune-demo-") as folder:  # of the pictures that are tried
         _keep_to_itself(folder)
-        page = build_page(saved, examples, Path(folder))
+        page = build_page(loaded, examples, Path(folder))
         import gradio as gr
 
         page.launch(
@@ -101,12 +101,12 @@ def _keep_to_itself(folder: str) -> None:
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST)))
 
 
-def build_page(saved: Saved, examples: Sequence[Any], folder: Path) -> Any:
+def build_page(loaded: LoadedModel, examples: Sequence[Any], folder: Path) -> Any:
     """Returns the page, a `gradio.Blocks` that is not running yet.
 
     Args:
-        saved: The model.
-        examples: Texts, or pictures uint8 (H, W, 3), that can be chosen on the page.
+        loaded: The model.
+        examples: Texts, or images uint8 (H, W, 3), that can be chosen on the page.
         folder: Where the examples' files are written.
 
     Raises:
@@ -117,28 +117,25 @@ def build_page(saved: Saved, examples: Sequence[Any], folder: Path) -> Any:
     except ImportError:
         raise BadInput("the page needs Gradio: pip install 'hftune[demo]'") from None
     with gr.Blocks(title="hftune demo", analytics_enabled=False) as page:
-        gr.HTML(f"<h2>{html.escape(saved.name)}</h2>")
-        if saved.task == "text-classification":
-            _text_page(saved, examples)
-        else:
-            _picture_page(saved, examples, folder)
+        gr.HTML(f"<h2>{html.escape(loaded.name)}</h2>")
+        PAGES[loaded.inputs.modality](loaded, examples, folder)
     return page
 
 
-def _text_page(saved: Saved, examples: Sequence[str]) -> None:
+def _text_page(loaded: LoadedModel, examples: Sequence[str], _folder: Path) -> None:
     import gradio as gr
 
     def classify(text: str) -> Iterator[tuple[Any, Any]]:
         """Shows the classes at once, and the words when each was left out."""
         if not text.strip():
             raise gr.Error("Type a text first.", print_exception=False)
-        yield _scores(saved, answer(saved, text_rows(saved, [text]))[0]), None
+        yield _scores(loaded, _logits(loaded, text)), None
         if (count := len(find_words(text))) > MOST_WORDS:
             gr.Info(f"The text has {count:,} words; of at most {MOST_WORDS:,} it is shown which decided.")
         else:
-            found = influence(saved, text)
+            found = influence(loaded, text)
             pieces: Any = coloured(text, found)
-            label = saved.labels[int(found.logits.argmax())]
+            label = loaded.labels[int(found.logits.argmax())]
             legend = f"Words: red ones speak for {label}, purple ones against it"
             yield gr.skip(), gr.HighlightedText(pieces, label=legend)
 
@@ -154,24 +151,25 @@ def _text_page(saved: Saved, examples: Sequence[str]) -> None:
     gr.on([button.click, text.submit], classify, [text], [scores, words], concurrency_limit=1)
 
 
-def _picture_page(saved: Saved, examples: Sequence[np.ndarray], folder: Path) -> None:
+def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Path) -> None:
     import gradio as gr
 
-    mapless = why_no_map(saved)
+    inputs: Any = loaded.inputs
+    mapless = why_no_map(loaded)
 
     def classify(file: str | None) -> tuple[Any, ...]:
         if file is None:
             raise gr.Error("Choose a picture first.", print_exception=False)
         try:
-            picture = decode(file, saved.background)
+            image = decode(file, inputs.background)
         except BadPicture as reason:
             raise gr.Error(f"This file {reason}.", print_exception=False) from None
-        logits = answer(saved, picture_rows(saved, [picture]))[0]
-        scores = _scores(saved, logits)
+        logits = _logits(loaded, image)
+        scores = _scores(loaded, logits)
         if mapless:
             return (scores,)
-        drawn = overlay(saved, picture, int(logits.argmax()))
-        times = max(1, SIDE // len(drawn))  # pixels of a small picture become squares
+        drawn = overlay(loaded, image, int(logits.argmax()))
+        times = max(1, SIDE // len(drawn))  # pixels of a small image become squares
         return scores, drawn.repeat(times, 0).repeat(times, 1)
 
     with gr.Row():
@@ -207,10 +205,20 @@ def _path_of(payload: Any) -> str | None:
     return payload.path if payload else None
 
 
-def _scores(saved: Saved, logits: np.ndarray) -> dict[str, float]:
-    """Returns the probability of each class by its name."""
-    odds = np.exp(logits.astype(np.float64) - logits.max())
-    return dict(zip(saved.labels, (odds / odds.sum()).tolist(), strict=True))
+PAGES: dict[str, Callable[[LoadedModel, Sequence[Any], Path], None]] = {
+    "text": _text_page,
+    "image": _image_page,
+}
+
+
+def _logits(loaded: LoadedModel, content: Any) -> np.ndarray:
+    """Returns the logits of one text or image, float32 (C,)."""
+    return predict_rows(loaded, loaded.inputs.rows([content]))["logits"][0]
+
+
+def _scores(loaded: LoadedModel, logits: np.ndarray) -> dict[str, float]:
+    """Returns the probability of each label by its name."""
+    return loaded.task.answer({"logits": logits[None]}, 0)["scores"]
 
 
 def coloured(text: str, found: Influence) -> list[tuple[str, float | None]]:
@@ -233,19 +241,18 @@ def coloured(text: str, found: Influence) -> list[tuple[str, float | None]]:
     return pieces
 
 
-def why_no_map(saved: Saved) -> str:
+def why_no_map(loaded: LoadedModel) -> str:
     """Returns why there are no heat maps of an image model, or nothing if there are."""
     try:
-        heatmap(saved.model, pixels_of(saved, np.zeros((64, 64, 3), np.uint8)), 0)
+        explain_class(loaded, np.zeros((64, 64, 3), np.uint8), 0)
     except BadInput as reason:
         return str(reason)
     return ""
 
 
-def overlay(saved: Saved, picture: np.ndarray, label: int) -> np.ndarray:
-    """Lays the heat map of a class over what the model saw of a picture, uint8 (H, W, 3) -> (S, S, 3)."""
-    pixels = pixels_of(saved, picture)
-    heat = heatmap(saved.model, pixels, label)[..., None]
-    colours = 255 * colormaps["turbo"](heat[..., 0])[..., :3]
-    opacity = 0.6 * np.sqrt(heat)  # where it is cold, the picture stays as it is
-    return ((1 - opacity) * as_seen(saved, pixels) + opacity * colours).round().astype(np.uint8)
+def overlay(loaded: LoadedModel, image: np.ndarray, label: int) -> np.ndarray:
+    """Lays the heat map of a class over what the model saw of an image, uint8 (H, W, 3) -> (S, S, 3)."""
+    seen, heat = explain_class(loaded, image, label)
+    colours = 255 * colormaps["turbo"](heat)[..., :3]
+    opacity = 0.6 * np.sqrt(heat)[..., None]  # where it is cold, the image stays as it is
+    return ((1 - opacity) * seen + opacity * colours).round().astype(np.uint8)

@@ -1,21 +1,43 @@
-"""Where in a picture a model saw a class: Grad-CAM heat maps.
+"""Where in a image a model saw a class: Grad-CAM heat maps.
 
 Selvaraju et al. 2017, arXiv:1610.02391; captum computes equation 1 and 2. Shapes: F features on h x w places
-of a picture of H x W pixels.
+of a image of H x W pixels.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
 
 from hftune.errors import BadInput
+from hftune.inference.load import LoadedModel
+
+
+def explain_class(loaded: LoadedModel, image: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a model saw of an image, and how much each place of it speaks for a class.
+
+    Args:
+        loaded: A classifier of images.
+        image: uint8 (H, W, 3).
+        label: The class id.
+
+    Returns:
+        Colours, float (S, S, 3) from 0 to 255, and the `heatmap`, float32 (S, S).
+
+    Raises:
+        BadInput: See `heatmap`.
+    """
+    inputs: Any = loaded.inputs
+    pixels = inputs.pixels(image)
+    return inputs.as_seen(pixels), heatmap(loaded.model, pixels.to(loaded.model.device), label)
 
 
 def heatmap(model: torch.nn.Module, pixel_values: torch.Tensor, class_number: int) -> np.ndarray:
-    """Says how much each place of a picture speaks for a class.
+    """Says how much each place of a image speaks for a class.
 
     Args:
         model: A classifier that returns `.logits` (1, C); it is left in eval mode.
-        pixel_values: One normalised picture, float (1, channels, H, W), on the model's device.
+        pixel_values: One normalised image, float (1, channels, H, W), on the model's device.
         class_number: The class, from 0.
 
     Returns:
@@ -42,15 +64,15 @@ def last_map(model: torch.nn.Module, pixel_values: torch.Tensor) -> torch.nn.Mod
     """Returns the last module whose output still has places: a map (1, F, h, w) with h, w > 1.
 
     It is found in a forward pass, as every family names its modules otherwise, and as it depends on
-    the size of the picture which map is the last with more than one place.
+    the size of the image which map is the last with more than one place.
 
     Args:
         model: A classifier.
-        pixel_values: One picture, float (1, channels, H, W), on the model's device.
+        pixel_values: One image, float (1, channels, H, W), on the model's device.
 
     Raises:
         BadInput: If there is none, or if tokens (1, N, F) follow the last one: those of a vision
-            transformer mix all places of the map that it cuts a picture into.
+            transformer mix all places of the map that it cuts a image into.
     """
     last: list[tuple[torch.nn.Module, bool]] = []
     height, width = pixel_values.shape[-2:]

@@ -1,4 +1,4 @@
-"""Loads a saved model as somebody else would: in a process that has no hftune."""
+"""Checks that a saved model loads in a process without hftune."""
 
 import json
 import os
@@ -12,13 +12,12 @@ from transformers import PreTrainedModel
 
 from hftune.data.dataset import Data
 from hftune.errors import BadInput
-from hftune.report.model_use import task_of
 
-TOLERANCE = 1e-5  # between the logits here and those of the saved model elsewhere, float32
-ROWS_ELSEWHERE = 4
+TOLERANCE = 1e-5  # between the logits here and those of the saved model there, float32
+ROWS = 4
 
-# Run by a Python that sees neither the working folder nor hftune, as on a machine of somebody else.
-ELSEWHERE = """
+# Run by a Python that sees neither the working folder nor hftune, as on another machine.
+PROGRAM = """
 import sys
 
 sys.modules["hftune"] = None  # installed or not: importing it fails
@@ -26,9 +25,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-folder, model_class, processor_class, own_code = sys.argv[1:]
+folder, model_class, own_code = sys.argv[1:]
 trust = {"trust_remote_code": True} if own_code == "True" else {}
-getattr(transformers, processor_class).from_pretrained(folder, **trust)
+transformers.AutoProcessor.from_pretrained(folder, **trust)
 load = getattr(transformers, model_class).from_pretrained
 model = load(folder, use_safetensors=True, dtype=torch.float32, **trust).eval()
 batch = load_file(folder + "/rows.safetensors")
@@ -38,7 +37,7 @@ with torch.inference_mode():
 """
 
 
-def load_elsewhere(model: PreTrainedModel, data: Data, folder: Path) -> str:
+def check_loads_without_hftune(model: PreTrainedModel, data: Data, folder: Path) -> str:
     """Loads a saved model in a process without hftune, and compares its logits.
 
     Args:
@@ -49,7 +48,7 @@ def load_elsewhere(model: PreTrainedModel, data: Data, folder: Path) -> str:
     Raises:
         BadInput: It does not load, or gives other logits.
     """
-    rows = [data.validation[row] for row in range(min(ROWS_ELSEWHERE, len(data.validation)))]
+    rows = [data.validation[row] for row in range(min(ROWS, len(data.validation)))]
     batch = data.collate(rows)
     batch.pop("labels")
     with torch.inference_mode():
@@ -58,17 +57,13 @@ def load_elsewhere(model: PreTrainedModel, data: Data, folder: Path) -> str:
         {name: value.contiguous() for name, value in (batch | {"logits": logits}).items()},
         folder / "rows.safetensors",
     )
-    texts = task_of(folder) == "text-classification"
-    classes = (
-        ("AutoModelForSequenceClassification", "AutoTokenizer")
-        if texts
-        else ("AutoModelForImageClassification", "AutoImageProcessor")
-    )
-    own_code = "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    own_code = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map", {})
+    by_name = f"AutoModelFor{type(model).__name__.rpartition('For')[2]}"  # as transformers names its classes
+    auto_model = next((name for name in own_code if name.startswith("AutoModelFor")), by_name)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ELSEWHERE, str(folder), *classes, str(own_code)],
+        [sys.executable, "-I", "-c", PROGRAM, str(folder), auto_model, str(bool(own_code))],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(folder / "modules")},
-        stdin=subprocess.DEVNULL,  # nobody is there to be asked
+        stdin=subprocess.DEVNULL,  # transformers would ask whether code may run
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -29,20 +29,12 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx
 from safetensors import SafetensorError
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
-from hftune.data.base_model import check_embeddings, check_folder, kind_of, why_not_loaded
-from hftune.data.text.tokenizer import (
-    AS_WRITTEN,
-    longest_text,
-    prepare_tokenizer,
-)
+from hftune.data.base_model import check_folder, kind_of, why_not_loaded
+from hftune.data.image.inputs import ImageInputs
+from hftune.data.inputs import Inputs
+from hftune.data.text.inputs import TextInputs
 from hftune.errors import BadInput, first_line
 from hftune.hub.client import explain
 from hftune.models.cls_only import keep_first_token
@@ -50,43 +42,39 @@ from hftune.models.standalone import STANDALONE
 from hftune.runtime.device import computes_on_cpu
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord
+from hftune.tasks import TASKS, find_task, task_of
+from hftune.tasks.base import Task
 
-KEPT = {"right": "head", "left": "tail"}  # by the side that a tokenizer's files say to cut from
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-Task = Literal["text-classification", "image-classification"]
 # What transformers and the model's own code raise for files that do not fit together.
 UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A saved model, ready to answer.
+class LoadedModel:
+    """A saved model, ready to predict.
 
     Args:
         name: As the user gave it: a run directory, a folder or a Hub id.
         model: float32, in eval mode, on the CPU or the one accelerator; what its classifier does not read
             is not computed (see `keep_first_token`).
-        processor: The tokenizer or image processor that was saved with it.
-        task: What it classifies, in the words of `transformers.pipeline`.
-        labels: The C class names in the order of the logits.
-        max_length: Tokens of a text that it reads, special ones included; 0 for pictures.
-        truncation: The part of a longer text that it reads: "head", "tail", or "head+tail", which only a
-            run directory knows.
-        background: The colour behind transparent pixels of a picture, see `hftune.data.image.decode`.
+        inputs: What its rows are, and how they are read and batched.
+        task: What is asked of a row; it knows the C labels, in the order of the logits.
     """
 
     name: str
     model: PreTrainedModel
-    processor: Any
+    inputs: Inputs[Any]
     task: Task
-    labels: tuple[str, ...]
-    max_length: int
-    truncation: str
-    background: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels in the order of the logits."""
+        return self.task.labels
 
 
-def load_saved(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Saved:
+def load_model(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> LoadedModel:
     """Loads a model with its tokenizer or image processor.
 
     Args:
@@ -95,8 +83,8 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
         trust_remote_code: Whether code that comes with the model may run.
 
     Raises:
-        BadInput: It cannot be had, is no classifier of one label a row, is unfinished, has only pickled
-            weights, or has code of its own that may not run.
+        BadInput: It cannot be found or read, is no classifier of one label a row, is unfinished, has only
+            pickled weights, or has code of its own that may not run.
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -106,29 +94,13 @@ def load_saved(name: str, *, revision: str | None = None, trust_remote_code: boo
         if "auto_map" in config and config.get("model_type") not in STANDALONE and not trust_remote_code:
             _refuse_code(name)
         _check_weights(name, revision)
-        pictures = _reads_images(name, revision, config)
-    model = _load_model(name, revision, pictures, trust_remote_code)
-    names: dict = model.config.id2label or {}
-    labels = tuple(str(names[number]) for number in sorted(names))
-    if pictures:
-        task: Task = "image-classification"
-        processor = _load(AutoImageProcessor, "image processor", name, revision, trust_remote_code)
-        kept = (
-            record.settings.get("transparent_background") if record else None
-        )  # where the recipe builds models
-        background = getattr(model.config, "transparent_background", kept)
-        return Saved(name, model, processor, task, labels, 0, "head", background)
-    tokenizer = _load_tokenizer(name, revision, trust_remote_code, model)
+        kind: type[Inputs] = ImageInputs if _reads_images(name, revision, config) else TextInputs
+    model = _load_model(name, revision, kind, trust_remote_code)
+    auto, options = kind.auto_processor, kind.processor_options
+    processor = _load(auto, kind.processor_noun, name, revision, trust_remote_code, **options)
     settings = record.settings if record else {}
-    return Saved(
-        name,
-        model,
-        tokenizer,
-        "text-classification",
-        labels,
-        max_length=settings.get("max_length") or _longest(model, tokenizer),
-        truncation=settings.get("truncation") or KEPT[tokenizer.truncation_side],
-    )
+    inputs = kind.of_saved(name, model, processor, settings)
+    return LoadedModel(name, model, inputs, task_of(model.config.to_dict(), settings.get("pos_label")))
 
 
 def one_accelerator() -> Accelerator:
@@ -243,10 +215,11 @@ def _on_hub(name: str, file: str, revision: str | None) -> bool:
         return False
 
 
-def _load(auto: Any, noun: str, name: str, revision: str | None, trust: bool, **options: Any) -> Any:
+def _load(auto: str, noun: str, name: str, revision: str | None, trust: bool, **options: Any) -> Any:
     """Calls `from_pretrained` of one of transformers' Auto classes; `noun` says what for."""
+    load = getattr(transformers, auto).from_pretrained
     try:
-        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=trust, **options)
+        return load(name, revision=revision or "main", trust_remote_code=trust, **options)
     except ImportError as error:
         lacks_timm = "timm" in str(error)
         advice = "a model of timm: pip install 'hftune[image]'" if lacks_timm else first_line(error)
@@ -257,18 +230,17 @@ def _load(auto: Any, noun: str, name: str, revision: str | None, trust: bool, **
         raise BadInput(f"{name}: no {noun} could be loaded: {why_not_loaded(error)}") from None
 
 
-def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) -> PreTrainedModel:
-    auto = AutoModelForImageClassification if pictures else AutoModelForSequenceClassification
+def _load_model(name: str, revision: str | None, kind: type[Inputs], trust: bool) -> PreTrainedModel:
     model, found = _load(
-        auto,
-        "image model" if pictures else "text model",
+        kind.auto_model,
+        f"{kind.modality} model",
         name,
         revision,
         trust,
         dtype=torch.float32,
         use_safetensors=True,  # a pickle is never opened
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # told below, by name
+        ignore_mismatched_sizes=True,  # reported below, by name
     )
     if unfit := sorted(key for key, *_ in found["mismatched_keys"]):
         raise BadInput(
@@ -285,28 +257,10 @@ def _load_model(name: str, revision: str | None, pictures: bool, trust: bool) ->
         raise BadInput(
             f"{name} is not trained to classify: its weights lack {absent[0]}; fine-tune it first", absent[1:]
         )
-    config = model.config
-    if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
+    config, known = model.config, {find_task(name).problem_type for name in TASKS}
+    if config.num_labels < 2 or config.problem_type not in (None, *known):
         what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
         raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label")
     keep_first_token(model)
-    if pictures:
-        torch.nn.Module.to(model, memory_format=torch.channels_last)  # faster convolutions
+    torch.nn.Module.to(model, memory_format=torch.channels_last)  # of convolutions over images: faster
     return model.eval().to(one_accelerator().device)
-
-
-def _load_tokenizer(name: str, revision: str | None, trust: bool, model: PreTrainedModel) -> Any:
-    tokenizer = _load(AutoTokenizer, "tokenizer", name, revision, trust, **AS_WRITTEN)
-    try:
-        tokenizer = prepare_tokenizer(tokenizer, model.config)
-    except ValueError as error:
-        raise BadInput(f"{name}: no tokenizer could be loaded: {error}") from None
-    check_embeddings(model, tokenizer, name)
-    return tokenizer
-
-
-def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
-    """Returns how many tokens a model reads at most, by its tokenizer and by its positions."""
-    limit = tokenizer.model_max_length  # 1e30 where its files do not say
-    positions = longest_text(model)
-    return int(limit if positions is None else min(limit, positions))

@@ -1,4 +1,4 @@
-"""Says which words of a text decided its class: each is left out once, and the answer compared.
+"""Says which words of a text decided its class: each is left out once, and the predictions compared.
 
 Li, Monroe & Jurafsky 2016, arXiv:1612.08220 (representation erasure), with two differences: a word is taken
 out of the text itself, before it is cut and tokenized, and what is compared are log odds, which still move
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftune.inference.load import Saved
-from hftune.inference.predict import answer, text_rows
+from hftune.inference.load import LoadedModel
+from hftune.inference.predict import predict_rows
 
 # One sign of the scripts that put no blanks between words; a word with its inner apostrophes; or a run of
 # other signs, such as "!!!". Letters are what is no sign, as \w has not the vowel signs of Indic scripts.
@@ -41,25 +41,27 @@ class Influence:
     drops: np.ndarray
 
 
-def influence(saved: Saved, text: str, *, tick: Callable[[int], None] | None = None) -> Influence:
-    """Leaves out each word of a text in turn, and compares the model's answers.
+def influence(
+    loaded: LoadedModel, text: str, *, on_progress: Callable[[int], None] | None = None
+) -> Influence:
+    """Leaves out each word of a text in turn, and compares the model's predictions.
 
     A word that `max_length` cuts off either way leaves the same tokens, and is not asked twice.
 
     Args:
-        saved: A text classifier of at least two classes.
+        loaded: A text classifier of at least two classes.
         text: The text.
-        tick: Told how many of the texts were answered just now; there are at most W + 1.
+        on_progress: Called with the number of texts that were just predicted; there are at most W + 1.
     """
     words = find_words(text)
     variants = [text, *(text[:start] + text[end:] for start, end in words)]
-    rows = text_rows(saved, variants)
+    rows = loaded.inputs.rows(variants)
     seen: dict[bytes, int] = {}  # token ids -> place among the different ones
     places = [seen.setdefault(rows[row]["input_ids"].tobytes(), len(seen)) for row in range(len(rows))]
     firsts = [places.index(place) for place in range(len(seen))]
     if len(firsts) < len(rows):
-        rows = text_rows(saved, [variants[row] for row in firsts])
-    logits = answer(saved, rows, tick=tick)[places]  # (W + 1, C)
+        rows = loaded.inputs.rows([variants[row] for row in firsts])
+    logits = predict_rows(loaded, rows, on_progress=on_progress)["logits"][places]  # (W + 1, C)
     odds = log_odds(logits, int(logits[0].argmax()))
     return Influence(logits[0], words, odds[0] - odds[1:])
 

@@ -1,14 +1,15 @@
-"""Writes a saved model as ONNX that answers as PyTorch does: both are asked about the same rows.
+"""Writes a saved model as ONNX, and compares its predictions with PyTorch's on the same rows.
 
 Shapes: B rows, L tokens, E inputs and H states of an LSTM, S x S pixels, C labels.
 """
 
 import copy
 import logging
+import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ from torch import nn
 
 from hftune.data.dataset import Rows
 from hftune.errors import BadInput, HftuneError, first_line
-from hftune.inference.load import Saved
-from hftune.inference.predict import collator
+from hftune.inference.load import LoadedModel
 from hftune.models.standalone.bag import BagForSequenceClassification
 from hftune.storage.files import read_json, write_json
+from hftune.tasks.base import Predictions
 
 LARGEST_DIFFERENCE = 1e-4  # between two probabilities: float32 kernels differ by about 1e-6
 BATCHES = (1, 2, 3, 5, 8, 13, 32)  # rows of the batches that both are asked about
 ROWS = sum(BATCHES)
 ROUNDS = 3  # how often all rows are timed
-LONGEST = 4096  # words of the longest text that is compared
 PROTOBUF_LIMIT = 1 << 31  # bytes of one file; the weights of larger models are written beside it
 
 Batch = dict[str, torch.Tensor]
@@ -55,14 +55,14 @@ class Comparison:
     threads: int
 
 
-def write_onnx(saved: Saved, rows: Rows, folder: Path) -> Comparison:
+def write_onnx(loaded: LoadedModel, rows: Rows, folder: Path) -> Comparison:
     """Writes model.onnx and what belongs to it, and compares its answers with PyTorch's.
 
     The graph takes `input_ids` and `attention_mask`, int64 (B, L), or `pixel_values`, float32 (B, 3, S, S),
     with any B and L, and returns `logits`, float32 (B, C).
 
     Args:
-        saved: The model.
+        loaded: The model.
         rows: Real rows, `ROWS` at least; each is compared, and those of `BATCHES` are timed. Rows beyond
             `ROWS` are asked about one by one.
         folder: An empty folder; the processor's files and config.json are written there too.
@@ -71,30 +71,31 @@ def write_onnx(saved: Saved, rows: Rows, folder: Path) -> Comparison:
         BadInput: A package is missing, or the model has something that ONNX has not.
         HftuneError: The answers differ by more than `LARGEST_DIFFERENCE`.
     """
-    _import_runtime(saved)
-    model = copy.deepcopy(saved.model).cpu().eval()
-    batches = _batches(saved, rows)
+    _import_runtime(loaded)
+    model = copy.deepcopy(loaded.model).cpu().eval()
+    batches = _batches(loaded, rows)
     path = folder / "model.onnx"
-    _translate(saved, model, batches[1], path)
-    _describe(saved, folder)
-    return _compare(saved, model, path, batches)
+    _translate(loaded, model, batches[1], path)
+    _describe(loaded, folder)
+    return _compare(loaded, model, path, batches)
 
 
-def _import_runtime(saved: Saved) -> None:
+def _import_runtime(loaded: LoadedModel) -> None:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it reports to its maker that it is used
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise BadInput(
-            f"{saved.name}: writing ONNX needs {error.name}: pip install 'hftune[export]'"
+            f"{loaded.name}: writing ONNX needs {error.name}: pip install 'hftune[export]'"
         ) from None
 
 
-def _batches(saved: Saved, rows: Rows) -> list[Batch]:
+def _batches(loaded: LoadedModel, rows: Rows) -> list[Batch]:
     """Returns batches of the sizes of `BATCHES`, then the other rows one by one; without labels."""
     sizes = [*BATCHES, *[1] * (len(rows) - ROWS)]
-    collate = collator(saved)
+    collate = loaded.inputs.collate
     batches, start = [], 0
     for size in sizes:
         batch = collate([rows[row] for row in range(start, start + size)])
@@ -103,24 +104,22 @@ def _batches(saved: Saved, rows: Rows) -> list[Batch]:
     return batches
 
 
-class _OfTexts(nn.Module):
-    """Takes what every text classifier takes; segment ids are left out, as those of one text are all 0."""
+class _Logits(nn.Module):
+    """Takes forward arguments in an order, and returns the logits alone.
 
-    def __init__(self, model: nn.Module):
+    Args:
+        model: The classifier.
+        names: The arguments.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str]):
         super().__init__()
         self.model = model
+        self.names = names
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-
-
-class _OfPictures(nn.Module):
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.model(pixel_values=pixel_values).logits
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        """Returns (B, C) logits."""
+        return self.model(**dict(zip(self.names, values, strict=True))).logits
 
 
 class _Lstm(nn.Module):
@@ -206,13 +205,11 @@ def _stable_sort(values: Any, stable: bool = False, dim: int = -1, descending: b
     return op.Cast(ordered, to=kind), places
 
 
-def _translate(saved: Saved, model: nn.Module, batch: Batch, path: Path) -> None:
+def _translate(loaded: LoadedModel, model: nn.Module, batch: Batch, path: Path) -> None:
     """Writes model.onnx; `batch` has at least two rows, so that no size of it is 1 by chance."""
     model = copy.deepcopy(model)
     _make_exportable(model)
-    texts = saved.task == "text-classification"
-    names = ["input_ids", "attention_mask"] if texts else ["pixel_values"]
-    axes = {0: "batch", 1: "length"} if texts else {0: "batch"}
+    axes = loaded.inputs.forward_axes
     parameters = sum(values.nbytes for values in model.state_dict().values())
     # It warns of what it chose by itself, and logs a page for every operator that it cannot write.
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
@@ -223,11 +220,11 @@ def _translate(saved: Saved, model: nn.Module, batch: Batch, path: Path) -> None
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
-                (_OfTexts if texts else _OfPictures)(model),
-                tuple(batch[name] for name in names),
-                input_names=names,
+                _Logits(model, tuple(axes)),
+                tuple(batch[name] for name in axes),
+                input_names=list(axes),
                 output_names=["logits"],
-                dynamic_shapes=tuple(dict(axes) for _ in names),
+                dynamic_shapes=(tuple(dict(of) for of in axes.values()),),
                 custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
                 dynamo=True,
                 verbose=False,
@@ -236,8 +233,8 @@ def _translate(saved: Saved, model: nn.Module, batch: Batch, path: Path) -> None
             program.save(path, external_data=parameters > PROTOBUF_LIMIT // 2)
     except torch.onnx.errors.OnnxExporterError as error:
         reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
-        kind = type(saved.model).__name__
-        raise BadInput(f"{saved.name}: {kind} cannot be written as ONNX: {reason}") from error
+        kind = type(loaded.model).__name__
+        raise BadInput(f"{loaded.name}: {kind} cannot be written as ONNX: {reason}") from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -254,33 +251,17 @@ def _forget_origin(model: Any) -> None:
                 value.metadata_props.clear()
 
 
-def _describe(saved: Saved, folder: Path) -> None:
-    """Writes config.json and the processor's files; tokenizer.json cuts texts as the run did."""
-    saved.model.config.save_pretrained(folder)
-    names = {str(number): label for number, label in enumerate(saved.labels)}
+def _describe(loaded: LoadedModel, folder: Path) -> None:
+    """Writes config.json and the processor's files."""
+    loaded.model.config.save_pretrained(folder)
+    names = {str(number): label for number, label in enumerate(loaded.labels)}
     config = read_json(folder / "config.json")  # of a timm model it has the names in another form alone
     config |= {"id2label": names, "label2id": {label: int(number) for number, label in names.items()}}
     write_json(folder / "config.json", config)
-    saved.processor.save_pretrained(folder)
-    if config["model_type"] == "timm_wrapper" and not (folder / "preprocessor_config.json").exists():
-        described = {
-            "image_processor_type": "TimmWrapperImageProcessor",
-            "architecture": config["architecture"],
-            "pretrained_cfg": config["pretrained_cfg"],  # timm's own processor saves nothing
-        }
-        write_json(folder / "preprocessor_config.json", described)
-    file = folder / "tokenizer.json"
-    if file.is_file() and saved.max_length < 1_000_000:  # a tokenizer that knows no limit says 1e30
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(file))
-        # It cannot leave out the middle: of a longer text it keeps the head there.
-        direction = "left" if saved.truncation == "tail" else "right"
-        tokenizer.enable_truncation(saved.max_length, direction=direction)
-        tokenizer.save(str(file))
+    loaded.inputs.save(folder)
 
 
-def _compare(saved: Saved, model: nn.Module, path: Path, batches: list[Batch]) -> Comparison:
+def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[Batch]) -> Comparison:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -295,20 +276,28 @@ def _compare(saved: Saved, model: nn.Module, path: Path, batches: list[Batch]) -
     def of_runtime(batch: Batch) -> np.ndarray:
         return session.run(None, {name: batch[name].numpy() for name in inputs})[0]
 
-    ours, theirs = (_probabilities(ask, batches) for ask in (of_pytorch, of_runtime))
-    differences = np.abs(ours - theirs).max(axis=1)
+    ours, theirs = (
+        {"logits": np.concatenate([ask(batch) for batch in batches])} for ask in (of_pytorch, of_runtime)
+    )
+    task = loaded.task
+    first = next(iter(task.no_answer))  # the label, or the labels
+
+    def given(predictions: Predictions, row: int) -> Any:
+        return task.answer(predictions, row)[first]
+
+    differences = np.abs(task.probabilities(ours) - task.probabilities(theirs)).max(axis=1)
     worst = int(differences.argmax())  # the first NaN, if there is one
     if not differences[worst] <= LARGEST_DIFFERENCE:
         raise HftuneError(
-            f"{saved.name}: ONNX Runtime gives row {worst} of {len(ours)} other probabilities than PyTorch: "
-            f"they differ by {differences[worst]:.2g}, at most {LARGEST_DIFFERENCE:g} is allowed; nothing "
-            "was written"
+            f"{loaded.name}: ONNX Runtime gives row {worst} of {len(differences)} other probabilities than "
+            f"PyTorch: they differ by {differences[worst]:.2g}, at most {LARGEST_DIFFERENCE:g} is allowed; "
+            "nothing was written"
         )
     timed = batches[: len(BATCHES)]
     return Comparison(
-        rows=len(ours),
+        rows=len(differences),
         difference=float(differences[worst]),
-        agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        agreement=float(np.mean([given(ours, row) == given(theirs, row) for row in range(len(differences))])),
         bytes=(
             sum(values.nbytes for values in model.state_dict().values()),
             sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")),
@@ -316,12 +305,6 @@ def _compare(saved: Saved, model: nn.Module, path: Path, batches: list[Batch]) -
         rows_per_second=_speeds(of_pytorch, of_runtime, timed),
         threads=torch.get_num_threads(),
     )
-
-
-def _probabilities(ask: Callable[[Batch], np.ndarray], batches: list[Batch]) -> np.ndarray:
-    logits = np.concatenate([ask(batch) for batch in batches]).astype(np.float64)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
 
 
 def _speeds(

@@ -61,6 +61,12 @@ def nearest_existing(path: Path) -> Path:
     return next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
 
 
+def can_write_in(folder: Path) -> bool:
+    """Returns whether files can be put into a folder, which is there or can be made."""
+    place = nearest_existing(folder)
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+
+
 def write_synced(path: Path, chunks: Iterable[Any]) -> dict[str, Any]:
     """Writes bytes to a file and waits until the disk has them.
 

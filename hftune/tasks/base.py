@@ -131,6 +131,14 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def match_targets(self, table: Table, column: str) -> np.ndarray:
+        """Reads the label column of one table for a model that knows its labels; returns targets, rows first.
+
+        Raises:
+            BadInput: A label is missing, or the model does not know it; all such are listed.
+        """
+
+    @abstractmethod
     def count_labels(self, targets: np.ndarray) -> np.ndarray:
         """Returns how many rows have each label, int64 (C,)."""
 
@@ -160,6 +168,10 @@ class Task(ABC):
             row: Which row.
             top_k: How many labels `scores` has, the most probable first; None: all.
         """
+
+    @abstractmethod
+    def probabilities(self, predictions: Predictions) -> np.ndarray:
+        """Returns the probability of each label, float64 (N, C)."""
 
     @abstractmethod
     def columns(

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from hftune.data.labels import number_labels
+from hftune.data.labels import match_labels, number_labels
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed
 from hftune.tasks.base import LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows
@@ -63,6 +63,9 @@ class SingleLabel(Task):
     ) -> tuple[SingleLabel, dict[str, np.ndarray], list[str]]:
         names, targets, warnings = number_labels(tables, column, own=own)
         return replace(self, labels=names), targets, warnings
+
+    def match_targets(self, table: Table, column: str) -> np.ndarray:
+        return match_labels(table, column, self.labels)
 
     def count_labels(self, targets: np.ndarray) -> np.ndarray:
         return np.bincount(targets, minlength=len(self.labels))
@@ -145,6 +148,9 @@ class SingleLabel(Task):
         scores = {self.labels[number]: round(float(chances[number]), 6) for number in order}
         best = self.labels[order[0]]
         return {"label": best, "score": scores[best], "scores": scores}
+
+    def probabilities(self, predictions: Predictions) -> np.ndarray:
+        return softmax(predictions["logits"].astype(np.float64), axis=-1)
 
     def columns(
         self, predictions: Predictions, targets: np.ndarray | None = None

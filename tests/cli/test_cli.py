@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from hftune.cli import augment
-from hftune.cli.arguments import read_words
-from hftune.cli.eval import KINDS as eval_flags
+from hftune.cli.arguments import parse_args
+from hftune.cli.eval import FLAGS as eval_flags
 from hftune.cli.main import COMMANDS, FLAG, main, without_foreign_advice
 from hftune.cli.models import open_model
 from hftune.cli.recipes import find_recipe, known_recipes
@@ -60,7 +60,7 @@ def hftune(monkeypatch, *words) -> int:
     return 0
 
 
-USING = [name for name in COMMANDS if hasattr(import_module(f"hftune.cli.{name}"), "KINDS")]
+USING = [name for name in COMMANDS if hasattr(import_module(f"hftune.cli.{name}"), "FLAGS")]
 STRINGS = {
     node.value
     for path in (ROOT / "hftune").rglob("*.py")
@@ -72,14 +72,14 @@ STRINGS = {
 @pytest.mark.parametrize("name", USING)
 def test_advice_names_only_flags_that_the_command_has(name):
     """Every message behind a semicolon, and every name that a flag had elsewhere."""
-    kinds = import_module(f"hftune.cli.{name}").KINDS
+    kinds = import_module(f"hftune.cli.{name}").FLAGS
     known = {*kinds, *(f"no_{flag}" for flag in kinds), "help", "name"}  # "written --name value"
     for words in STRINGS:
         _, *advice = without_foreign_advice(f"wrong; {words}", kinds).split("; ")
         assert set(FLAG.findall("; ".join(advice))) <= known, words
     for old in set(RENAMED) - set(kinds):
         with pytest.raises(BadInput) as caught:
-            read_words([f"--{old}", "4"], kinds)
+            parse_args([f"--{old}", "4"], kinds)
         assert set(FLAG.findall(caught.value.message)) - {old} <= known, caught.value.message
 
 
@@ -329,7 +329,7 @@ def test_a_model_of_the_hub_is_opened_at_its_revision(words, tmp_path, monkeypat
         "hftune.cli.models.ensure_reachable",
         lambda *names, revision, trains: f"using the cached {names[0]} at {revision}",
     )
-    monkeypatch.setattr("hftune.inference.load.load_saved", loaded)
+    monkeypatch.setattr("hftune.inference.load.load_model", loaded)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     assert hftune(monkeypatch, *words, "--revision", "v2", "--trust_remote_code") == 2
     said = capsys.readouterr()
@@ -357,7 +357,7 @@ def test_ctrl_c_is_one_line_and_code_130(monkeypatch, capsys):
     def stopped(words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(augment, "run", stopped)
+    monkeypatch.setattr(augment, "main", stopped)
     assert hftune(monkeypatch, "augment", "shapes") == 130
     assert capsys.readouterr().err == "error: stopped by SIGINT: the same command starts again\n"
 
@@ -397,7 +397,7 @@ def test_a_bug_is_not_called_bad_input(monkeypatch):
     def broken(words):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(augment, "run", broken)
+    monkeypatch.setattr(augment, "main", broken)
     with pytest.raises(ZeroDivisionError):
         hftune(monkeypatch, "augment", "shapes")
 

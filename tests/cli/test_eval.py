@@ -12,9 +12,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from hftune.inference.inputs import read_texts
-from hftune.inference.load import load_saved
-from hftune.inference.predict import answer, text_rows
+from hftune.data.text.read import read_texts
+from hftune.inference.load import load_model
+from hftune.inference.predict import predict_rows
 from hftune.recipes import imdb, shapes
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import write_class_folders
@@ -98,11 +98,11 @@ def test_a_run_gets_the_scores_of_its_results_again(
 
 def test_bfloat16_changes_the_scores_of_the_text_run(text_run, reviews):
     """Else the test above would not show that a run is scored again in its own precision."""
-    saved = load_saved(str(text_run))
-    rows = text_rows(saved, read_texts([str(reviews / "test.csv")]).texts)
-    plain = answer(saved, rows)
+    saved = load_model(str(text_run))
+    rows = saved.inputs.rows(read_texts([str(reviews / "test.csv")]).values)
+    plain = predict_rows(saved, rows)["logits"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert abs(answer(saved, rows) - plain).max() > 1e-4
+        assert abs(predict_rows(saved, rows)["logits"] - plain).max() > 1e-4
 
 
 def test_other_data_are_matched_by_the_names_of_their_labels(bert, reviews, monkeypatch, capsys, tmp_path):
@@ -114,8 +114,9 @@ def test_other_data_are_matched_by_the_names_of_their_labels(bert, reviews, monk
     assert hftune(monkeypatch, *words) == 0
     scores = scores_of(output)
     truth = np.array([int(line.endswith(",negative")) for line in named.splitlines()[1:]])
-    saved = load_saved(str(bert))
-    logits = answer(saved, text_rows(saved, read_texts([str(tmp_path / "test.csv")]).texts))
+    saved = load_model(str(bert))
+    rows = saved.inputs.rows(read_texts([str(tmp_path / "test.csv")]).values)
+    logits = predict_rows(saved, rows)["logits"]
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     assert scores["test_samples"] == len(truth) == 20
     assert scores["test_accuracy"] == pytest.approx(accuracy_score(truth, logits.argmax(-1)))

@@ -16,6 +16,7 @@ from transformers import pipeline
 
 from hftune.cli import predict
 from hftune.storage import files
+from hftune.tasks.single_label import SingleLabel
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import painted, png
 from tests.inference.test_load import LABELS, ROOT, random_texts, save_pictures_model, scores_of
@@ -254,7 +255,7 @@ def test_bad_pictures_are_left_out_on_request(eye, monkeypatch, capsys):
     words = ["predict", eye, "0.png", "1.png", "2.png"]
     assert hftune(monkeypatch, *words) == 2
     said = capsys.readouterr()
-    assert said.err.startswith("error: 1.png is a PNG file without a readable header")
+    assert said.err.startswith("error: 1.png is not a picture of a known format")
     assert "--skip_bad_images" in said.err
     assert said.out == ""
     assert hftune(monkeypatch, *words, "--skip_bad_images") == 0
@@ -269,16 +270,18 @@ def test_an_answer_that_is_no_number_is_code_3(bert, monkeypatch, capsys):
     def broken(model, rows, **options):
         logits = np.zeros((len(rows), 3), np.float32)
         logits[1, 2] = np.nan
-        return logits
+        return {"logits": logits}
 
-    monkeypatch.setattr(answers, "answer", broken)
+    monkeypatch.setattr(answers, "predict_rows", broken)
     assert hftune(monkeypatch, "predict", bert, "good", "bad") == 3
     assert "'bad' with NaN or infinity" in capsys.readouterr().err
 
 
 def test_probabilities_of_huge_logits_are_numbers():
     logits = np.array([[1e4, -1e4, 9999.0], [-1e4, -1e4, -1e4]], np.float32)
-    first, second = predict.as_answers("text", ["a", "b"], logits, ("x", "y", "z"), None)
+    first, second = predict.answer_rows(
+        "text", SingleLabel(("x", "y", "z")), ["a", "b"], {"logits": logits}, None
+    )
     assert first["scores"] == {"x": 0.731059, "z": 0.268941, "y": 0.0}
     assert second["scores"] == dict.fromkeys("xyz", 0.333333)
 

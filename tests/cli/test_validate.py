@@ -23,7 +23,7 @@ from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data
 from hftune.errors import BadInput, StoppedBySignal
 from hftune.hub.push import Target
-from hftune.inference.isolated import load_elsewhere
+from hftune.inference.isolated import check_loads_without_hftune
 from hftune.recipes import imdb
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
@@ -62,7 +62,7 @@ def texts(reviews, encoder) -> list:
 @pytest.fixture
 def nearby(monkeypatch):
     """Leaves out the process that loads the saved model: it takes seconds, and other tests start it."""
-    monkeypatch.setattr(rehearsal, "load_elsewhere", lambda model, data, folder: "")
+    monkeypatch.setattr(rehearsal, "check_loads_without_hftune", lambda model, data, folder: "")
 
 
 def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
@@ -285,7 +285,7 @@ def test_what_a_process_without_hftune_says_is_told(code, said, error, words, tm
 
     monkeypatch.setattr("hftune.inference.isolated.subprocess.run", run)
     try:
-        told = load_elsewhere(model, data, tmp_path)
+        told = check_loads_without_hftune(model, data, tmp_path)
     except BadInput as refusal:
         told = str(refusal)
     assert words in told

@@ -22,7 +22,7 @@ from hftune.data.image.decode import decode
 from hftune.errors import BadInput
 from hftune.inference import demo
 from hftune.inference.demo import build_page, coloured, overlay, serving, why_no_map
-from hftune.inference.load import load_saved
+from hftune.inference.load import load_model
 from hftune.inference.occlusion import Influence
 from tests.runs import write_record
 from tests.tiny import saved_pictures, saved_texts
@@ -96,8 +96,8 @@ def test_a_text_in_a_real_browser(browser, tmp_path):
         page.locator("textarea").first.fill(EVIL)
         page.get_by_role("button", name="Classify").click()
         page.get_by_text("red ones speak for").wait_for()
-        saved = load_saved(str(run))
-        best = saved.labels[int(demo.answer(saved, demo.text_rows(saved, [EVIL]))[0].argmax())]
+        saved = load_model(str(run))
+        best = saved.labels[int(demo._logits(saved, EVIL).argmax())]
         assert page.get_by_text(best, exact=True).count() == 2  # the headline, and its bar
         shown = page.inner_text("body")
         assert f"red ones speak for {best}," in shown
@@ -137,7 +137,8 @@ def test_a_text_in_a_real_browser(browser, tmp_path):
 def test_a_picture_in_a_real_browser(browser, tmp_path, monkeypatch):
     pytest.importorskip("captum")
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    saved = replace(saved_pictures("resnet9", tmp_path / "run"), labels=LABELS)
+    saved = saved_pictures("resnet9", tmp_path / "run")
+    saved = replace(saved, task=replace(saved.task, labels=LABELS))
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "photo.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "photo.png").read_bytes()[:900])
@@ -150,7 +151,7 @@ def test_a_picture_in_a_real_browser(browser, tmp_path, monkeypatch):
         page.locator("img[src*='photo.png']").wait_for()
         button.click()
         page.locator("img[src*='image.webp'], img[src*='image.png']").wait_for()  # the heat map
-        best = saved.labels[int(demo.answer(saved, demo.picture_rows(saved, [picture]))[0].argmax())]
+        best = saved.labels[int(demo._logits(saved, picture).argmax())]
         assert page.get_by_text(best, exact=True).count() == 2
         assert page.get_by_label("Share").count() == 0
         page.get_by_label("Clear").or_(page.get_by_label("Remove Image")).first.click()
@@ -170,7 +171,8 @@ def test_any_file_that_is_uploaded_is_answered_as_predict_does_or_has_its_line(t
     import gradio
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    saved = replace(saved_pictures("resnet9", tmp_path / "run"), background="white")
+    saved = saved_pictures("resnet9", tmp_path / "run")
+    saved = replace(saved, inputs=replace(saved.inputs, background="white"))
     clear = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
     Image.fromarray(np.arange(0, 65_536, 256, np.uint16).reshape(16, 16)).save(tmp_path / "deep.png")
     Image.fromarray(clear).save(tmp_path / "clear.png")
@@ -184,8 +186,8 @@ def test_any_file_that_is_uploaded_is_answered_as_predict_does_or_has_its_line(t
         return classify(upload.preprocess(file))[0]
 
     for name in ("deep.png", "clear.png"):
-        rows = demo.picture_rows(saved, [decode(str(tmp_path / name), "white")])
-        assert ask(name) == pytest.approx(demo._scores(saved, demo.answer(saved, rows)[0]))
+        logits = demo._logits(saved, decode(str(tmp_path / name), "white"))
+        assert ask(name) == pytest.approx(demo._scores(saved, logits))
     with pytest.raises(gradio.Error, match="This file is a HEIC file"):
         ask("photo.heic")
 
@@ -212,7 +214,7 @@ def test_an_overlay_leaves_the_picture_as_it_is_where_it_is_cold(tmp_path, monke
     picture = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     heat = np.zeros((32, 32), np.float32)
     heat[:4] = 1
-    monkeypatch.setattr(demo, "heatmap", lambda model, pixels, label: heat)
+    monkeypatch.setattr(demo, "explain_class", lambda loaded, image, label: (image.astype(float), heat))
     drawn = overlay(saved, picture, 0)
     np.testing.assert_allclose(drawn[4:].astype(int), picture[4:], atol=1)
     hottest = np.array([122, 4, 3])  # the end of "turbo"
@@ -239,4 +241,4 @@ def test_what_cannot_be_served_is_one_line(tmp_path, monkeypatch):
         build_page(saved, [], tmp_path)
     for words in ([], ["a", "b"]):
         with pytest.raises(BadInput, match="hftune demo needs one model"):
-            command.run(words)
+            command.main(words)

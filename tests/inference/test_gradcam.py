@@ -24,8 +24,7 @@ from transformers import (
 
 from hftune.errors import BadInput
 from hftune.inference.gradcam import heatmap, last_map
-from hftune.inference.load import load_saved
-from hftune.inference.predict import as_seen, pixels_of
+from hftune.inference.load import load_model
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.report import plots as gallery
 from tests.cli.test_cli import hftune
@@ -272,7 +271,7 @@ def test_the_command_shows_true_colours_and_names_what_it_leaves_out(tmp_path, m
         gallery, "draw_overlays", lambda *parts: drawn.update(zip("phto", parts, strict=True))
     )
     assert hftune(monkeypatch, "gradcam", "eye", "photos") == 2
-    assert "photos/c.png is a PNG file without a readable header" in capsys.readouterr().err
+    assert "photos/c.png is not a picture of a known format" in capsys.readouterr().err
     assert hftune(monkeypatch, "gradcam", "eye", "photos", "--skip_bad_images") == 0
     left_out, skipped = capsys.readouterr().err.splitlines()
     assert left_out == (
@@ -285,10 +284,12 @@ def test_the_command_shows_true_colours_and_names_what_it_leaves_out(tmp_path, m
 
 def test_an_image_is_shown_in_its_own_colours(tmp_path):
     eye = save_pictures_model(tmp_path / "eye")
-    saved = load_saved(str(eye))
+    saved = load_model(str(eye))
     dull = np.full((16, 16, 3), (100, 120, 140), np.uint8)
     dull[:8] = (90, 130, 135)
-    assert as_seen(saved, pixels_of(saved, dull))[[1, -2], 5] == pytest.approx(dull[[1, -2], 5], abs=1)
+    assert saved.inputs.as_seen(saved.inputs.pixels(dull))[[1, -2], 5] == pytest.approx(
+        dull[[1, -2], 5], abs=1
+    )
 
 
 def test_the_command_leaves_out_what_cannot_be_read_when_asked(tmp_path, monkeypatch, capsys):

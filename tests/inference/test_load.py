@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BitImageProcessorPil, pipeline
 
 from hftune.errors import BadInput
-from hftune.inference.load import load_saved
-from hftune.inference.predict import answer, picture_rows, text_rows
+from hftune.inference.load import load_model
+from hftune.inference.predict import predict_rows
 from hftune.models.standalone import STANDALONE
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
 from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
@@ -85,16 +85,16 @@ def test_texts_get_the_pipelines_scores_in_their_order(family, tmp_path):
         save_ours(family, tmp_path)
     else:
         tiny_checkpoint(family, tmp_path, num_labels=3, id2label=LABELS)
-    saved = load_saved(str(tmp_path))
-    assert saved.task == "text-classification"
+    saved = load_model(str(tmp_path))
+    assert saved.inputs.modality == "text"
     assert saved.labels == ("bad", "fair", "good")
-    assert saved.truncation == "head"
-    assert saved.max_length == (40 if family in OURS else 64)
+    assert saved.inputs.truncation == "head"
+    assert saved.inputs.max_length == (40 if family in OURS else 64)
     texts = random_texts(23, longest=90)
-    rows = text_rows(saved, texts)
-    assert rows.lengths.max() == saved.max_length < rows.tokens.max()
+    rows = saved.inputs.rows(texts)
+    assert rows.lengths.max() == saved.inputs.max_length < rows.tokens.max()
     seen: list[int] = []
-    logits = answer(saved, rows, rows_per_batch=4, tick=seen.append)
+    logits = predict_rows(saved, rows, rows_per_batch=4, on_progress=seen.append)["logits"]
     assert (logits.dtype, logits.shape, sum(seen)) == (np.float32, (23, 3), 23)
     theirs = pipeline("text-classification", str(tmp_path), top_k=None)
     expected = [scores_of(line, saved.labels) for line in theirs(texts, truncation=True)]
@@ -105,11 +105,11 @@ def test_texts_get_the_pipelines_scores_in_their_order(family, tmp_path):
 def test_pictures_get_the_pipelines_scores_in_their_order(tmp_path):
     from PIL import Image
 
-    saved = load_saved(str(save_pictures_model(tmp_path)))
-    assert (saved.task, saved.labels, saved.max_length) == ("image-classification", (*LABELS.values(),), 0)
+    saved = load_model(str(save_pictures_model(tmp_path)))
+    assert (saved.inputs.modality, saved.labels) == ("image", (*LABELS.values(),))
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (20 + row, 50 - row, 3), dtype=np.uint8) for row in range(9)]
-    logits = answer(saved, picture_rows(saved, pictures), rows_per_batch=4)
+    logits = predict_rows(saved, saved.inputs.rows(pictures), rows_per_batch=4)["logits"]
     theirs = pipeline("image-classification", str(tmp_path), top_k=3)
     expected = [scores_of(line, saved.labels) for line in theirs([Image.fromarray(p) for p in pictures])]
     np.testing.assert_allclose(softmax(logits), expected, atol=1e-5)
@@ -119,11 +119,11 @@ def test_pictures_get_the_pipelines_scores_in_their_order(tmp_path):
 def test_a_run_says_how_its_texts_are_cut(tmp_path, bert):
     folder = tiny_checkpoint("bert", tmp_path, num_labels=3)
     write_record(folder, max_length=10, truncation="tail")
-    saved = load_saved(str(folder))
-    assert (saved.max_length, saved.truncation) == (10, "tail")
+    saved = load_model(str(folder))
+    assert (saved.inputs.max_length, saved.inputs.truncation) == (10, "tail")
     words = ["bad", "get", "do", "great", "been", "because", "people", "will", "other", "also", "into"]
-    rows = text_rows(saved, [" ".join(words), "\x01", "film"])  # the second has no sign at all
-    tokenizer = saved.processor
+    rows = saved.inputs.rows([" ".join(words), "\x01", "film"])  # the second has no sign at all
+    tokenizer = saved.inputs.processor
     cls, sep, unknown = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id
     assert rows[0]["input_ids"].tolist() == [cls, *tokenizer.convert_tokens_to_ids(words[-8:]), sep]
     assert rows[1]["input_ids"].tolist() == [cls, unknown, sep]
@@ -142,30 +142,30 @@ def configured(folder: Path, **changes) -> Path:
 
 def test_a_tokenizer_that_keeps_the_end_is_cut_as_the_pipeline_cuts(tmp_path):
     configured(tiny_checkpoint("bert", tmp_path, num_labels=3), truncation_side="left", model_max_length=12)
-    saved = load_saved(str(tmp_path))
-    assert (saved.max_length, saved.truncation) == (12, "tail")
+    saved = load_model(str(tmp_path))
+    assert (saved.inputs.max_length, saved.inputs.truncation) == (12, "tail")
     texts = random_texts(9, longest=60)
-    rows = text_rows(saved, texts)
+    rows = saved.inputs.rows(texts)
     assert rows.tokens.max() > 30
     theirs = pipeline("text-classification", str(tmp_path), top_k=None)
     assert theirs.tokenizer.truncation_side == "left"
     expected = [scores_of(line, saved.labels) for line in theirs(texts, truncation=True)]
-    np.testing.assert_allclose(softmax(answer(saved, rows)), expected, atol=1e-5)
+    np.testing.assert_allclose(softmax(predict_rows(saved, rows)["logits"]), expected, atol=1e-5)
     write_record(tmp_path, max_length=10, truncation="head+tail")  # a run knows better
-    saved = load_saved(str(tmp_path))
-    assert (saved.max_length, saved.truncation) == (10, "head+tail")
+    saved = load_model(str(tmp_path))
+    assert (saved.inputs.max_length, saved.inputs.truncation) == (10, "head+tail")
 
 
 def test_a_tokenizer_that_leaves_no_room_for_a_text_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     configured(tiny_checkpoint("bert", tmp_path / "model", num_labels=3), model_max_length=2)
     with pytest.raises(BadInput, match=r"^model: a max_length of 2: the special tokens alone are 2$"):
-        text_rows(load_saved("model"), ["good film"])
+        load_model("model").inputs.rows(["good film"])
 
 
 def test_weights_in_half_precision_answer_in_float32(tmp_path):
     tiny_checkpoint("bert", tmp_path, num_labels=3, dtype=torch.bfloat16)
-    saved = load_saved(str(tmp_path))
+    saved = load_model(str(tmp_path))
     assert {parameter.dtype for parameter in saved.model.parameters()} == {torch.float32}
     assert not saved.model.training
 
@@ -173,9 +173,9 @@ def test_weights_in_half_precision_answer_in_float32(tmp_path):
 def test_a_model_without_positions_in_its_tokenizer_is_cut_at_its_own(tmp_path):
     tiny_checkpoint("roberta", tmp_path, num_labels=3)
     configured(tmp_path, model_max_length=None)
-    saved = load_saved(str(tmp_path))
-    assert saved.max_length == 64  # of 66 positions RoBERTa leaves two out
-    assert np.isfinite(answer(saved, text_rows(saved, random_texts(2, longest=300)))).all()
+    saved = load_model(str(tmp_path))
+    assert saved.inputs.max_length == 64  # of 66 positions RoBERTa leaves two out
+    assert np.isfinite(predict_rows(saved, saved.inputs.rows(random_texts(2, longest=300)))["logits"]).all()
 
 
 def changed(folder: Path, **changes) -> Path:
@@ -282,7 +282,7 @@ def test_what_cannot_be_loaded_is_one_line(kind, tmp_path, monkeypatch):
     (folder / "surprise.py").write_text("import pathlib\npathlib.Path('opened').touch()\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput) as refused:
-        load_saved("model")
+        load_model("model")
     assert message in refused.value.message
     assert refused.value.message.startswith("model")
     assert "\n" not in refused.value.message
@@ -297,7 +297,7 @@ def test_the_code_of_ours_is_never_taken_from_the_folder(tmp_path, monkeypatch):
     code.write_text("import pathlib\npathlib.Path('opened').touch()\n" + code.read_text())
     monkeypatch.chdir(tmp_path)
     for trust in (False, True):
-        saved = load_saved("model", trust_remote_code=trust)
+        saved = load_model("model", trust_remote_code=trust)
         assert type(saved.model) is TextCNNForSequenceClassification
     assert not Path("opened").exists()
     assert {"textcnn", "resnet9"} <= STANDALONE.keys()
@@ -315,30 +315,30 @@ def test_code_that_was_asked_for_runs(tmp_path, monkeypatch):
     changed(folder, model_type="foreign", auto_map=named)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="--trust_remote_code"):
-        load_saved("model")
+        load_model("model")
     assert not Path("opened").exists()
-    saved = load_saved("model", trust_remote_code=True)
+    saved = load_model("model", trust_remote_code=True)
     assert Path("opened").exists()
     assert saved.labels == ("bad", "fair", "good")
 
 
 def test_offline_a_name_that_is_not_cached_is_one_line():
     with pytest.raises(BadInput, match="acme/gone: no such folder, and the Hub cannot be reached"):
-        load_saved("acme/gone")
+        load_model("acme/gone")
     with pytest.raises(BadInput, match="runs/of/mine: no such folder, and not a Hub id"):
-        load_saved("runs/of/mine")
+        load_model("runs/of/mine")
 
 
 ON_THE_HUB = """
 import sys
 from hftune.errors import BadInput
-from hftune.inference.predict import answer, text_rows
-from hftune.inference.load import load_saved
+from hftune.inference.predict import predict_rows
+from hftune.inference.load import load_model
 for name, revision in (("ann/good", None), ("ann/gone", None), ("ann/good", "v9"), ("ann/locked", None),
                        ("ann/pickled", None), ("ann/other", None), ("ann/ours", None)):
     try:
-        saved = load_saved(name, revision=revision)
-        print(name, saved.labels, answer(saved, text_rows(saved, ["good film"]))[0].tolist())
+        saved = load_model(name, revision=revision)
+        print(name, saved.labels, predict_rows(saved, saved.inputs.rows(["good film"]))["logits"][0].tolist())
     except BadInput as error:
         print(error)
 """
@@ -368,8 +368,8 @@ def test_models_come_from_the_hub_and_what_it_lacks_is_one_line(tmp_path, bert):
         assert not any("pytorch_model" in path and method == "GET" for method, path, _, _ in hub.log)
     assert done.returncode == 0, done.stderr
     good, gone, revision, locked, only_pickled, other, own = done.stdout.splitlines()
-    saved = load_saved(str(bert))
-    expected = answer(saved, text_rows(saved, ["good film"]))[0].tolist()
+    saved = load_model(str(bert))
+    expected = predict_rows(saved, saved.inputs.rows(["good film"]))["logits"][0].tolist()
     assert good == f"ann/good {saved.labels} {expected}"
     assert gone.startswith("ann/gone: no such folder, and no such model on the Hub, or a private one")
     assert revision == "ann/good has no revision 'v9'; pass a branch, a tag or a commit of it"

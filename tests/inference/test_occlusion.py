@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hftune.inference.load import load_saved
+from hftune.inference.load import load_model
 from hftune.inference.occlusion import find_words, influence, log_odds
-from hftune.inference.predict import answer, text_rows
+from hftune.inference.predict import predict_rows
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
 
@@ -17,7 +17,7 @@ TEXT = "the worst film of all , but I love it ! so much plot , and no scene is b
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
-    return load_saved(str(tiny_checkpoint("bert", tmp_path_factory.mktemp("bert"), num_labels=3)))
+    return load_model(str(tiny_checkpoint("bert", tmp_path_factory.mktemp("bert"), num_labels=3)))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def bag(tmp_path_factory):
         model.classifier.weight.copy_(torch.eye(2))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return load_saved(str(folder))
+    return load_model(str(folder))
 
 
 def test_words_hold_all_of_a_text_but_its_blanks():
@@ -53,14 +53,14 @@ def test_words_hold_all_of_a_text_but_its_blanks():
 
 @pytest.mark.parametrize("length", [64, 12])
 def test_drops_are_those_of_leaving_each_word_out_by_hand(bert, length):
-    saved = replace(bert, max_length=length, truncation="head+tail")
+    saved = replace(bert, inputs=replace(bert.inputs, max_length=length, truncation="head+tail"))
     found = influence(saved, TEXT)
     words = TEXT.split()
     assert [TEXT[start:end] for start, end in found.words] == words
     expected = []
     for place in range(-1, len(words)):
         text = " ".join(word for at, word in enumerate(words) if at != place)
-        logits = answer(saved, text_rows(saved, [text]))[0].astype(np.float64)
+        logits = predict_rows(saved, saved.inputs.rows([text]))["logits"][0].astype(np.float64)
         if place < 0:
             np.testing.assert_allclose(found.logits, logits, atol=1e-5)
             label = int(logits.argmax())
@@ -87,9 +87,9 @@ def test_a_text_without_words(bag):
 
 
 def test_what_is_cut_off_is_not_asked_twice(bert):
-    saved = replace(bert, max_length=6)  # [CLS], four words, [SEP]
+    saved = replace(bert, inputs=replace(bert.inputs, max_length=6))  # [CLS], four words, [SEP]
     asked = []
-    found = influence(saved, TEXT, tick=asked.append)
+    found = influence(saved, TEXT, on_progress=asked.append)
     assert sum(asked) == 5
     assert np.array_equal(found.drops[4:], np.zeros(len(TEXT.split()) - 4))
     assert np.abs(found.drops[:4]).min() > 0

@@ -18,12 +18,14 @@ from transformers import AutoImageProcessor, TimmWrapperConfig
 
 from hftune.cli import export
 from hftune.data.image.decode import decode
+from hftune.data.image.inputs import ImageInputs
+from hftune.data.text.inputs import TextInputs
 from hftune.data.text.sample import load_sample
 from hftune.errors import BadInput, HftuneError
 from hftune.inference import onnx_export
-from hftune.inference.load import load_saved
+from hftune.inference.load import load_model
 from hftune.inference.onnx_export import ROWS, _describe, write_onnx
-from hftune.inference.predict import answer, picture_rows, text_rows
+from hftune.inference.predict import predict_rows
 from hftune.models.standalone.textcnn import TextCNNForSequenceClassification
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord
@@ -55,7 +57,7 @@ def ask(folder: Path, **inputs) -> np.ndarray:
 def test_texts_of_any_number_and_length_get_the_same_answer(kind, tmp_path):
     saved = saved_texts(kind, tmp_path / "model")
     (tmp_path / "onnx").mkdir()
-    comparison = write_onnx(saved, text_rows(saved, texts()), tmp_path / "onnx")
+    comparison = write_onnx(saved, saved.inputs.rows(texts()), tmp_path / "onnx")
     assert comparison.rows == ROWS + 2
     assert comparison.difference < 1e-5
     assert comparison.agreement == 1
@@ -84,10 +86,10 @@ def test_any_number_of_pictures_gets_the_same_answer(kind, tmp_path, monkeypatch
         monkeypatch.setattr(onnx_export, "PROTOBUF_LIMIT", 0)
     saved = saved_pictures(kind, tmp_path / "model")
     (tmp_path / "onnx").mkdir()
-    comparison = write_onnx(saved, picture_rows(saved, pictures()), tmp_path / "onnx")
+    comparison = write_onnx(saved, saved.inputs.rows(pictures()), tmp_path / "onnx")
     assert comparison.rows == ROWS
     assert comparison.difference < 1e-5
-    pixels = torch.stack([row["pixel_values"] for row in picture_rows(saved, pictures()[:3])])
+    pixels = torch.stack([row["pixel_values"] for row in saved.inputs.rows(pictures()[:3])])
     with torch.no_grad():
         expected = saved.model(pixel_values=pixels).logits.numpy()
     np.testing.assert_allclose(ask(tmp_path / "onnx", pixel_values=pixels.numpy()), expected, atol=1e-5)
@@ -106,7 +108,7 @@ def trained(tmp_path, monkeypatch):
 
 
 def test_the_command_and_the_example_of_its_help_without_torch(trained, capsys):
-    export.run([str(trained)])
+    export.main([str(trained)])
     folder = trained / "onnx"
     printed = capsys.readouterr().out
     assert re.search(r"^size, MB +\d+\.\d +\d+\.\d$", printed, re.MULTILINE)
@@ -122,12 +124,12 @@ def test_the_command_and_the_example_of_its_help_without_torch(trained, capsys):
     program += "\nprint(ids)\nimport sys\nassert not {'torch', 'transformers', 'hftune'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
-    saved = load_saved(str(trained))
-    rows = text_rows(saved, [text])
+    saved = load_model(str(trained))
+    rows = saved.inputs.rows([text])
     answers, ids = done.stdout.rsplit("\n", 2)[:2]
     assert ids == str(rows[0]["input_ids"].tolist())
     numbers = [float(number) for number in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", answers)]
-    np.testing.assert_allclose(numbers, answer(saved, rows)[0], atol=1e-5)
+    np.testing.assert_allclose(numbers, predict_rows(saved, rows)["logits"][0], atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1.1, float("nan")])
@@ -139,7 +141,7 @@ def test_other_answers_are_an_error_and_nothing_is_left(factor, trained, monkeyp
 
     monkeypatch.setattr(onnx_export, "_make_exportable", spoil)
     with pytest.raises(HftuneError, match=r"run: ONNX Runtime gives row \d+ of 66 other") as caught:
-        export.run([str(trained)])
+        export.main([str(trained)])
     assert caught.value.exit_code == 1
     assert sorted(trained.rglob("*")) == before
 
@@ -149,7 +151,7 @@ def test_what_onnx_has_not_is_one_line(trained, monkeypatch):
     monkeypatch.setattr(model, "_read", lambda *inputs: torch.special.bessel_j0(read(*inputs)))
     level = logging.getLogger("torch.onnx").level
     with pytest.raises(BadInput, match=f"run: {model.__name__} cannot be written as ONNX: ") as caught:
-        export.run([str(trained)])
+        export.main([str(trained)])
     assert logging.getLogger("torch.onnx").level == level
     assert "bessel" in caught.value.message
     assert "\n" not in caught.value.message
@@ -175,7 +177,7 @@ def test_rows_of_a_file(trained, compared, tmp_path):
     file = tmp_path / "rows.csv"
     lines = [f"{place},{'a good film ' * (place // ROWS + 1)}\n" for place in range(2 * ROWS)]
     file.write_text("number,review\n" + "".join(lines))
-    export.run([str(trained), "--test_file", str(file), "--output", str(tmp_path / "a" / "out")])
+    export.main([str(trained), "--test_file", str(file), "--output", str(tmp_path / "a" / "out")])
     assert sorted(tmp_path.glob("a/*/*")) == [tmp_path / "a" / "out" / "model.onnx"]
     assert not list(tmp_path.glob(".tmp*"))
     lengths = [len(row["input_ids"]) for row in compared]
@@ -188,19 +190,18 @@ def test_class_folders_of_a_run(compared, tmp_path, monkeypatch):
     for split in ("train", "test"):
         write_class_folders(tmp_path / "pets" / split, 12, split)
     write_record(tmp_path / "run", dataset_name=str(tmp_path / "pets"))
-    export.run([str(tmp_path / "run")])
+    export.main([str(tmp_path / "run")])
     assert len(compared) == ROWS
-    first = picture_rows(
-        load_saved(str(tmp_path / "run")), [decode(str(files_of(tmp_path / "pets/test")[0][0]))]
+    first = load_model(str(tmp_path / "run")).inputs.rows(
+        [decode(str(files_of(tmp_path / "pets/test")[0][0]))]
     )
     assert torch.equal(compared[0]["pixel_values"], first[0]["pixel_values"])
 
 
 def test_few_rows_are_repeated_and_that_is_said(tmp_path, monkeypatch, capsys):
-    from hftune.cli.export import _contents
-
     (tmp_path / "rows.csv").write_text("text,label\na good film,1\na bad film,0\n")
-    found = _contents(None, {"test_file": str(tmp_path / "rows.csv")}, "test_file", 5)
+    model = SimpleNamespace(inputs=TextInputs(None, 9))
+    found = export._values(model, {"test_file": str(tmp_path / "rows.csv")}, 5)
     assert found == ["a good film", "a bad film"] * 2 + ["a good film"]
     said = capsys.readouterr().out
     assert said == f"--test_file {tmp_path}/rows.csv: 2 rows, repeated up to 5 to compare the models on\n"
@@ -237,7 +238,7 @@ def test_refused_with_one_line(words, message, trained, tmp_path, monkeypatch):
     replace(record, settings={"train_file": "gone.csv"}).write(tmp_path / "moved")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadInput) as caught:
-        export.run(words)
+        export.main(words)
     assert re.search(re.escape(message).replace(r"\.\*", ".*"), caught.value.message)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -245,7 +246,7 @@ def test_refused_with_one_line(words, message, trained, tmp_path, monkeypatch):
 def test_without_the_packages_the_message_names_the_extra(trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(BadInput, match=r"hftune\[export\]"):
-        export.run([str(trained)])
+        export.main([str(trained)])
 
 
 def test_the_processor_of_a_loaded_timm_model_is_written_too(tmp_path):
@@ -259,7 +260,7 @@ def test_the_processor_of_a_loaded_timm_model_is_written_too(tmp_path):
     config.save_pretrained(tmp_path / "run")
     processor = AutoImageProcessor.from_pretrained(tmp_path / "run")
     saved = SimpleNamespace(
-        model=SimpleNamespace(config=config), labels=("cat", "dog"), processor=processor, max_length=0
+        model=SimpleNamespace(config=config), labels=("cat", "dog"), inputs=ImageInputs(processor)
     )
     _describe(saved, tmp_path)
     written = AutoImageProcessor.from_pretrained(tmp_path)

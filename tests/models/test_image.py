@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 from hftune.data.dataset import Data
 from hftune.data.image.processor import load_processor
 from hftune.errors import BadInput
-from hftune.inference.load import load_saved
+from hftune.inference.load import load_model
 from hftune.models.image import build_image_classifier
 from hftune.settings.image import ImageSettings
 from hftune.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -66,7 +66,7 @@ def test_the_background_of_transparent_images_travels_in_the_models_config(tmp_p
         model = build_image_classifier(on_white, data_of())
         model.save_pretrained(tmp_path / name)
         load_processor(on_white).processor.save_pretrained(tmp_path / name)
-        assert load_saved(str(tmp_path / name)).background == "white"
+        assert load_model(str(tmp_path / name)).inputs.background == "white"
         # Trained on without it, it is not what the new model was trained on.
         again = ImageSettings(model_name_or_path=str(tmp_path / name))
         assert build_image_classifier(again, data_of()).config.transparent_background is None

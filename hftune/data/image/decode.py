@@ -32,11 +32,6 @@ from hftune.errors import first_line
 
 # TGA is last: it begins with no mark of its own.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
-SUFFIXES = (  # of files that are taken for images, wherever a folder is looked through
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".mpo", ".ico"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga"),
-)
 NOT_READ = (  # of images that are not read: left out when asked to, or an error that says so
     *(".eps", ".ps", ".psd", ".svg", ".svgz", ".ai", ".xcf", ".jxl", ".exr", ".dcm", ".hdr", ".qoi", ".pcx"),
     # Within these Pillow would find the small preview, and take it for the photo.

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from hftune.data.dataset import Places
 from hftune.data.image.decode import NOT_READ, BadPicture, decode, inspect, read_file
+from hftune.data.image.paths import locate_images
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, printable
 
@@ -170,6 +171,40 @@ class _Examined(NamedTuple):
     reason: str = ""
 
 
+def locate_and_check(
+    table: Table,
+    column: str,
+    *,
+    image_dir: str | None,
+    dataset_name: str | None = None,
+    split: str | None = None,
+    skip_bad: bool | None,
+    rows: np.ndarray | None = None,
+    **options: Any,
+) -> Checked:
+    """Finds the files that a table names and reads them; see `locate_images` and `check_pictures`.
+
+    Args:
+        table: Rows of one split.
+        column: Its column of images.
+        image_dir: The folder that relative paths start from; None: that of the list, or of the data set.
+        dataset_name: The data set that the table is of.
+        split: The split that the rows are, if any.
+        skip_bad: Leave out what cannot be read, with a warning; None: an error that names no flag for it.
+        rows: The rows to read, int64, ascending; None: all.
+        options: Further options of `check_pictures`.
+
+    Raises:
+        BadInput: An image cannot be found or read.
+    """
+    table, folder, warnings = locate_images(
+        table, column, image_dir=image_dir, dataset_name=dataset_name, split=split, skip_bad=skip_bad
+    )
+    table = table if rows is None else table.take(rows)
+    checked = check_pictures(table, column, folder=folder, skip_bad=skip_bad, **options)
+    return replace(checked, warnings=[*warnings, *checked.warnings])
+
+
 def check_pictures(
     table: Table,
     column: str,
@@ -262,7 +297,8 @@ def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None,
         return []
     first, number = problems[0], len(problems)
     if number == count and not spare:
-        raise BadInput(f"{table.name}: none of its {count:,} pictures can be read; {first}", problems[1:])
+        none = f"{table.name}: none of its {count:,} pictures can be read; " if count > 1 else ""
+        raise BadInput(f"{none}{first}", problems[1:])
     if skip_bad:
         noun, verb = "picture" if count == 1 else "pictures", "is" if number == 1 else "are"
         which = f"{number:,} of {count:,} {noun} cannot be read and {verb} left out"

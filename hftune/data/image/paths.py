@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from hftune.data.image.decode import SUFFIXES
-from hftune.data.image.folders import check_folder, is_hidden
+from hftune.data.files import IMAGE_SUFFIXES, is_hidden
+from hftune.data.image.folders import check_folder
 from hftune.data.split_names import split_of_name
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, printable
@@ -192,7 +192,7 @@ class _Names:
             for other in _names_in(folder):
                 names[_key(other)].append(other)
                 stem, ending = os.path.splitext(other)
-                if ending.lower() in SUFFIXES:
+                if ending.lower() in IMAGE_SUFFIXES:
                     names[_key(stem) + "\n"].append(other)  # no name ends so
         alike = names.get(_key(name)) or names.get(_key(name) + "\n", [])
         if name in alike:
@@ -269,7 +269,7 @@ def _images_in(folder: str) -> list[str]:
         looked_at += len(names)
         if looked_at > _MOST:  # a home folder or a disk: not where a list's images are looked for
             return []
-        images = (name for name in sorted(names) if os.path.splitext(name)[1].lower() in SUFFIXES)
+        images = (name for name in sorted(names) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
         found += [os.path.relpath(os.path.join(path, name), folder) for name in images if not is_hidden(name)]
     return found
 

@@ -6,7 +6,8 @@
 import os
 from pathlib import Path
 
-from hftune.data.image.folders import check_folder, list_files, list_folders, sort_files
+from hftune.data.files import list_files, list_folders
+from hftune.data.image.folders import check_folder, sort_files
 from hftune.data.split_names import UNCLEAR, find_splits, mentions_split, without_common_words
 from hftune.data.tables.folders import is_configured
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES

@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from hftune.data.columns import Content, choose_columns
 from hftune.data.image.folders import read_class_folders
-from hftune.data.image.images import Pictures, check_pictures, room_for_pictures
-from hftune.data.image.paths import locate_images
+from hftune.data.image.images import Pictures, locate_and_check, room_for_pictures
 from hftune.data.image.sample import load_shapes
 from hftune.data.image.split_folders import check_class_folders, image_splits
 from hftune.data.sources import Source, find_source, naming_columns
@@ -53,7 +52,7 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
     """
-    source, warnings = find_pictures(settings)
+    source = find_pictures(settings)
     named = settings.image_column_name, settings.label_column_name
     column, label = choose_columns(source.train, PICTURE, *named)
     found: dict[str, Pictures] = {}
@@ -62,20 +61,13 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
 
     def check(split: str, table: Table) -> Checked:
         nonlocal room
-        skip_bad = settings.skip_bad_images
-        table, folder, told = locate_images(
+        checked = locate_and_check(
             table,
             column,
             image_dir=settings.image_dir,
             dataset_name=settings.dataset_name,
             split=split,
-            skip_bad=skip_bad,
-        )
-        checked = check_pictures(
-            table,
-            column,
-            folder=folder,
-            skip_bad=skip_bad,
+            skip_bad=settings.skip_bad_images,
             room=room,
             background=settings.transparent_background,
             trains=True,
@@ -83,17 +75,16 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
         room -= checked.bytes_held
         found[split] = checked.pictures
         facts.update(checked.facts)
-        return Checked(checked.digests, checked.rows, [*told, *checked.warnings], checked.looks)
+        return Checked(checked.digests, checked.rows, checked.warnings, checked.looks)
 
     if not os.path.isdir(source.train.name):  # class folders have no columns
         source = naming_columns(source, PICTURE, column, label)
     splits = make_splits(source, settings, content=column, label=label, check=check, noun="picture")
-    splits.warnings[:0] = warnings
     return PictureSplits(splits, _of_parts(splits, found), dict(facts))
 
 
-def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
-    """Decides between class folders, lists, the sample and the Hub; returns the tables and warnings.
+def find_pictures(settings: ImageSettings) -> Source:
+    """Decides between class folders, lists, the sample and the Hub; returns the tables.
 
     Raises:
         BadInput: The data cannot be had; the message names the folder, the file or the Hub id.
@@ -114,11 +105,13 @@ def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
             )
         if "train" in lists:
             files = {f"{split}_file": path for split, path in lists.items()}
-            return find_source(settings.replace(dataset_name=None, **files), load_shapes), warnings
+            source = find_source(settings.replace(dataset_name=None, **files), load_shapes)
+            return replace(source, warnings=(*warnings, *source.warnings))
         if lists:
-            return Source({split: read_table(path) for split, path in lists.items()}, name, True), warnings
+            tables = {split: read_table(path) for split, path in lists.items()}
+            return Source(tables, name, files=True, warnings=tuple(warnings))
     if not folders:
-        return find_source(settings, load_shapes), []
+        return find_source(settings, load_shapes)
     if "train" in folders:
         warnings += check_class_folders(folders["train"])
     tables = {}
@@ -129,7 +122,8 @@ def find_pictures(settings: ImageSettings) -> tuple[Source, list[str]]:
     if "train" in tables:
         tables = _spelt_as_in_train(tables)
         _refuse_unknown_classes(tables, folders)
-    return Source(tables, origin, files=True, validation=folders.get("validation", "")), warnings
+    validation = folders.get("validation", "")
+    return Source(tables, origin, files=True, validation=validation, warnings=tuple(warnings))
 
 
 def _spelt_as_in_train(tables: dict[str, Table]) -> dict[str, Table]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hftune.data.image.folders import images_below, list_files, read_class_folders
+from hftune.data.files import list_files
+from hftune.data.image.folders import images_below, read_class_folders
 from hftune.data.image.images import check_pictures
 from hftune.data.labels import number_labels
 from hftune.errors import BadInput

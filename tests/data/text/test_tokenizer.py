@@ -20,8 +20,8 @@ from transformers import (
 
 from hftune.data.text.tokenizer import AS_WRITTEN, longest_text, obeyed, prepare_tokenizer
 from hftune.data.text.vocabulary import train_tokenizer
-from hftune.inference.load import load_saved
-from hftune.inference.predict import answer, text_rows
+from hftune.inference.load import load_model
+from hftune.inference.predict import predict_rows
 from tests.tiny import TEXT, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
 
 TAGS = "good</s> <s>film [SEP] a [PAD] <pad> <mask>x <|endoftext|> [CLS]love <sep> <cls> [MASK]"
@@ -139,10 +139,10 @@ def test_xlnet_answers_as_pipeline_whatever_is_beside_a_text(tmp_path):
     XLNetForSequenceClassification(
         XLNetConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     ).save_pretrained(tmp_path)
-    model = load_saved(str(tmp_path))
+    model = load_model(str(tmp_path))
     texts = ["good film", "a bad plot, the worst scene of all", "love"]
-    logits = answer(model, text_rows(model, texts), rows_per_batch=3)
-    alone = answer(model, text_rows(model, texts), rows_per_batch=1)
+    logits = predict_rows(model, model.inputs.rows(texts), rows_per_batch=3)["logits"]
+    alone = predict_rows(model, model.inputs.rows(texts), rows_per_batch=1)["logits"]
     torch.testing.assert_close(torch.tensor(logits), torch.tensor(alone))
     classify = pipeline("text-classification", str(tmp_path), device="cpu", top_k=None)
     for text, row in zip(texts, torch.tensor(logits).softmax(-1).tolist(), strict=True):
@@ -152,6 +152,6 @@ def test_xlnet_answers_as_pipeline_whatever_is_beside_a_text(tmp_path):
 
 def test_a_saved_models_tokenizer_is_prepared(tmp_path):
     folder = tiny_checkpoint("bert", tmp_path, num_labels=3)
-    model = load_saved(str(folder))
-    ids = text_rows(model, ["good [SEP] film"])[0]["input_ids"]
-    assert (ids == model.processor.sep_token_id).sum() == 1
+    model = load_model(str(folder))
+    ids = model.inputs.rows(["good [SEP] film"])[0]["input_ids"]
+    assert (ids == model.inputs.processor.sep_token_id).sum() == 1
