@@ -46,6 +46,8 @@ def load_pretrained(
             trust_remote_code=False,
         )
     except (OSError, SafetensorError, *UNFIT) as error:
+        if "memory" in str(error):  # there is too little for any such model
+            raise
         raise BadInput(f"{flags}: {why_not_loaded(error)}") from None
     reshaped = {key for key, *_ in found["mismatched_keys"]}
     return model, {*found["missing_keys"], *reshaped}, reshaped
