@@ -8,11 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from hftune.data.columns import Content
 from hftune.data.dataset import Rows
@@ -30,7 +29,14 @@ _COMPUTING = ("per_device_eval_batch_size", "bf16", "fp16")
 SCORING_SETTINGS = _FILES + _FOLDERS + _COLUMNS + _OTHERS + _COMPUTING
 
 Ids = np.ndarray | None
-AnySettings = TypeVar("AnySettings", bound=Settings)
+Checked = tuple[Any, np.ndarray, list[str]]
+
+
+class Split(NamedTuple):
+    """A split's name, and whether the user can edit its rows."""
+
+    name: str
+    editable: bool
 
 
 @dataclass
@@ -81,7 +87,7 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Inputs(ABC, Generic[AnySettings]):
+class Inputs(ABC):
     """How the rows of a saved model are found, read and batched.
 
     Args:
@@ -102,9 +108,7 @@ class Inputs(ABC, Generic[AnySettings]):
 
     @classmethod
     @abstractmethod
-    def of_saved(
-        cls, name: str, model: PreTrainedModel, processor: Any, settings: dict[str, Any]
-    ) -> "Inputs":
+    def of_saved(cls, name: str, model: Any, processor: Any, settings: Mapping[str, Any]) -> Self:
         """Returns the inputs of a saved model.
 
         Args:
@@ -130,39 +134,26 @@ class Inputs(ABC, Generic[AnySettings]):
         """
 
     @abstractmethod
-    def find(self, settings: AnySettings, test_dir: str | None = None) -> Source:
-        """Finds the tables of a data set.
-
-        Args:
-            settings: Where the data are.
-            test_dir: A folder with one folder per class instead.
+    def find(self, settings: Any, test_dir: str | None = None) -> Source:
+        """Finds the tables of a data set, or of a folder with one folder per class.
 
         Raises:
             BadInput: The data cannot be found or read.
         """
 
     @abstractmethod
-    def choose_columns(self, table: Table, settings: AnySettings) -> tuple[str, str]:
+    def choose_columns(self, table: Table, settings: Any) -> tuple[str, str]:
         """Returns the columns of content and label; see `hftune.data.columns.choose_columns`."""
 
     @abstractmethod
-    def check(
-        self,
-        table: Table,
-        column: str,
-        split: str,
-        settings: AnySettings,
-        editable: bool,
-        rows: Ids = None,
-    ) -> tuple[Any, np.ndarray, list[str]]:
-        """Reads the contents of one split, as for training.
+    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+        """Reads the contents of a split, as for training.
 
         Args:
             table: Its rows.
             column: The column of texts or images.
-            split: Its name.
             settings: Where the data are.
-            editable: Whether the user can edit the rows.
+            of: The split.
             rows: The rows to read, int64, ascending; None: all.
 
         Returns:
@@ -190,10 +181,10 @@ class Inputs(ABC, Generic[AnySettings]):
         """Writes the processor's files beside a config.json."""
         self.processor.save_pretrained(folder)
 
-    def scoring_settings(self, values: Mapping[str, Any]) -> AnySettings:
+    def scoring_settings(self, values: Mapping[str, Any]) -> Any:
         """Returns settings that say where rows are, of those that a run or a command line gives."""
         known = {field.name for field in fields(self.settings_class)}.intersection(SCORING_SETTINGS, values)
-        return self.settings_class(**{name: values[name] for name in known})  # type: ignore[return-value]
+        return self.settings_class(**{name: values[name] for name in known})
 
 
 def content_column(table: Table, role: Content, given: str | None) -> str:

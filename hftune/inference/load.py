@@ -65,7 +65,7 @@ class LoadedModel:
 
     name: str
     model: PreTrainedModel
-    inputs: Inputs[Any]
+    inputs: Inputs
     task: Task
 
     @property

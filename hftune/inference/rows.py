@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hftune.data.inputs import Inputs
+from hftune.data.inputs import Inputs, Split
 from hftune.data.labels import is_unlabelled
 from hftune.data.sources import SPLIT_NAMES, Source
 from hftune.data.splits import choose_stratified
@@ -62,7 +62,7 @@ def read_labelled(
     source = _of_one_file(test_file, settings) if test_file else inputs.find(settings, test_dir)
     chosen, table, column, label = _choose_split(inputs, source, split, settings)
     targets = task.match_targets(table, label)
-    values, kept, warnings = inputs.check(table, column, chosen, settings, source.files)
+    values, kept, warnings = inputs.check(table, column, settings, Split(chosen, source.files))
     targets = targets[kept]
     limit = settings.max_eval_samples
     if limit is not None and limit < len(targets):
@@ -100,7 +100,7 @@ def examples_of_run(loaded: LoadedModel, count: int) -> list[Any]:
         if table is None or len(found) == count:
             continue
         rows = np.array(spread(range(table.rows), count - len(found)), np.int64)
-        values, _, _ = inputs.check(table, column, split, settings, source.files, rows)
+        values, _, _ = inputs.check(table, column, settings, Split(split, source.files), rows)
         found += (values[row] for row in range(len(values)))
     return found
 

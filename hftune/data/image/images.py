@@ -184,15 +184,7 @@ def locate_and_check(
 ) -> Checked:
     """Finds the files that a table names and reads them; see `locate_images` and `check_pictures`.
 
-    Args:
-        table: Rows of one split.
-        column: Its column of images.
-        image_dir: The folder that relative paths start from; None: that of the list, or of the data set.
-        dataset_name: The data set that the table is of.
-        split: The split that the rows are, if any.
-        skip_bad: Leave out what cannot be read, with a warning; None: an error that names no flag for it.
-        rows: The rows to read, int64, ascending; None: all.
-        options: Further options of `check_pictures`.
+    Only `rows` are read (int64, ascending; None: all).
 
     Raises:
         BadInput: An image cannot be found or read.

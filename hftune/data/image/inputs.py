@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PreTrainedModel
 
 from hftune.data.columns import choose_columns
 from hftune.data.image.folders import read_class_folders
@@ -16,7 +15,7 @@ from hftune.data.image.images import locate_and_check, room_for_pictures
 from hftune.data.image.read import read_images
 from hftune.data.image.rows import ImageCollator, ImageRows, Pictures, processed
 from hftune.data.image.splits import PICTURE, find_pictures
-from hftune.data.inputs import Contents, Ids, Inputs
+from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source
 from hftune.data.tables.read import Table
 from hftune.settings.image import ImageSettings
@@ -24,7 +23,7 @@ from hftune.storage.files import read_json, write_json
 
 
 @dataclass(frozen=True)
-class ImageInputs(Inputs[ImageSettings]):
+class ImageInputs(Inputs):
     """How images are found, decoded and prepared.
 
     Args:
@@ -45,15 +44,12 @@ class ImageInputs(Inputs[ImageSettings]):
     background: str | None = None
 
     @classmethod
-    def of_saved(
-        cls, name: str, model: PreTrainedModel, processor: Any, settings: dict[str, Any]
-    ) -> "ImageInputs":
-        """See `Inputs.of_saved`; the config has the background, or the run if a recipe built the model."""
+    def of_saved(cls, name: str, model: Any, processor: Any, settings: Mapping[str, Any]) -> Self:
+        # The config has the background, or the run if a recipe built the model.
         kept = settings.get("transparent_background")
         return cls(processor, getattr(model.config, "transparent_background", kept))
 
     def read(self, sources: Iterable[str], options: Mapping[str, Any]) -> Contents:
-        """See `Inputs.read`."""
         return read_images(
             sources,
             options.get("image_column_name"),
@@ -63,32 +59,22 @@ class ImageInputs(Inputs[ImageSettings]):
         )
 
     def find(self, settings: ImageSettings, test_dir: str | None = None) -> Source:
-        """See `Inputs.find`."""
         if test_dir is None:
             return find_pictures(settings)
         table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)
         return Source({"test": table}, test_dir, files=True, warnings=tuple(warnings))
 
     def choose_columns(self, table: Table, settings: ImageSettings) -> tuple[str, str]:
-        """See `Inputs.choose_columns`."""
         return choose_columns(table, PICTURE, settings.image_column_name, settings.label_column_name)
 
-    def check(
-        self,
-        table: Table,
-        column: str,
-        split: str,
-        settings: ImageSettings,
-        editable: bool,
-        rows: Ids = None,
-    ) -> tuple[Any, np.ndarray, list[str]]:
-        """See `Inputs.check`; each image is decoded once."""
+    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+        # Each image is decoded once.
         checked = locate_and_check(
             table,
             column,
             image_dir=settings.image_dir,
             dataset_name=settings.dataset_name,
-            split=split,
+            split=of.name,
             skip_bad=settings.skip_bad_images,
             rows=rows,
             room=room_for_pictures(),
@@ -102,7 +88,6 @@ class ImageInputs(Inputs[ImageSettings]):
 
     @property
     def collate(self) -> Callable[[list], dict[str, torch.Tensor]]:
-        """See `Inputs.collate`."""
         return ImageCollator((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # the processor has normalised the views
 
     def save(self, folder: Path) -> None:
@@ -115,7 +100,7 @@ class ImageInputs(Inputs[ImageSettings]):
             write_json(path, {"image_processor_type": "TimmWrapperImageProcessor", **kept})
 
     def scoring_settings(self, values: Mapping[str, Any]) -> ImageSettings:
-        """See `Inputs.scoring_settings`; the model says the background."""
+        # The model says the background.
         return replace(super().scoring_settings(values), transparent_background=self.background)
 
     def pixels(self, image: np.ndarray) -> torch.Tensor:

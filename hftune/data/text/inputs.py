@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import datasets
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from hftune.data.base_model import check_embeddings
 from hftune.data.columns import TEXT, check_texts, choose_columns
-from hftune.data.inputs import Contents, Ids, Inputs
+from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import Table
 from hftune.data.text.read import read_texts
@@ -29,7 +28,7 @@ KEPT = {"right": "head", "left": "tail"}  # by the side that a tokenizer's files
 
 
 @dataclass(frozen=True)
-class TextInputs(Inputs[TextSettings]):
+class TextInputs(Inputs):
     """How texts are found, read and tokenized.
 
     Args:
@@ -57,10 +56,8 @@ class TextInputs(Inputs[TextSettings]):
     name: str = "the model"
 
     @classmethod
-    def of_saved(
-        cls, name: str, model: PreTrainedModel, processor: Any, settings: dict[str, Any]
-    ) -> "TextInputs":
-        """See `Inputs.of_saved`; what the run's settings do not say, the tokenizer's files do."""
+    def of_saved(cls, name: str, model: Any, processor: Any, settings: Mapping[str, Any]) -> Self:
+        # What the run's settings do not say, the tokenizer's files do.
         try:
             tokenizer = prepare_tokenizer(processor, model.config)
         except ValueError as error:
@@ -72,29 +69,19 @@ class TextInputs(Inputs[TextSettings]):
         return cls(tokenizer, settings.get("max_length") or longest, kept, name)
 
     def read(self, sources: Iterable[str], options: Mapping[str, Any]) -> Contents:
-        """See `Inputs.read`; a source that is no file is a text itself."""
+        # A source that is no file is a text itself.
         return read_texts(sources, options.get("text_column_name"))
 
     def find(self, settings: TextSettings, test_dir: str | None = None) -> Source:
-        """See `Inputs.find`."""
         return find_source(settings, load_sample)
 
     def choose_columns(self, table: Table, settings: TextSettings) -> tuple[str, str]:
-        """See `Inputs.choose_columns`."""
         return choose_columns(table, TEXT, settings.text_column_name, settings.label_column_name)
 
-    def check(
-        self,
-        table: Table,
-        column: str,
-        split: str,
-        settings: TextSettings,
-        editable: bool,
-        rows: Ids = None,
-    ) -> tuple[Any, np.ndarray, list[str]]:
-        """See `Inputs.check`; blank texts that the user cannot edit are kept."""
+    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+        # Blank texts that the user cannot edit are kept.
         table = table if rows is None else table.take(rows)
-        texts, warnings = check_texts(table, column, keep_blank=not editable)
+        texts, warnings = check_texts(table, column, keep_blank=not of.editable)
         return np.array(texts.to_pylist(), dtype=object), np.arange(table.rows), warnings
 
     def rows(self, values: Sequence[str]) -> TokenRows:
@@ -119,7 +106,6 @@ class TextInputs(Inputs[TextSettings]):
 
     @property
     def collate(self) -> Callable[[list], dict[str, torch.Tensor]]:
-        """See `Inputs.collate`."""
         return TextCollator.of(self.processor)
 
     def edge_cases(self, values: Sequence[str]) -> list[str]:
