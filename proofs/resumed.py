@@ -29,8 +29,8 @@ from proofs.table import Row
 TIMES = ("train_runtime", "train_samples_per_second")
 REFUSED, NOT_FINITE, LEFT_ALONE = 2, 3, 6  # exit codes
 FIGURES = (
-    "hftune.training.result.draw_confusion",
-    "hftune.training.result.draw_mistakes",
+    "hftune.report.plots.draw_confusion",
+    "hftune.report.plots.draw_mistakes",
     "hftune.training.result.draw_curve",
 )
 SAID, SHOWN = 3000, 100  # characters of what a failed run said, of what differs

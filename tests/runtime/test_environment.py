@@ -2,6 +2,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_where_a_stream_was_closed_what_is_printed_goes_nowhere(monkeypatch):
 def test_a_reader_that_leaves_early_ends_a_page_quietly(command):
     reader, writer = os.pipe()
     os.close(reader)
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, *command], stdout=writer, stderr=subprocess.PIPE, cwd=root)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
