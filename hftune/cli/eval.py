@@ -79,11 +79,12 @@ def main(argv: list[str]) -> None:
     import datasets
 
     from hftune.inference.rows import read_labelled
+    from hftune.tasks import name_of
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     others = {flag: options.pop(flag, None) for flag in ("test_file", "test_dir", "split")}
-    settings = loaded.inputs.scoring_settings(own | options)
+    settings = loaded.inputs.scoring_settings(own | options | {"task": name_of(loaded.task)})
     task = replace(loaded.task, pos_label=options.get("pos_label") or loaded.task.pos_label)
     data = read_labelled(loaded.inputs, task, settings, **others)
     predictions = _predict(loaded, data, settings, precision=_precision(settings) if own else "no")

@@ -53,8 +53,7 @@ def multi_hot(
     """
     train = tables["train"]
     cells = {split: _cells(table, column) for split, table in tables.items()}
-    texts = [cell for cell in cells["train"] if isinstance(cell, str) and written_collection(cell) is None]
-    separator = next((sign for sign in SEPARATORS if any(sign in text for text in texts)), None)
+    separator = _separator(cells["train"])
     brought = train.class_names.get(column)
     rows = {split: [_labels(cell, separator, brought) for cell in found] for split, found in cells.items()}
     present = {name for labels in rows["train"] for name in labels}
@@ -77,6 +76,34 @@ def multi_hot(
     if absent := [name for name in names if name not in present]:
         warnings.append(f"{train.name}: no row has the label {listed(absent)}")
     return tuple(names), targets, warnings
+
+
+def match_lists(table: Table, column: str, names: tuple[str, ...]) -> np.ndarray:
+    """Reads the labels of each row for a model that knows them by name, float32 (N, C) of 0 and 1.
+
+    Args:
+        table: Labelled rows.
+        column: The label column, written as for `multi_hot`.
+        names: The model's C labels.
+
+    Raises:
+        BadInput: The model does not know a label.
+    """
+    cells, brought = _cells(table, column), table.class_names.get(column)
+    separator = _separator(cells)
+    targets = np.zeros((len(cells), len(names)), np.float32)
+    for row, cell in enumerate(cells):
+        for name in _labels(cell, separator, brought):
+            if name not in names:
+                unknown = f"the model knows no label {quoted(name)} (it knows {listed(names)})"
+                raise BadInput(f"{table.place(row)}: {unknown}")
+            targets[row, names.index(name)] = 1
+    return targets
+
+
+def _separator(cells: list[Any]) -> str | None:
+    texts = [cell for cell in cells if isinstance(cell, str) and written_collection(cell) is None]
+    return next((sign for sign in SEPARATORS if any(sign in text for text in texts)), None)
 
 
 def _cells(table: Table, column: str) -> list[Any]:

@@ -83,7 +83,7 @@ def load_model(name: str, *, revision: str | None = None, trust_remote_code: boo
         trust_remote_code: Whether code that comes with the model may run.
 
     Raises:
-        BadInput: It cannot be found or read, is no classifier of one label a row, is unfinished, has only
+        BadInput: It cannot be found or read, is no classifier, is unfinished, has only
             pickled weights, or has code of its own that may not run.
     """
     transformers.logging.set_verbosity_error()
@@ -260,7 +260,7 @@ def _load_model(name: str, revision: str | None, kind: type[Inputs], trust: bool
     config, known = model.config, {find_task(name).problem_type for name in TASKS}
     if config.num_labels < 2 or config.problem_type not in (None, *known):
         what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
-        raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label")
+        raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label or several")
     keep_first_token(model)
     torch.nn.Module.to(model, memory_format=torch.channels_last)  # of convolutions over images: faster
     return model.eval().to(one_accelerator().device)

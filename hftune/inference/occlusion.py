@@ -62,16 +62,10 @@ def influence(
     if len(firsts) < len(rows):
         rows = loaded.inputs.rows([variants[row] for row in firsts])
     logits = predict_rows(loaded, rows, on_progress=on_progress)["logits"][places]  # (W + 1, C)
-    odds = log_odds(logits, int(logits[0].argmax()))
+    odds = loaded.task.log_odds({"logits": logits}, int(logits[0].argmax()))
     return Influence(logits[0], words, odds[0] - odds[1:])
 
 
 def find_words(text: str) -> list[tuple[int, int]]:
     """Returns where each word begins and ends; together they hold all of a text but its blanks."""
     return [match.span() for match in _WORD.finditer(text)]
-
-
-def log_odds(logits: np.ndarray, label: int) -> np.ndarray:
-    """Returns log(p / (1 - p)) of a class, float (N, C) -> float64 (N,), with no loss where p is near 1."""
-    others = np.delete(logits.astype(np.float64), label, axis=1)
-    return logits[:, label] - np.logaddexp.reduce(others, axis=1)

@@ -59,7 +59,7 @@ def read_labelled(
     Raises:
         BadInput: The data cannot be found or used, or have labels that the model does not know.
     """
-    source = _of_one_file(test_file, settings) if test_file else inputs.find(settings, test_dir)
+    source = _of_one_file(test_file, task, settings) if test_file else inputs.find(settings, test_dir)
     chosen, table, column, label = _choose_split(inputs, source, split, settings)
     targets = task.match_targets(table, label)
     values, kept, warnings = inputs.check(table, column, settings, Split(chosen, source.files))
@@ -112,8 +112,8 @@ def spread(values: Sequence[Any], count: int) -> list[Any]:
     return [values[place * len(values) // count] for place in range(count)]
 
 
-def _of_one_file(test_file: str, settings: Any) -> Source:
-    table = read_table(test_file)
+def _of_one_file(test_file: str, task: Task, settings: Any) -> Source:
+    table = task.join_columns(read_table(test_file), settings.label_column_name)
     columns = ("label_column_name", "text_column_name", "image_column_name")
     marked = follow_marks({"test": table}, None, [getattr(settings, name, None) for name in columns])
     return Source(marked.tables, table.origin, files=True, warnings=tuple(marked.warnings))

@@ -31,6 +31,11 @@ def find_task(name: str) -> type[Task]:
     return getattr(import_module(module), kind)
 
 
+def name_of(task: Task) -> str:
+    """Returns the name of a task in `TASKS`."""
+    return next(name for name in TASKS if find_task(name) is type(task))
+
+
 def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:
     """Returns the task of a saved model.
 

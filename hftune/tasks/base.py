@@ -174,6 +174,10 @@ class Task(ABC):
         """Returns the probability of each label, float64 (N, C)."""
 
     @abstractmethod
+    def log_odds(self, predictions: Predictions, label: int) -> np.ndarray:
+        """Returns log(p / (1 - p)) of a label, float64 (N,), with no loss where p is near 1."""
+
+    @abstractmethod
     def columns(
         self, predictions: Predictions, targets: np.ndarray | None = None
     ) -> list[tuple[str, Sequence[Any]]]:

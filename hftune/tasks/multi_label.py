@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_fscore_support
 
-from hftune.data.label_lists import join_columns, multi_hot
+from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput
 from hftune.tasks.base import LabelScores, Metric, Predictions, SimpleModel, Task
@@ -46,6 +46,9 @@ class MultiLabel(Task):
     ) -> tuple[MultiLabel, dict[str, np.ndarray], list[str]]:
         labels, targets, warnings = multi_hot(tables, column)
         return replace(self, labels=labels), targets, warnings
+
+    def match_targets(self, table: Table, column: str) -> np.ndarray:
+        return match_lists(table, column, self.labels)
 
     def count_labels(self, targets: np.ndarray) -> np.ndarray:
         return targets.sum(0).astype(np.int64)
@@ -94,6 +97,12 @@ class MultiLabel(Task):
         given = [self.labels[number] for number in order if chances[number] > 0.5]
         scores = {self.labels[number]: round(float(chances[number]), 6) for number in order[:top_k]}
         return {"labels": given, "scores": scores}
+
+    def probabilities(self, predictions: Predictions) -> np.ndarray:
+        return expit(predictions["logits"].astype(np.float64))
+
+    def log_odds(self, predictions: Predictions, label: int) -> np.ndarray:
+        return predictions["logits"][:, label].astype(np.float64)
 
     def columns(
         self, predictions: Predictions, targets: np.ndarray | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from hftune.data.labels import match_labels, number_labels
@@ -151,6 +151,10 @@ class SingleLabel(Task):
 
     def probabilities(self, predictions: Predictions) -> np.ndarray:
         return softmax(predictions["logits"].astype(np.float64), axis=-1)
+
+    def log_odds(self, predictions: Predictions, label: int) -> np.ndarray:
+        logits = predictions["logits"].astype(np.float64)
+        return logits[:, label] - logsumexp(np.delete(logits, label, axis=1), axis=1)
 
     def columns(
         self, predictions: Predictions, targets: np.ndarray | None = None

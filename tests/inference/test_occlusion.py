@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from hftune.inference.load import load_model
-from hftune.inference.occlusion import find_words, influence, log_odds
+from hftune.inference.occlusion import find_words, influence
 from hftune.inference.predict import predict_rows
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
+from hftune.tasks.single_label import SingleLabel
 from tests.tiny import tiny_checkpoint, tiny_tokenizer
 
 TEXT = "the worst film of all , but I love it ! so much plot , and no scene is bad"
@@ -97,4 +98,8 @@ def test_what_is_cut_off_is_not_asked_twice(bert):
 
 def test_log_odds_are_exact_where_a_probability_is_one():
     logits = np.array([[50.0, 0.0, 0.0], [51.0, 0.0, 0.0], [0.0, 300.0, 0.0]], np.float32)
-    np.testing.assert_allclose(log_odds(logits, 0), [50 - np.log(2), 51 - np.log(2), -300], rtol=1e-12)
+    np.testing.assert_allclose(
+        SingleLabel(("a", "b", "c")).log_odds({"logits": logits}, 0),
+        [50 - np.log(2), 51 - np.log(2), -300],
+        rtol=1e-12,
+    )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from hftune.data.label_lists import join_columns, multi_hot
+from hftune.cli import eval, predict
+from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
 from hftune.recipes import imdb_bag
@@ -165,6 +166,18 @@ def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_pa
     predictions = read_table(str(tmp_path / "run/test_predictions.csv")).columns
     assert list(predictions)[-5:] == ["label", "prediction", "loud", "red", "round"]
     assert "gives texts any of 3 labels" in (tmp_path / "run/README.md").read_text()
+    run = str(tmp_path / "run")
+    predict.main([run, "a red ball", "a loud bang and a red ball", "--output", str(tmp_path / "x.jsonl")])
+    answers = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert [sorted(answer["labels"]) for answer in answers] == [["red"], ["loud", "red"]]
+    predict.main([run, "a red ball", "--output", str(tmp_path / "x.csv")])
+    assert read_table(str(tmp_path / "x.csv")).columns["prediction"].to_pylist() == ["red"]
+    eval.main([run, "--output", str(tmp_path / "own.json")])
+    eval.main([run, "--test_file", str(tmp_path / "test.jsonl"), "--output", str(tmp_path / "other.json")])
+    for name in ("own", "other"):
+        scores = json.loads((tmp_path / f"{name}.json").read_text())
+        for key in ("test_f1_micro", "test_map", "test_exact_match_low", "test_class_red_f1"):
+            assert scores[key] == pytest.approx(results[key], abs=1e-5), key
     done = subprocess.run(
         [sys.executable, "-I", "-c", USE, str(tmp_path / "run")], capture_output=True, text=True, check=False
     )
@@ -173,3 +186,15 @@ def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_pa
     assert chances["red"] > 0.5
     assert chances["round"] > 0.5
     assert chances["loud"] < 0.5
+
+
+def test_the_labels_of_other_data_are_matched_by_name():
+    table = Table("x.jsonl", {"labels": [["b"], [], ["c", "a"], None]})
+    assert match_lists(table, "labels", ("a", "b", "c")).tolist() == [
+        [0, 1, 0],
+        [0, 0, 0],
+        [1, 0, 1],
+        [0, 0, 0],
+    ]
+    with pytest.raises(BadInput, match=r"^x.jsonl row 2: the model knows no label 'c' \(it knows a, b\)"):
+        match_lists(table, "labels", ("a", "b"))
