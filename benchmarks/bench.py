@@ -4,7 +4,7 @@
     python benchmarks/bench.py minilm --rounds 3
     python benchmarks/bench.py minilm --rows 1600 --all
     python benchmarks/bench.py length growth processes   # how hftune's cost grows
-    python benchmarks/bench.py --sample            # a rehearsal on built-in data: two minutes, no Hub
+    python benchmarks/bench.py --sample            # a dry run on built-in data: two minutes, no Hub
     python benchmarks/bench.py minilm -- --config_overrides attention_probs_dropout_prob=0
 
 A round lets every side of a case do the job once, each in a process of its own; a case is stored as soon
@@ -60,7 +60,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--epochs", type=int, help="epochs, of which the last is timed (default: the case's)")
     parser.add_argument("--scored", type=int, help="test rows for the accuracy (default: the case's)")
     parser.add_argument("--all", action="store_true", help="also the sides that are rarely the fastest")
-    parser.add_argument("--sample", action="store_true", help="rehearse on built-in data with tiny models")
+    parser.add_argument("--sample", action="store_true", help="a dry run on built-in data with tiny models")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/bench", help="folder of rows and logs")
     parser.add_argument("--results", type=Path, help="folder of the results (default: benchmarks/results)")
     words = sys.argv[1:]
@@ -69,7 +69,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     if unknown := set(options.names) - {*CASES, *ON_REQUEST}:
         known = ", ".join([*CASES, *ON_REQUEST])
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {known}")
-    if options.results is None:  # a rehearsal says nothing about speed
+    if options.results is None:  # a dry run says nothing about speed
         options.results = options.work / "results" if options.sample else HERE / "results"
     return options, words[end + 1 :]
 
@@ -82,11 +82,11 @@ def measure(
     folder = prepared(case, job, options.work) if case.prepare else options.work
     sides = {name: side for name, side in case.sides.items() if options.all or name not in case.on_request}
     rounds: list[dict[str, dict]] = []
-    for number in range(-case.rehearse, options.rounds):
+    for number in range(-case.warm_up, options.rounds):
         found = {}
         for name, side in sides.items():
-            # A case that rehearses wants all that a seed decides, such as the rows kept out, in the caches.
-            seed = 1 if case.rehearse else number + 1
+            # A case that warms up wants all that a seed decides, such as the rows kept out, in the caches.
+            seed = 1 if case.warm_up else number + 1
             told = job | side.options | {"options": side.options, "seed": seed, "extra": extra}
             found[name] = run(side, told | {"folder": str(folder.resolve())}, options.work, case.name)
             value = found[name][case.measure]

@@ -1,4 +1,4 @@
-"""Who takes part in the cases of pictures: hftune, timm's script as it is, and the script tuned."""
+"""Who takes part in the cases of images: hftune, timm's script as it is, and the script tuned."""
 
 from typing import Any
 

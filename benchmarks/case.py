@@ -29,12 +29,12 @@ class Case:
         name: What is typed to run it.
         title: The same in words.
         job: What all sides are told: the data's Hub id, the model, rows, batch, epochs and so on.
-        sample: What is different in a rehearsal on built-in data (`--sample`).
+        sample: What is different in a dry run on built-in data (`--sample`).
         prepare: A function of `rows`: writes the job's rows, and its model where it must be made.
         sides: Those who do it, by the names that the table shows; each round takes them in this order.
         pairs: (ours, theirs), by name.
         measure: What is compared, a key of the measurement: rates are better high, seconds low.
-        rehearse: Whether a first round fills the caches and is thrown away.
+        warm_up: Whether a first round fills the caches and is thrown away.
         on_request: Sides that take part only with `--all`: they rarely win.
         gpu: What is different on a GPU: so many rows that it has work for a while, and a first epoch to warm
             up in.
@@ -48,6 +48,6 @@ class Case:
     sides: dict[str, Side]
     pairs: tuple[tuple[str, str], ...]
     measure: Literal["rows_per_second", "first_step_seconds", "seconds"] = "rows_per_second"
-    rehearse: bool = False
+    warm_up: bool = False
     on_request: tuple[str, ...] = ()
     gpu: Job = field(default_factory=dict)

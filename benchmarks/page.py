@@ -59,10 +59,8 @@ def render(name: str, entries: dict[str, dict[str, Any]]) -> str:
     """Returns the page as Markdown."""
     sections = ""
     for entry in entries.values():
-        rehearsal = (
-            "A rehearsal on built-in data: it says nothing about speed.\n\n" if entry["sample"] else ""
-        )
-        sections += f"## {entry['title']}\n\n{rehearsal}{table_of(entry)}\n\n{work_of(entry)}\n\n"
+        notice = "A dry run on built-in data: it says nothing about speed.\n\n" if entry["sample"] else ""
+        sections += f"## {entry['title']}\n\n{notice}{table_of(entry)}\n\n{work_of(entry)}\n\n"
     rows = [["Case", "Machine", "Threads", "torch", "transformers", "timm", "Rounds", "Date", "Commit"]]
     for entry in entries.values():
         threads = {found.get("threads", "-") for found in entry["rounds"][0].values()}

@@ -53,24 +53,24 @@ RUNS = {
     "cifar10": Run("CIFAR-10", "recipes/cifar10.py", ("--test_time_augmentation",)),
 }
 NOTES = {
-    "IMDb": """25,000 test reviews of stanfordnlp/imdb. The floor is TF-IDF with logistic regression.
+    "IMDb": """25,000 test reviews of stanfordnlp/imdb. The baseline is TF-IDF with logistic regression.
 
-Why a network can stay under the floor: the losses in the table at the end. Where the loss on the last
+Why a network can stay under the baseline: the losses in the table at the end. Where the loss on the last
 training rows is far below the one on validation rows, the network has learned its 22,500 reviews by
-heart and is short of data, not of size; the floor holds a weight for every frequent pair of words under
+heart and is short of data, not of size; the baseline holds a weight for every frequent pair of words under
 a strong prior, which is hard to beat from scratch. A pretrained encoder has seen other text.""",
     "Hot dog": """500 test photos of hftune/hot-dog, from 473 photos to train on and 25 to watch. The
-floor is logistic regression on thumbnails of 8 x 8 pixels. Features: a linear layer on what the frozen
+baseline is logistic regression on thumbnails of 8 x 8 pixels. Features: a linear layer on what the frozen
 network sees. From scratch: the same architecture without its ImageNet weights, to show what they give.""",
-    "CIFAR-10": """10,000 test pictures of uoft-cs/cifar10, in a copy that was saved as JPEG at a quality
-of about 75, which costs a little. Scored on the pictures as they are; the mean over each and its mirror
+    "CIFAR-10": """10,000 test images of uoft-cs/cifar10, in a copy that was saved as JPEG at a quality
+of about 75, which costs a little. Scored on the images as they are; the mean over each and its mirror
 image is in the last column.""",
 }
 
 PAGE = """# Results
 
 Test rows are scored once, at the end, by the model that was best on validation rows cut from train.
-Intervals are 95 %. The floor is trained on the same rows; the difference is taken row by row. Minutes
+Intervals are 95 %. The baseline is trained on the same rows; the difference is taken row by row. Minutes
 are those of training with its evaluations.
 
 {sections}
@@ -207,18 +207,20 @@ def render(entries: dict[str, dict[str, Any]]) -> str:
 
 def score_rows(entries: dict[str, dict[str, Any]]) -> list[list[str]]:
     """Returns a section's table; what none of its runs measured has no column."""
-    rows = [["Recipe", "Command", "Accuracy", "F1", "Floor", "Above the floor", "Minutes", "Mirrored too"]]
+    rows = [
+        ["Recipe", "Command", "Accuracy", "F1", "Baseline", "Above the baseline", "Minutes", "Mirrored too"]
+    ]
     for name, entry in entries.items():
         results = entry["results"]
-        floor = "tfidf" if "test_tfidf_accuracy" in results else "thumbnails"
+        baseline = "tfidf" if "test_tfidf_accuracy" in results else "thumbnails"
         rows.append(
             [
                 name,
                 f"`{entry['command']}`",
                 with_interval(results, "test_accuracy"),
                 with_interval(results, "test_f1" if "test_f1" in results else "test_f1_macro"),
-                with_interval(results, f"test_{floor}_accuracy"),
-                with_interval(results, f"test_accuracy_over_{floor}", sign="+"),
+                with_interval(results, f"test_{baseline}_accuracy"),
+                with_interval(results, f"test_accuracy_over_{baseline}", sign="+"),
                 f"{results['train_runtime'] / 60:.1f}",
                 with_interval(results, "test_mirrored_accuracy"),
             ]

@@ -21,8 +21,8 @@ def texts(job: Job, folder: Path) -> None:
     write_splits(load_sample() if job["data"] == "sample" else load_dataset(job["data"]), job, folder)
 
 
-def pictures(job: Job, folder: Path) -> None:
-    """Writes pictures with their labels: of a Hub id, or the built-in shapes for "sample"."""
+def images(job: Job, folder: Path) -> None:
+    """Writes images with their labels: of a Hub id, or the built-in shapes for "sample"."""
     from datasets import load_dataset
 
     from hftune.data.image.sample import load_shapes
@@ -59,7 +59,7 @@ def texts_and_classifier(job: Job, folder: Path) -> None:
 
 
 def texts_and_encoder(job: Job, folder: Path) -> None:
-    """Writes reviews, and for the rehearsal an encoder to fine-tune."""
+    """Writes reviews, and for the dry run an encoder to fine-tune."""
     texts(job, folder)
     if job["model"] == "tiny":
         tiny_encoder(job, folder)

@@ -1,4 +1,4 @@
-"""Rehearses a run in a temporary folder: what could fail hours later fails within a minute or so.
+"""Makes a dry run in a temporary folder: what could fail hours later fails within a minute or so.
 
 The parts are the run's own, in its order: data, model, the loop, scores, files. Only the plan of the steps
 is another one, and the validation and test rows are few.
@@ -36,8 +36,8 @@ from hftune.training.accelerator import check_trackers, log_to
 from hftune.training.estimate import (
     LONGEST,
     USUAL,
-    Forecast,
-    RehearsalPlan,
+    DryRunPlan,
+    Estimate,
     bytes_of,
     disk_words,
     peak_memory,
@@ -63,9 +63,9 @@ from hftune.training.schedule import Schedule
 from hftune.training.setup import (
     build_plan,
     check_choice,
+    check_recipe_flags,
     evaluation_metrics,
     prepare_model,
-    refuse_two_owners,
     set_up,
 )
 
@@ -132,7 +132,7 @@ class Stopwatch(Bar):
         return self._last - before
 
 
-def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console) -> list[Check]:
+def dry_run(recipe: Recipe, settings: Settings, run_dir: Path, console: Console) -> list[Check]:
     """Tries every part of a run once; nothing is left in its run directory.
 
     Args:
@@ -151,7 +151,7 @@ def rehearse(recipe: Recipe, settings: Settings, run_dir: Path, console: Console
     checks = [attempt("run directory", partial(inspect, recipe, run_dir, settings))]
     if settings.push_to_hub:
         checks.append(attempt("Hub", partial(permission, recipe, settings)))
-    with tempfile.TemporaryDirectory(prefix="hftune-rehearsal-") as folder, Stop() as stop:
+    with tempfile.TemporaryDirectory(prefix="hftune-dry-run-") as folder, Stop() as stop:
         course = play(recipe, settings, run_dir, Path(folder), console, stop)
         going = True
         for name in STAGES:
@@ -224,10 +224,10 @@ def play(
     """
     evaluation_metrics(recipe, find_task(settings.task)(), settings)
     check_trackers(settings)
-    refuse_two_owners(recipe, settings)
+    check_recipe_flags(recipe, settings)
     # Trackers would begin a run of their own somewhere, the simple models to beat take a while, and with
     # nothing frozen the memory is at its worst.
-    tried = settings.replace(report_to="none", floor=False, gradual_unfreezing=0.0)
+    tried = settings.replace(report_to="none", baselines=False, gradual_unfreezing=0.0)
     run = prepare(recipe, tried, folder, stop, begun_precision(settings, run_dir), console)
     yield f"precision {run.accelerator.mixed_precision} on {run.accelerator.device}"
 
@@ -246,7 +246,7 @@ def play(
     schedule = Schedule.of(settings, plan)
     few = excerpt(data, settings.per_device_eval_batch_size)
     new_record(run, data, parts={}).write(folder)
-    few_plan = RehearsalPlan(**vars(plan))
+    few_plan = DryRunPlan(**vars(plan))
     training, state = set_up(run, few, model, few_plan, few_steps(schedule))
     progress, watch = make_steps(training, console)
     checkpoint = load_checkpoint(folder / f"checkpoint-{progress.step}")
@@ -266,7 +266,7 @@ def play(
     weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     yield disk_words(run_dir, checkpoint_size, checkpoints_kept(settings, schedule), weights)
 
-    yield Forecast(
+    yield Estimate(
         loading=loading,
         steps=schedule.total_steps,
         step=step_seconds(watch.steps, plan),
@@ -286,7 +286,7 @@ def describe(data: Data) -> str:
 
 
 def describe_steps(data: Data) -> str:
-    """Says which steps a rehearsal makes."""
+    """Says which steps a dry run makes."""
     longest = int(data.train.lengths.max())
     which = f"{LONGEST} steps of the longest rows, {longest:,} tokens, {USUAL} others"
     return which if longest > 1 else f"{LONGEST + USUAL} steps"
@@ -298,14 +298,14 @@ def excerpt(data: Data, rows_per_batch: int) -> Data:
     if data.test is None:
         return dataclasses.replace(data, validation=validation)
     test = Excerpt(data.test, some_batches(data.test.lengths, rows_per_batch))
-    picture = data.picture
-    shown = None if picture is None else lambda row: picture(int(test.ids[row]))
+    image = data.image
+    shown = None if image is None else lambda row: image(int(test.ids[row]))
     places = data.places and data.places.take(test.ids)
-    return dataclasses.replace(data, validation=validation, test=test, picture=shown, places=places)
+    return dataclasses.replace(data, validation=validation, test=test, image=shown, places=places)
 
 
 def few_steps(schedule: Schedule) -> Schedule:
-    """Returns the steps of a `RehearsalPlan`; after the last one it evaluates and saves."""
+    """Returns the steps of a `DryRunPlan`; after the last one it evaluates and saves."""
     total = LONGEST + USUAL
     return dataclasses.replace(
         schedule, total_steps=total, eval_at=frozenset({total}), save_at=frozenset({total})

@@ -19,9 +19,9 @@ from hftune.report.advice import what_to_try
 from hftune.report.next_steps import next_steps
 from hftune.report.summary import print_summary
 from hftune.runtime.device import join_group
-from hftune.runtime.exit import leave_at_once
+from hftune.runtime.exit import abort
 from hftune.runtime.heartbeat import Heartbeat
-from hftune.runtime.isolated_run import standing_alone
+from hftune.runtime.isolated_run import own_state
 from hftune.runtime.signals import Stop
 from hftune.seed import seed_torch
 from hftune.settings.base import Settings
@@ -75,10 +75,10 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     """
     evaluation_metrics(recipe, find_task(settings.task)(), settings)  # unknown names are refused at once
     refuse_foreign_files(run_dir, settings)
-    with standing_alone():
+    with own_state():
         prepared = prepare(recipe, settings, run_dir, stop, begun_precision(settings, run_dir))
         accelerator = prepared.accelerator
-        with Heartbeat(partial(leave_at_once, run_dir)):
+        with Heartbeat(partial(abort, run_dir)):
             with lock_run_dir(run_dir) if prepared.is_main else contextlib.nullcontext():
                 results = run_prepared(prepared)
             accelerator.wait_for_everyone()

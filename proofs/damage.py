@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hftune.storage.checkpoint import list_checkpoints, newest_whole, save_checkpoint, verify_checkpoint
+from hftune.storage.checkpoint import latest_valid, list_checkpoints, save_checkpoint, verify_checkpoint
 from proofs.jobs import Job, finish, remove
 from proofs.table import Row
 
@@ -71,7 +71,7 @@ def all_noticed(claim: str, path: Path, draw: random.Random, flips: int | None) 
         for number, kind in enumerate(damages(path, draw, flips)):
             held = verify_checkpoint(path) is not None
             if number % 50 == 0 or kind not in kinds:
-                taken, told = newest_whole(path.parent)
+                taken, told = latest_valid(path.parent)
                 held = held and taken == older and len(told) == 1
             kinds[kind] = kinds.get(kind, 0) + 1
             row.count(held)

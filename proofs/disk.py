@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from hftune.storage import files
-from hftune.storage.checkpoint import list_checkpoints, newest_whole
+from hftune.storage.checkpoint import latest_valid, list_checkpoints
 from proofs.jobs import PATIENCE, Group, Job, finish, remove
 from proofs.table import Row
 
@@ -103,7 +103,7 @@ def failing_saves(job: Job, folder: Path, codes: dict[str, int], calls: list[int
                 with Group(job, run_dir, 1, fail_in_save, (step, code, call)) as group:
                     assert group.wait(PATIENCE), "hangs on a full disk"
                     told = explained(group, 4, f"checkpoint-{step}: ")
-                whole, broken = newest_whole(run_dir)
+                whole, broken = latest_valid(run_dir)
                 saved = whole is not None and not broken
                 row.count(told and saved and finish(job, run_dir) == straight)
                 remove(run_dir)
@@ -137,7 +137,7 @@ def files_that_may_not_grow(job: Job, folder: Path, limits: tuple[int, ...] = LI
             with Group(job, run_dir, 1, limit_files, (limit,)) as group:
                 assert group.wait(PATIENCE), "hangs on a full disk"
                 told = group.codes == [4] and "Traceback" not in group.text()
-            after, broken = newest_whole(run_dir)
+            after, broken = latest_valid(run_dir)
             row.count(told and not broken and after is not None and finish(job, run_dir) == straight)
             remove(run_dir)
         remove(folder / "straight")

@@ -69,13 +69,13 @@ class Data:
     """
 
     def __init__(self, folder: Path):
-        self.texts, self.pictures = make_data(folder)
+        self.texts, self.images = make_data(folder)
         self.encoders = {name: tiny_checkpoint(name, folder / name) for name in (*ENCODERS, "gpt2")}
         self.network = folder / "network"
         settings = ImageSettings(model_type="test_resnet", image_size=32)
         named = SimpleNamespace(
             task=SingleLabel(("cold", "warm", "hot")), processor=None
-        )  # not those of the pictures
+        )  # not those of the images
         build_image_classifier(settings, named).save_pretrained(self.network)  # type: ignore[arg-type]
         load_processor(settings).processor.save_pretrained(self.network)
         self.vectors = folder / "vectors.txt"
@@ -136,7 +136,7 @@ def of_training(chance: random.Random) -> Flags:
         "gradient_checkpointing": maybe(chance, 0.15, True),
         "bf16": maybe(chance, 0.8, False, False, True),
         "fp16": maybe(chance, 0.02, True),
-        "floor": False,
+        "baselines": False,
     }
 
 
@@ -203,9 +203,9 @@ def decoder(chance: random.Random, data: Data) -> tuple[str, Flags]:
     return "imdb", flags | {"pooling": chance.choice(("last", "mean"))}
 
 
-def of_pictures(chance: random.Random, data: Data) -> Flags:
-    """Draws what runs on pictures can be told."""
-    folders = data.pictures if chance.random() < 0.8 else {"train_dir": data.pictures["train_dir"]}
+def of_images(chance: random.Random, data: Data) -> Flags:
+    """Draws what runs on images can be told."""
+    folders = data.images if chance.random() < 0.8 else {"train_dir": data.images["train_dir"]}
     return folders | {
         "image_size": 32,
         "augmentation": chance.choice(("none", "light", "standard", "strong", "randaugment")),
@@ -220,27 +220,27 @@ def of_pictures(chance: random.Random, data: Data) -> Flags:
 def resnet9(chance: random.Random, data: Data) -> tuple[str, Flags]:
     """The small residual network."""
     size = {"image_size": chance.choice((16, 24)), "config_overrides": "width=4"}
-    return "shapes", of_pictures(chance, data) | size
+    return "shapes", of_images(chance, data) | size
 
 
 def of_timm(part: str) -> Callable[[random.Random, Data], tuple[str, Flags]]:
     """Returns what draws a run of an architecture of timm from scratch."""
 
     def kind(chance: random.Random, data: Data) -> tuple[str, Flags]:
-        return "hotdog", of_pictures(chance, data) | {"model_type": chance.choice(TIMM[part])}
+        return "hotdog", of_images(chance, data) | {"model_type": chance.choice(TIMM[part])}
 
     return kind
 
 
 def hotdog(chance: random.Random, data: Data) -> tuple[str, Flags]:
     """A checkpoint of timm whose BatchNorm keeps its statistics, as recipes/hotdog.py has it."""
-    flags = of_pictures(chance, data) | {"model_name_or_path": data.network}
+    flags = of_images(chance, data) | {"model_name_or_path": data.network}
     return "hotdog", flags | {"freeze_batch_norm": maybe(chance, 0.3, False)}
 
 
 def features(chance: random.Random, data: Data) -> tuple[str, Flags]:
     """A head on the features of a frozen backbone, as recipes/hotdog_features.py has it."""
-    return "hotdog_features", of_pictures(chance, data) | {"model_name_or_path": data.network}
+    return "hotdog_features", of_images(chance, data) | {"model_name_or_path": data.network}
 
 
 KINDS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ["--dataset_name", "sample", "--max_train_samples", "400", "--max_eval_samples", "40"]
 COMMON = ["--max_steps", "10", "--logging_steps", "1", "--eval_strategy", "no", "--save_strategy", "no"]
-COMMON += ["--floor", "false"]
+COMMON += ["--baselines", "false"]
 FLOAT32 = ["--bf16", "false"]
 
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.runs import digest, file_flags, write_pictures, write_reviews
+from tests.runs import digest, file_flags, write_images, write_reviews
 from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ SMALL = {
     "max_steps": STEPS,
     "per_device_train_batch_size": 8,
     "per_device_eval_batch_size": 8,
-    "floor": False,
+    "baselines": False,
     "bf16": False,
     "save_strategy": "steps",
     "save_steps": 4,
@@ -66,9 +66,9 @@ class Job:
 
 def make_jobs(folder: Path) -> dict[str, Job]:
     """Writes data and a tiny encoder to a folder; returns one job of each kind, by name."""
-    texts, pictures = make_data(folder)
+    texts, images = make_data(folder)
     texts |= SMALL | {"max_length": 48}
-    pictures |= SMALL | {"augmentation": "strong"}
+    images |= SMALL | {"augmentation": "strong"}
     encoder = tiny_checkpoint("bert", folder / "encoder")
     vit = {"model_type": "vit_tiny_patch16_224", "image_size": 32}
     jobs = [
@@ -79,31 +79,31 @@ def make_jobs(folder: Path) -> dict[str, Job]:
             {**texts, "config_overrides": "embedding_dim=8,num_filters=4", "min_frequency": 1},
         ),
         Job(
-            "pictures",
+            "images",
             "shapes",
-            {**pictures, "image_size": 16, "config_overrides": "width=4", "mixup": 0.4, "model_ema": 0.9},
+            {**images, "image_size": 16, "config_overrides": "width=4", "mixup": 0.4, "model_ema": 0.9},
             sums_over_processes=False,
         ),
         Job(
-            "transformer of pictures",
+            "transformer of images",
             "shapes",
-            {**pictures, **vit, "config_overrides": "depth=2,embed_dim=24,drop_rate=0.1,drop_path_rate=0.2"},
+            {**images, **vit, "config_overrides": "depth=2,embed_dim=24,drop_rate=0.1,drop_path_rate=0.2"},
         ),
         Job(
             "hot dogs",  # channels_last and the fused optimizer, as recipes/hotdog.py has it
             "hotdog",
-            {**pictures, "model_type": "test_resnet", "freeze_batch_norm": True, "image_size": 32},
+            {**images, "model_type": "test_resnet", "freeze_batch_norm": True, "image_size": 32},
         ),
     ]
     return {job.name: job for job in jobs}
 
 
 def make_data(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Writes texts and pictures to a folder; returns the flags that name their files, for each."""
+    """Writes texts and images to a folder; returns the flags that name their files, for each."""
     folder.mkdir(parents=True, exist_ok=True)
     words = file_flags(write_reviews(folder))
     texts = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
-    write_pictures(folder, PICTURES)
+    write_images(folder, PICTURES)
     return texts, {f"{split}_dir": folder / split for split in PICTURES}
 
 

@@ -49,7 +49,7 @@ from proofs.together import started_together  # noqa: E402
 
 KILLS = 50
 DRAWS = 200
-RECIPES = ("encoder", "textcnn", "pictures")
+RECIPES = ("encoder", "textcnn", "images")
 PAGE = ROOT / "docs" / "proofs.md"
 FOUND = ROOT / "runs" / "proofs"
 
@@ -102,7 +102,7 @@ class Trials:
 
     def disk(self) -> Iterator[Row]:
         """Disks that fail or are full."""
-        for name in ("encoder", "pictures"):
+        for name in ("encoder", "images"):
             yield failing_saves(self.jobs[name], self.folder, CODES)
             yield files_that_may_not_grow(self.jobs[name], self.folder)
 

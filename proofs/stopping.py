@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from hftune.storage.checkpoint import list_checkpoints, newest_whole
+from hftune.storage.checkpoint import latest_valid, list_checkpoints
 from proofs.jobs import ROOT, Job, finish, remove
 from proofs.table import Row
 
@@ -139,7 +139,7 @@ def stopped(
 
 def saved_at_stop(run_dir: Path) -> bool:
     """Says whether a stopped run told so and left a checkpoint of the very step."""
-    path, broken = newest_whole(run_dir)
+    path, broken = latest_valid(run_dir)
     note = run_dir / "exit.json"
     if path is None or broken or not note.exists():
         return False

@@ -6,7 +6,7 @@
 
     accelerate launch recipes/cifar10.py  # with a GPU: --config_overrides width=64 --num_train_epochs 24
 
-Result  accuracy 0.882 [0.875, 0.888] on 10,000 test pictures (0.891 with mirror images), one seed,
+Result  accuracy 0.882 [0.875, 0.888] on 10,000 test images (0.891 with mirror images), one seed,
         18 min on two cores of an AMD EPYC; logistic regression on thumbnails 0.412
 Data    Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images: 50,000 and 10,000, ten classes
 Model   Page 2018, How to Train Your ResNet; a third of its width
@@ -41,11 +41,11 @@ class Settings(hftune.ImageSettings):
     max_grad_norm: float = 0.0  # BatchNorm keeps gradients in bounds
     warmup_steps: float = 0.2
     num_train_epochs: float = 19.0
-    dataloader_num_workers: int = 1  # changing 128 pictures takes a tenth of a step
+    dataloader_num_workers: int = 1  # changing 128 images takes a tenth of a step
 
 
 def load_data(settings: Settings) -> hftune.Data:
-    """Pictures -> shifted and mirrored views; 2,000 of train are kept for validation."""
+    """Images -> shifted and mirrored views; 2,000 of train are kept for validation."""
     return hftune.load_images(settings)
 
 

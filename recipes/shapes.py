@@ -5,12 +5,12 @@
 """Shapes that hftune draws itself, with a small residual network: runs anywhere, in minutes.
 
     accelerate launch recipes/shapes.py
-    accelerate launch recipes/shapes.py --train_dir pictures/train --test_dir pictures/test --image_size 64
+    accelerate launch recipes/shapes.py --train_dir images/train --test_dir images/test --image_size 64
     hftune augment shapes
 
-Result  accuracy 0.854 [0.820, 0.883] on 480 test pictures, 3 min on one busy core of an AMD EPYC;
+Result  accuracy 0.854 [0.820, 0.883] on 480 test images, 3 min on one busy core of an AMD EPYC;
         logistic regression on thumbnails 0.152
-Data    six shapes in any colour, size and place, on textured ground: 1,200 pictures to train, 480 to test
+Data    six shapes in any colour, size and place, on textured ground: 1,200 images to train, 480 to test
 """
 
 from hftune import launch

@@ -33,7 +33,7 @@ from tests.tiny import tiny_checkpoint
 TOLERANCE = 1e-5  # of a probability; test_predictions.csv has six digits
 ROWS = 12  # of each test set
 PACKAGES = ["torch", "torchvision", "transformers>=5.23,<6", "timm>=1.0.23", "pillow"]
-SHORT = ["--max_steps", 6, "--floor", "false", "--bf16", "false"]
+SHORT = ["--max_steps", 6, "--baselines", "false", "--bf16", "false"]
 SHORT += ["--per_device_train_batch_size", 8, "--learning_rate", 1e-2]
 OWN_CODE = {"textcnn", "bilstm", "bag", "pooled", "resnet9"}
 
@@ -100,14 +100,14 @@ def kinds(folder: Path) -> dict[str, Kind]:
     }
     with (reviews / "test.csv").open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)][:ROWS]
-    pictures = []
-    for row, picture in enumerate(load_shapes()["test"].select(range(ROWS))["image"]):
-        pictures.append(str(folder / f"{row}.png"))
-        picture.save(pictures[-1])
+    images = []
+    for row, image in enumerate(load_shapes()["test"].select(range(ROWS))["image"]):
+        images.append(str(folder / f"{row}.png"))
+        image.save(images[-1])
     of_texts = [*SHORT, *file_flags(reviews), "--max_length", 48]
-    of_pictures = [*SHORT, "--max_train_samples", 48]
+    of_images = [*SHORT, "--max_train_samples", 48]
     return {
-        name: Kind(shapes.recipe, [*of_pictures, *flags], "image-classification", pictures)
+        name: Kind(shapes.recipe, [*of_images, *flags], "image-classification", images)
         if name in ("resnet9", "timm")
         else Kind(imdb.recipe, [*of_texts, *flags], "text-classification", texts)
         for name, flags in models.items()

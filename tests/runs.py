@@ -45,19 +45,19 @@ def small_textcnn(reviews: Path, **changes) -> list:
         reviews: The folder of `write_reviews`.
         **changes: Further flags, or other values.
     """
-    given = {"floor": False, "bf16": False, "min_frequency": 1, "per_device_train_batch_size": 8}
+    given = {"baselines": False, "bf16": False, "min_frequency": 1, "per_device_train_batch_size": 8}
     given |= {"config_overrides": "embedding_dim=8,num_filters=4"}
     given |= {"save_strategy": "steps", "save_total_limit": "none"}
     words = (part for name, value in (given | changes).items() for part in (f"--{name}", value))
     return [*file_flags(reviews), *words]
 
 
-def write_pictures(folder: Path, sizes: dict[str, int]) -> Path:
-    """Writes folders of classes with noisy pictures of three colours.
+def write_images(folder: Path, sizes: dict[str, int]) -> Path:
+    """Writes folders of classes with noisy images of three colours.
 
     Args:
         folder: Gets a folder for each set.
-        sizes: Pictures by set, such as train.
+        sizes: Images by set, such as train.
     """
     for split, rows in sizes.items():
         for row in range(rows):

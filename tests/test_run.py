@@ -70,7 +70,7 @@ def test_a_run_leaves_what_the_contract_says(flags, tmp_path, capsys):
 
 def test_what_is_saved_is_what_was_scored(flags, reviews, tmp_path):
     """Transformers alone loads the result and gives the probabilities of test_predictions.csv, by name."""
-    run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path / "run")
+    run_recipe(imdb.recipe, [*flags, "--baselines", "false"], tmp_path / "run")
     with (reviews / "test.csv").open() as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     with (tmp_path / "run/test_predictions.csv").open() as file:
@@ -92,7 +92,7 @@ def test_scores_are_those_of_the_saved_files(flags, tmp_path, monkeypatch):
         save_model(model, data, run_dir)
 
     monkeypatch.setattr(hftune.run, "save_model", save_another)
-    results = run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path)
+    results = run_recipe(imdb.recipe, [*flags, "--baselines", "false"], tmp_path)
     assert results["test_accuracy"] == 0.5
     assert results["test_loss"] == pytest.approx(4.5, abs=0.001)
     digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
@@ -102,15 +102,15 @@ def test_scores_are_those_of_the_saved_files(flags, tmp_path, monkeypatch):
 
 
 def test_the_same_command_again_trains_nothing(flags, tmp_path, capsys):
-    first = run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path)
+    first = run_recipe(imdb.recipe, [*flags, "--baselines", "false"], tmp_path)
     weights = (tmp_path / "model.safetensors").stat().st_mtime_ns
-    assert run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path) == first
+    assert run_recipe(imdb.recipe, [*flags, "--baselines", "false"], tmp_path) == first
     assert (tmp_path / "model.safetensors").stat().st_mtime_ns == weights
     assert "finished" in capsys.readouterr().out
 
 
 def test_another_run_is_not_written_over(flags, tmp_path, capsys):
-    run_recipe(imdb.recipe, [*flags, "--floor", "false"], tmp_path)
+    run_recipe(imdb.recipe, [*flags, "--baselines", "false"], tmp_path)
     code, said = failed(imdb.recipe, [*flags, "--learning_rate", 1e-3], tmp_path, capsys)
     assert code == 2
     assert "learning_rate" in said
@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_spreads(flags, tmp_path, caps
 
 @pytest.mark.parametrize("stop_at", [5, 24])  # of 24 steps: the last one has nothing behind it to stop at
 def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(stop_at, flags, tmp_path, capsys):
-    flags = [*flags, "--floor", "false"]
+    flags = [*flags, "--baselines", "false"]
     straight = run_recipe(imdb.recipe, flags, tmp_path / "straight")
 
     left = [stop_at]
@@ -176,7 +176,7 @@ def test_sigterm_leaves_a_checkpoint_and_the_same_command_goes_on(stop_at, flags
 def test_the_best_model_is_kept_and_waiting_ends(flags, tmp_path):
     """At a rate of 0 nothing gets better: two evaluations without gain end it, the first is the best."""
     flags[flags.index("--num_train_epochs") + 1] = 6
-    still = ["--learning_rate", 0, "--early_stopping_patience", 2, "--floor", "false"]
+    still = ["--learning_rate", 0, "--early_stopping_patience", 2, "--baselines", "false"]
     results = run_recipe(imdb.recipe, [*flags, *still], tmp_path)
     assert results["epoch"] == 3
     record = json.loads((tmp_path / "run.json").read_text())
@@ -186,7 +186,7 @@ def test_the_best_model_is_kept_and_waiting_ends(flags, tmp_path):
 
 
 def test_the_log_has_losses_and_scores_by_step(flags, tmp_path):
-    every = ["--logging_steps", 4, "--eval_strategy", "steps", "--eval_steps", 0.5, "--floor", "false"]
+    every = ["--logging_steps", 4, "--eval_strategy", "steps", "--eval_steps", 0.5, "--baselines", "false"]
     run_recipe(imdb.recipe, [*flags, *every, "--report_to", "tensorboard"], tmp_path)
     log = read_log(tmp_path / "log.jsonl")
     assert [line["step"] for line in log if "loss" in line] == [4, 8, 12, 16, 20, 24]
@@ -196,7 +196,7 @@ def test_the_log_has_losses_and_scores_by_step(flags, tmp_path):
 
 
 def test_gradient_checkpointing_changes_no_result(flags, tmp_path):
-    flags = [*flags, "--floor", "false", "--max_steps", 4]
+    flags = [*flags, "--baselines", "false", "--max_steps", 4]
     run_recipe(imdb.recipe, flags, tmp_path / "plain")
     run_recipe(imdb.recipe, [*flags, "--gradient_checkpointing"], tmp_path / "saved")
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "saved"))
@@ -254,7 +254,7 @@ def test_a_flag_that_the_recipe_would_drop_is_refused(part, flag, flags, tmp_pat
 
 @pytest.mark.parametrize("metric", ["loss", "log_loss"])
 def test_the_loss_can_choose_the_best_model(metric, flags, tmp_path):
-    run_recipe(imdb.recipe, [*flags, "--floor", "false", "--metric_for_best_model", metric], tmp_path)
+    run_recipe(imdb.recipe, [*flags, "--baselines", "false", "--metric_for_best_model", metric], tmp_path)
     scores = [line for line in read_log(tmp_path / "log.jsonl") if "eval_loss" in line]
     best = min(scores, key=lambda line: line["eval_loss"])
     assert json.loads((tmp_path / "run.json").read_text())["best_step"] == best["step"]

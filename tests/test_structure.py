@@ -161,7 +161,7 @@ def test_code_for_images_loads_optional_packages_when_they_are_used():
 def test_a_run_loads_nothing_of_the_other_kind(tmp_path, reviews, encoder):
     for split in ("train", "test"):
         write_class_folders(tmp_path / "pets" / split, 4, split)
-    common = ["--max_steps", 1, "--per_device_train_batch_size", 4, "--floor", "false", "--bf16", "false"]
+    common = ["--max_steps", 1, "--per_device_train_batch_size", 4, "--baselines", "false", "--bf16", "false"]
     images = ["--dataset_name", tmp_path / "pets", "--config_overrides", "width=4", "--image_size", 16]
     texts = [*file_flags(reviews), "--model_name_or_path", encoder, "--max_length", 16]
     for recipe, flags, own, other in (("shapes", images, "image", "text"), ("imdb", texts, "text", "image")):

@@ -1,6 +1,6 @@
 """Tiny random checkpoints of the families that hftune fine-tunes, with their own kinds of tokenizers.
 
-And saved classifiers of every kind, of texts and of pictures, as `load_model` has them.
+And saved classifiers of every kind, of texts and of images, as `load_model` has them.
 """
 
 import json
@@ -159,7 +159,7 @@ def saved_texts(kind: str, folder: Path) -> LoadedModel:
     return load_model(str(folder))
 
 
-def saved_pictures(kind: str, folder: Path) -> LoadedModel:
+def saved_images(kind: str, folder: Path) -> LoadedModel:
     """Saves an image classifier, "resnet9", "vit" or one of timm, with three classes, and loads it."""
     torch.manual_seed(0)
     processor = BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})

@@ -1,8 +1,8 @@
-"""A small residual network on small pictures from scratch, beside timm's training script."""
+"""A small residual network on small images from scratch, beside timm's training script."""
 
 from beside_timm import PAIRS, sides
 from case import Case
-from rows import pictures
+from rows import images
 
 CASE = Case(
     name="cifar10",
@@ -37,7 +37,7 @@ CASE = Case(
         "width": 4,
         "flags": {"lr_scheduler_type": "cosine", "warmup_steps": 0, "config_overrides": "width=4"},
     },
-    prepare=pictures,
+    prepare=images,
     sides=sides(color_jitter=None),
     pairs=PAIRS,
 )

@@ -21,5 +21,5 @@ CASE = Case(
     },
     pairs=(("recipes/imdb.py --help", "Trainer's arguments --help"),),
     measure="seconds",
-    rehearse=True,
+    warm_up=True,
 )

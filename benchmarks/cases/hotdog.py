@@ -2,7 +2,7 @@
 
 from beside_timm import PAIRS, sides
 from case import Case
-from rows import pictures
+from rows import images
 
 PLAIN = {
     "lr_scheduler_type": "cosine",
@@ -48,7 +48,7 @@ CASE = Case(
         "classes": 6,
         "image_size": 32,
     },
-    prepare=pictures,
+    prepare=images,
     sides=sides(color_jitter=0.2, color_jitter_prob=0.8, scale=[0.35, 1.0]),
     pairs=PAIRS,
 )

@@ -24,5 +24,5 @@ CASE = Case(
     sides={"hftune": Side("hftune_recipe"), "Trainer": Side("trainer")},
     pairs=(("hftune", "Trainer"),),
     measure="first_step_seconds",
-    rehearse=True,
+    warm_up=True,
 )

@@ -12,7 +12,7 @@ import stopwatch
 from case import Job
 
 # What the two sides do not share is left out, and what only costs time around the steps.
-PLAIN = {"eval_strategy": "no", "save_strategy": "no", "floor": "false", "head_lr_multiplier": "1"}
+PLAIN = {"eval_strategy": "no", "save_strategy": "no", "baselines": "false", "head_lr_multiplier": "1"}
 
 
 def main(job: Job) -> None:
@@ -66,7 +66,7 @@ def flags(job: Job) -> list[str]:
 
 
 def contents(settings: Any, data: Any, watch: stopwatch.Stopwatch) -> tuple[int, int]:
-    """Returns the tokens of the timed steps without and with padding; zeros where rows are pictures."""
+    """Returns the tokens of the timed steps without and with padding; zeros where rows are images."""
     from hftune.training.setup import build_plan
 
     if not hasattr(settings, "max_length"):

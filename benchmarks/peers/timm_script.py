@@ -61,10 +61,10 @@ def main(job: Job) -> None:
     watch.mark()
     for _ in range(job["epochs"]):
         model.train()
-        for pictures, labels in loaders["train"]:
-            pictures = pictures.contiguous(memory_format=layout)
+        for images, labels in loaders["train"]:
+            images = images.contiguous(memory_format=layout)
             with amp:
-                loss = lossy(model(pictures), labels)
+                loss = lossy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -74,8 +74,8 @@ def main(job: Job) -> None:
     model.eval()
     hits = rows = 0
     with torch.inference_mode(), amp:
-        for pictures, labels in loaders["test"]:
-            hits += int((model(pictures.contiguous(memory_format=layout)).argmax(1) == labels).sum())
+        for images, labels in loaders["test"]:
+            hits += int((model(images.contiguous(memory_format=layout)).argmax(1) == labels).sum())
             rows += len(labels)
     watch.report(accuracy=hits / rows, scored=rows)
 
@@ -96,8 +96,8 @@ def network(job: Job) -> Any:
             config = ResNet9Config(width=job["width"], num_labels=job["classes"])
             self.net = ResNet9ForImageClassification(config)
 
-        def forward(self, pictures: Any) -> Any:
-            return self.net(pictures).logits
+        def forward(self, images: Any) -> Any:
+            return self.net(images).logits
 
     return Bare()
 

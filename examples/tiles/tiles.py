@@ -1,4 +1,4 @@
-"""Tiles, striped or chequered: pictures from a function, seen in random crops and turns.
+"""Tiles, striped or chequered: images from a function, seen in random crops and turns.
 
     accelerate launch tiles.py
     accelerate launch tiles.py --augmentation none
@@ -39,10 +39,10 @@ def load_data(settings: ImageSettings) -> Data:
     augment = policy(settings.augmentation, prepared.image_size, small=True)
     sets, digest, first = {}, hashlib.sha256(), 0
     for name, count in ROWS.items():
-        pictures = np.stack([draw(row) for row in range(first, first + count)])
-        digest.update(pictures.tobytes())
+        images = np.stack([draw(row) for row in range(first, first + count)])
+        digest.update(images.tobytes())
         view = Augmenter(augment, settings.seed).view if name == "train" else processed(prepared.processor)
-        sets[name] = ImageRows(pictures, np.arange(count) % 2, view)
+        sets[name] = ImageRows(images, np.arange(count) % 2, view)
         first += count
     return Data(
         **sets,
@@ -52,7 +52,7 @@ def load_data(settings: ImageSettings) -> Data:
         fingerprint=digest.hexdigest(),
         origin="tiles, drawn",
         facts={f"{name}_samples": count for name, count in ROWS.items()},
-        picture=sets["test"].pictures.__getitem__,
+        image=sets["test"].images.__getitem__,
     )
 
 
@@ -69,7 +69,7 @@ recipe = cifar10.recipe.replace(
     learning_rate=0.05,
     num_train_epochs=4,
     dataloader_num_workers=0,
-    floor=False,  # this load_data brings no simple model to beat
+    baselines=False,  # this load_data brings no simple model to beat
 )
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def output_file(
 
 
 def refuse_to_replace(path: Path, said: str) -> None:
-    """Raises `BadInput` if a picture of a name that nobody chose is there, and hftune did not draw it."""
+    """Raises `BadInput` if an image of a name that nobody chose is there, and hftune did not draw it."""
     if path.is_file():
         with path.open("rb") as file:
             if b"Matplotlib" not in file.read(1024):  # which signs what it draws

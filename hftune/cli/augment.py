@@ -1,9 +1,9 @@
-"""Draws what a recipe's training pictures look like: originals above, five random views of each below.
+"""Draws what a recipe's training images look like: originals above, five random views of each below.
 
     hftune augment hotdog
     hftune augment recipes/hotdog.py --augmentation strong --seed 1
 
-NAME is one of hftune's recipes or a file; the flags are the recipe's own. The picture is
+NAME is one of hftune's recipes or a file; the flags are the recipe's own. The image is
 runs/NAME/augment.png, or augment.png in --output_dir.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from hftune.cli.arguments import refuse_to_replace
 from hftune.cli.recipes import configure, find_recipe
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.errors import BadInput
 from hftune.storage.files import can_write_in
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         argv: The recipe's name and flags.
 
     Raises:
-        BadInput: No such recipe, or its rows are no pictures.
+        BadInput: No such recipe, or its rows are no images.
     """
     if not argv:
         raise BadInput("hftune augment: which recipe? hftune augment NAME [flags]")
@@ -41,25 +41,25 @@ def main(argv: list[str]) -> None:
     data = recipe.load_data(settings)
     rows = data.train
     if not isinstance(rows, ImageRows):
-        raise BadInput(f"{argv[0]}: its training rows are no pictures, so there is nothing to draw")
+        raise BadInput(f"{argv[0]}: its training rows are no images, so there is nothing to draw")
     chosen = one_of_each_class(rows.targets, ORIGINALS)
     views = [
-        [rows.view(rows.pictures[row], Visit.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
+        [rows.view(rows.images[row], EpochIndex.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_views(
-        [rows.pictures[row] for row in chosen],
+        [rows.images[row] for row in chosen],
         [[np.asarray(view) for view in row] for row in views],
         rows.targets[chosen],
         data.labels,
         path,
-        f"{recipe.name}: training pictures and what epochs 1 to {VIEWS} make of them",
+        f"{recipe.name}: training images and what epochs 1 to {VIEWS} make of them",
     )
     print(f"look at {path}")
 
 
 def _picture(folder: Path) -> Path:
-    """Returns the picture to write; its folder is there, or can be made."""
+    """Returns the image to write; its folder is there, or can be made."""
     if not can_write_in(folder):
         raise BadInput(f"--output_dir {folder} cannot be written; choose another")
     refuse_to_replace(folder / "augment.png", f"{folder / 'augment.png'} (another folder: --output_dir)")

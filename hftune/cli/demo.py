@@ -5,7 +5,7 @@
     hftune demo OWNER/NAME
 
 RUN is a run directory, a folder or a Hub id. For a text the page shows the classes and which words decided:
-each is left out in turn, and coloured by how much that changes the answer. For a picture it shows the classes
+each is left out in turn, and coloured by how much that changes the answer. For an image it shows the classes
 and, of models that have one, a heat map of where the model looked. The examples are test rows of the run's
 data, where they can still be read. The page is served to this machine alone (127.0.0.1), asks nothing of the
 network, and ends with Ctrl-C. Needs: pip install 'hftune[demo]', and 'hftune[explain]' for heat maps

@@ -11,13 +11,13 @@ data's may stand in another order than the model's, but must not be others.
 
 --dataset_name NAME     Hub id, folder or "sample"; --dataset_config_name and --dataset_revision go with it
 --test_file FILE        .csv, .tsv, .jsonl or .parquet instead
---test_dir FOLDER       a folder with one folder of pictures per class instead
+--test_dir FOLDER       a folder with one folder of images per class instead
 --split NAME            which split; else test, or validation where there is no labelled test split
 --text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
 --image_dir FOLDER      what the paths in a list start from, else the list's own folder
 --max_eval_samples N    score on at most N rows, the ones that the run would draw (other data: data_seed 42)
 --per_device_eval_batch_size N   rows in a batch
---skip_bad_images       leave out pictures that cannot be read, and say how many
+--skip_bad_images       leave out images that cannot be read, and say how many
 --pos_label NAME        of two classes, whose precision, recall and F1 are shown; else the run's, or the last
 --output FILE           write the scores there too: .json one flat object; .csv or .tsv a line for each score
 --revision R            branch, tag or commit of a model on the Hub

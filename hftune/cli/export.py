@@ -20,7 +20,7 @@ and nothing is written. Then sizes and speeds are shown. Needs: pip install 'hft
   --output FOLDER          where to write (RUN/onnx; for a Hub id NAME-onnx); must not hold anything yet
   --test_file FILE         texts to compare on: csv, tsv, jsonl or parquet
   --text_column_name NAME  its column of texts (else found by its usual names)
-  --test_dir FOLDER        pictures to compare on, in folders of any depth
+  --test_dir FOLDER        images to compare on, in folders of any depth
   --revision NAME          branch, tag or commit of a Hub id
   --trust_remote_code      run the model's own code if it brings some
 """

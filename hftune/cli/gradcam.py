@@ -1,15 +1,15 @@
-"""Draws where a trained image model looks: each picture beside a heat map of its predicted class (Grad-CAM).
+"""Draws where a trained image model looks: each image beside a heat map of its predicted class (Grad-CAM).
 
     hftune gradcam runs/hotdog lunch.jpg dinner.jpg
     hftune gradcam runs/hotdog photos --output heat.png
 
-MODEL is a run directory, a folder or a Hub id; the pictures are files, folders or lists of them, or "-" for
+MODEL is a run directory, a folder or a Hub id; the images are files, folders or lists of them, or "-" for
 paths on the lines of standard input; the first 12 are drawn. The result is gradcam.png in the
 model's folder, or the file of --output.
 
 --output FILE         another file: .png, .jpg, .pdf, .svg or .webp
 --image_dir FOLDER    what the paths in a list start from, else the list's own folder
---skip_bad_images     leave out pictures that cannot be read, and say how many
+--skip_bad_images     leave out images that cannot be read, and say how many
 --revision R          branch, tag or commit of a model on the Hub
 --trust_remote_code   run code that comes with the model
 """
@@ -37,11 +37,11 @@ def main(argv: list[str]) -> None:
         argv: The model, images, and the flags above.
 
     Raises:
-        BadInput: The model or a picture cannot be read, or the model has no map of places.
+        BadInput: The model or an image cannot be read, or the model has no map of places.
     """
     positional, options = parse_args(argv, FLAGS)
     if len(positional) < 2:
-        raise BadInput("hftune gradcam needs a model and pictures: hftune gradcam MODEL PICTURE ...")
+        raise BadInput("hftune gradcam needs a model and images: hftune gradcam MODEL PICTURE ...")
     name, *sources = positional
     target = _target(positional, options)
     files, warnings = find_image_files(sources)
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     from hftune.report.plots import class_names, draw_overlays, drawable_or
 
     if loaded.inputs.modality != "image":
-        raise BadInput(f"{name} classifies {loaded.inputs.plural}; heat maps are drawn of pictures")
+        raise BadInput(f"{name} classifies {loaded.inputs.plural}; heat maps are drawn of images")
     contents = loaded.inputs.read(files[:MOST], options)
     for line in [*warnings, *contents.warnings]:
         print(f"warning: {line}", file=sys.stderr)
@@ -68,12 +68,12 @@ def main(argv: list[str]) -> None:
         titles.append(f"{shown}: {labels[label]} {100 * float(probabilities[row, label]):.0f}%")
     draw_overlays(drawn, heats, titles, target)
     count = max(len(files), len(contents.names))
-    rest = f" (the first {MOST} of {count:,} pictures)" if count > MOST else ""
+    rest = f" (the first {MOST} of {count:,} images)" if count > MOST else ""
     print(f"look at {target}{rest}")
 
 
 def _target(positional: list[str], options: dict[str, Any]) -> Path:
-    """Returns the picture to write, which can be written."""
+    """Returns the image to write, which can be written."""
     target = output_file(options, FORMATS, reads=positional)
     if target is None:
         target = Path(positional[0] if Path(positional[0]).is_dir() else "") / "gradcam.png"

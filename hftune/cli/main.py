@@ -11,20 +11,20 @@ from importlib.metadata import version
 from hftune.console import close_output, print_any_text
 from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.runtime.exit import explain
-from hftune.settings.types import nearest
+from hftune.settings.types import did_you_mean
 
 COMMANDS = {  # name -> one line of help; `main` of hftune/cli/NAME.py does it
     "ls": "list the recipes",
     "cp": "copy a recipe out, to be changed",
-    "validate": "rehearse a recipe in a minute: data, two steps, saving, the Hub's permission",
+    "validate": "try a recipe in a minute: data, two steps, saving, the Hub's permission",
     "run": "launch a recipe, on all GPUs, with its true exit code",
     "verify": "tell the state of a run directory, checkpoint by checkpoint",
-    "predict": "classify texts or pictures with a trained model",
+    "predict": "classify texts or images with a trained model",
     "eval": "score a trained model on a data set, with intervals",
     "export": "write a run as ONNX, compared with PyTorch on real rows",
     "demo": "open a page in the browser to try a model by hand",
     "push": "push a finished run to the Hub",
-    "augment": "draw what a recipe's training pictures look like before training on them",
+    "augment": "draw what a recipe's training images look like before training on them",
     "gradcam": "draw where a trained image model looks",
 }
 FLAG = re.compile(r"(?<![\w-])--(\w+)")
@@ -68,7 +68,7 @@ def choose(argv: list[str]) -> None:
         return
     name, *rest = argv
     if name not in COMMANDS:
-        raise BadInput(f"hftune {name}: no such command{nearest(name, COMMANDS)}")
+        raise BadInput(f"hftune {name}: no such command{did_you_mean(name, COMMANDS)}")
     module = import_module(f"hftune.cli.{name}")
     asked = {"--help", "-h"} & set(rest[: rest.index("--")] if "--" in rest else rest)
     of_the_recipe = bool(asked) and name in ("run", "augment", "validate") and rest[0] not in asked

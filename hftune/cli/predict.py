@@ -1,15 +1,15 @@
-"""Classifies texts or pictures with a trained model: a table for few rows, JSON lines for many.
+"""Classifies texts or images with a trained model: a table for few rows, JSON lines for many.
 
     hftune predict runs/imdb "I could not stop laughing." "A long evening."
     hftune predict runs/imdb reviews.csv --output answers.jsonl
     hftune predict runs/imdb - --top_k 1 < lines.txt
     hftune predict runs/imdb --top_k 1 -- "--- no flag, but a text that begins with dashes"
     hftune predict runs/hotdog lunch.jpg photos --format table
-    hftune predict OWNER/NAME pictures.parquet --skip_bad_images
+    hftune predict OWNER/NAME images.parquet --skip_bad_images
 
 MODEL is a run directory, a folder with a saved model, or a Hub id. A word behind it that is a file or a
-folder is read, any other is a text; "-" stands for the lines of standard input, texts or paths of pictures.
-Texts come from .txt (one a line), .csv, .tsv, .jsonl or .parquet; pictures are files, folders of them, or
+folder is read, any other is a text; "-" stands for the lines of standard input, texts or paths of images.
+Texts come from .txt (one a line), .csv, .tsv, .jsonl or .parquet; images are files, folders of them, or
 such tables of files or bytes. The answers stand in the order of the rows, one JSON object a line; a blank row
 has null in it:
 
@@ -21,10 +21,10 @@ has null in it:
                         .jsonl or .json with JSON lines; .txt with the table
 --top_k N               the N most probable labels of each row, else all
 --text_column_name C    the tables' column of texts, else found by its usual names
---image_column_name C   the tables' column of pictures, else found by its kind
+--image_column_name C   the tables' column of images, else found by its kind
 --image_dir FOLDER      what the paths in such tables start from, else the table's own folder
 --bf16                  faster where the device is fast at it; probabilities move by some thousandths
---skip_bad_images       leave out pictures that cannot be read, and say how many
+--skip_bad_images       leave out images that cannot be read, and say how many
 --revision R            branch, tag or commit of a model on the Hub
 --trust_remote_code     run code that comes with the model
 """

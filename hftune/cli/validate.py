@@ -1,4 +1,4 @@
-"""Rehearses a recipe in about a minute: what could fail hours later fails now, and nothing is kept.
+"""Tries a recipe in about a minute: what could fail hours later fails now, and nothing is kept.
 
     hftune validate imdb
     hftune validate my_recipe.py --train_file reviews.csv --max_length 256
@@ -33,7 +33,7 @@ STATES = {True: ("ready", "green"), False: ("not ready", "bold red"), None: ("no
 
 
 def main(argv: list[str]) -> None:
-    """Rehearses a run and prints what is ready.
+    """Makes a dry run and prints what is ready.
 
     Args:
         argv: The recipe's name and flags.
@@ -50,10 +50,10 @@ def main(argv: list[str]) -> None:
     if notice:
         print(notice, file=sys.stderr)
     from hftune.cli.console import Screen
-    from hftune.dry_run import rehearse
+    from hftune.dry_run import dry_run
 
     console = Screen(soft_wrap=True)
-    checks = rehearse(recipe, settings, Path(settings.output_dir or Path("runs") / recipe.name), console)
+    checks = dry_run(recipe, settings, Path(settings.output_dir or Path("runs") / recipe.name), console)
     show(checks, recipe.name, console)
     if missing := [check.name for check in checks if check.ready is False]:
         raise BadInput(f"{argv[0]} is not ready: {', '.join(missing)}; the table says what to do")
@@ -64,7 +64,7 @@ def show(checks: "list[Check]", name: str, console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{name}, rehearsed", title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=f"{name}, dry run", title_justify="left", title_style="bold", header_style="bold")
     for title in ("check", "state", "what there is, or what to do"):
         table.add_column(title, overflow="fold", no_wrap=title != "what there is, or what to do")
     for check in checks:

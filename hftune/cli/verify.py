@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     for problem in state.problems:
         console.print(f"broken: {problem}")
     if not state.sound:
-        what = "nothing whole to go on from" if state.newest_whole is None else "not whole"
+        what = "nothing whole to go on from" if state.latest_valid is None else "not whole"
         raise BadInput(f"{state.path}: {what}; {state.advice()}")
     console.print(f"next: {state.advice()}")
 
@@ -55,7 +55,7 @@ def in_words(state: "RunState") -> str:
         return f"in use by {state.holder}"
     if state.finished:
         return "finished" if not state.problems else "finished, but not whole"
-    step = state.newest_whole
+    step = state.latest_valid
     return "not finished, " + (f"step {step:,} is saved" if step is not None else "nothing whole is saved")
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.errors import BadInput
 from hftune.seed import permutation
 
@@ -35,7 +35,7 @@ class MicroBatch:
 
     def visits(self, epoch: int) -> list[int]:
         """Returns the row ids as a set takes them that changes its rows at random."""
-        return [Visit.of(row, epoch) for row in self.rows.tolist()]
+        return [EpochIndex.of(row, epoch) for row in self.rows.tolist()]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class BatchPlan:
     def __post_init__(self) -> None:
         needs = f"the model's BatchNorm needs {self.least_rows} rows in a batch"
         if not self.tokens_per_batch and self.rows_per_batch < self.least_rows:
-            remedy = "pass that or more, or keep its statistics (--freeze_batch_norm, for pictures)"
+            remedy = "pass that or more, or keep its statistics (--freeze_batch_norm, for images)"
             raise BadInput(f"--per_device_train_batch_size {self.rows_per_batch}: {needs}; {remedy}")
         if len(self.lengths) < self.least_rows:
             raise BadInput(f"{len(self.lengths)} training rows: {needs}")

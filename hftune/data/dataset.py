@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Visit(int):
+class EpochIndex(int):
     """A row id that knows in which epoch the row is visited.
 
     A set that changes its rows at random draws the change from (seed, epoch, row); to every other set
@@ -23,7 +23,7 @@ class Visit(int):
     epoch: int
 
     @classmethod
-    def of(cls, row: int, epoch: int) -> Visit:
+    def of(cls, row: int, epoch: int) -> EpochIndex:
         """Returns the visit of a row."""
         visit = cls(row)
         visit.epoch = epoch
@@ -47,7 +47,7 @@ class Rows(Protocol):
         """Returns N."""
 
     def __getitem__(self, row: int, /) -> Any:
-        """Returns a row as `collate` takes it; `row` is a `Visit` where the loop asks."""
+        """Returns a row as `collate` takes it; `row` is an `EpochIndex` where the loop asks."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Data:
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
         baseline: A simple model of the content of train and test rows, to compare with. None where
             there is no test set.
-        picture: Shows a test row, uint8 of shape (H, W, 3). None where rows are no pictures.
+        image: Shows a test row, uint8 of shape (H, W, 3). None where rows are no images.
         places: Where the test rows stand in the user's data; None where it is not known.
     """
 
@@ -109,7 +109,7 @@ class Data:
     dataset_commit: str | None = None
     facts: dict[str, float] = field(default_factory=dict)
     baseline: SimpleModel | None = None
-    picture: Callable[[int], np.ndarray] | None = None
+    image: Callable[[int], np.ndarray] | None = None
     places: Places | None = None
 
     @property

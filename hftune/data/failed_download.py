@@ -13,7 +13,7 @@ def failed_download(head: bytes, noun: str) -> str | None:
 
     Args:
         head: The first bytes.
-        noun: What the file should be: "a picture".
+        noun: What the file should be: "an image".
     """
     kinds = (what for pattern, what in _KINDS.items() if re.match(pattern, head, re.IGNORECASE))
     return next((what.format(noun=noun) for what in kinds), None)

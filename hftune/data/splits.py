@@ -86,7 +86,7 @@ def make_splits(
         content: The column of what rows hold.
         label: The label column.
         check: Checks the content of one split's table.
-        noun: What a row holds: "text" or "picture".
+        noun: What a row holds: "text" or "image".
 
     Raises:
         BadInput: The data cannot be used; the message names file and row.
@@ -105,7 +105,7 @@ def make_splits(
         limit = settings.max_train_samples if split == "train" else settings.max_eval_samples
         if limit is not None and limit < len(part.rows):
             strata = task.strata(part.targets)
-            parts[split] = part.take(choose_stratified(strata, limit, 0, "sample", split, seed))
+            parts[split] = part.take(stratified_sample(strata, limit, 0, "sample", split, seed))
             origin += f", {limit:,} of {len(part.rows):,} {split} rows"
     if np.count_nonzero(task.count_labels(parts["train"].targets)) < 2:
         raise BadInput(
@@ -208,7 +208,7 @@ def _cut_validation(parts: dict[str, Part], task: Task, share: float, seed: int)
     strata = task.strata(train.targets)
     enough = int(np.count_nonzero(np.bincount(strata) >= SPARES_ONE))
     count = max(1, round(share * len(strata)), enough)
-    chosen = choose_stratified(strata, count, 1, "split", seed)
+    chosen = stratified_sample(strata, count, 1, "split", seed)
     if not len(chosen):
         raise BadInput(
             f"{train.table.name} has too few rows to cut a validation split from; add rows or pass one"
@@ -219,7 +219,7 @@ def _cut_validation(parts: dict[str, Part], task: Task, share: float, seed: int)
     )
 
 
-def choose_stratified(strata: np.ndarray, count: int, leave: int, *address: int | str) -> np.ndarray:
+def stratified_sample(strata: np.ndarray, count: int, leave: int, *address: int | str) -> np.ndarray:
     """Chooses rows at random, each group in proportion and with one row at least where possible.
 
     Args:

@@ -23,7 +23,7 @@ SHORTEST_SECRET = 16  # letters; what is shorter may stand in a vocabulary
 def files_of(run_dir: Path) -> list[Path]:
     """Lists what of a run is published; nothing else of its folder is.
 
-    That is the model, its card and its results; pictures come along where the card shows them: others may
+    That is the model, its card and its results; images come along where the card shows them: others may
     show rows of somebody's data.
 
     Args:

@@ -17,7 +17,7 @@ from huggingface_hub.utils import validate_repo_id
 from hftune.errors import BadInput, PushFailed
 from hftune.hub.client import Failed, careful_client, insist, web_address
 from hftune.hub.files import files_of
-from hftune.report.model_use import readdress_card
+from hftune.report.model_use import set_repo_id
 from hftune.runtime.offline import is_offline
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def push(run_dir: Path, target: Target) -> str:
         BadInput: A file holds a token or a path of this machine; see `files_of`.
         PushFailed: The Hub refuses, or the time is over; the message holds the command that finishes it.
     """
-    readdress_card(run_dir, target.repo_id)
+    set_repo_id(run_dir, target.repo_id)
     files = files_of(run_dir)
     transfer = sum(path.stat().st_size for path in files) / SLOWEST
     api = HfApi()

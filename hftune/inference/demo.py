@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from hftune.data.image.decode import BadPicture, decode
+from hftune.data.image.decode import BadImage, decode
 from hftune.errors import BadInput
 from hftune.inference.gradcam import explain_class
 from hftune.inference.load import LoadedModel
@@ -50,7 +50,7 @@ def serving(
         BadInput: Gradio is missing, or the port is taken.
     """
     _check_port(port)
-    with tempfile.TemporaryDirectory(prefix="hftune-demo-") as folder:  # of the pictures that are tried
+    with tempfile.TemporaryDirectory(prefix="hftune-demo-") as folder:  # of the images that are tried
         _keep_to_itself(folder)
         page = build_page(loaded, examples, Path(folder))
         import gradio as gr
@@ -159,10 +159,10 @@ def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Pat
 
     def classify(file: str | None) -> tuple[Any, ...]:
         if file is None:
-            raise gr.Error("Choose a picture first.", print_exception=False)
+            raise gr.Error("Choose an image first.", print_exception=False)
         try:
             image = decode(file, inputs.background)
-        except BadPicture as reason:
+        except BadImage as reason:
             raise gr.Error(f"This file {reason}.", print_exception=False) from None
         logits = _logits(loaded, image)
         scores = _scores(loaded, logits)
@@ -174,9 +174,9 @@ def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Pat
 
     with gr.Row():
         with gr.Column():
-            picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=400)
+            image = gr.Image(label="Image", type="filepath", sources=["upload", "clipboard"], height=400)
             # Gradio's own turns 16 bits into white, and ends in a traceback where Pillow cannot read a file.
-            setattr(picture, "preprocess", _path_of)  # noqa: B010
+            setattr(image, "preprocess", _path_of)  # noqa: B010
             button = gr.Button("Classify", variant="primary")
         with gr.Column():
             shown: list[Any] = [gr.Label(label="Classes", num_top_classes=8)]
@@ -196,8 +196,8 @@ def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Pat
         for number, example in enumerate(examples):
             files.append([str(folder / f"example-{number}.png")])
             Image.fromarray(example).save(files[-1][0])
-        gr.Examples(files, inputs=[picture], cache_examples=False)
-    button.click(classify, [picture], shown, concurrency_limit=1)
+        gr.Examples(files, inputs=[image], cache_examples=False)
+    button.click(classify, [image], shown, concurrency_limit=1)
 
 
 def _path_of(payload: Any) -> str | None:

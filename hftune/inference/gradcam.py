@@ -1,7 +1,7 @@
-"""Where in a image a model saw a class: Grad-CAM heat maps.
+"""Where in an image a model saw a class: Grad-CAM heat maps.
 
 Selvaraju et al. 2017, arXiv:1610.02391; captum computes equation 1 and 2. Shapes: F features on h x w places
-of a image of H x W pixels.
+of an image of H x W pixels.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def explain_class(loaded: LoadedModel, image: np.ndarray, label: int) -> tuple[n
 
 
 def heatmap(model: torch.nn.Module, pixel_values: torch.Tensor, class_number: int) -> np.ndarray:
-    """Says how much each place of a image speaks for a class.
+    """Says how much each place of an image speaks for a class.
 
     Args:
         model: A classifier that returns `.logits` (1, C); it is left in eval mode.
@@ -72,7 +72,7 @@ def last_map(model: torch.nn.Module, pixel_values: torch.Tensor) -> torch.nn.Mod
 
     Raises:
         BadInput: If there is none, or if tokens (1, N, F) follow the last one: those of a vision
-            transformer mix all places of the map that it cuts a image into.
+            transformer mix all places of the map that it cuts an image into.
     """
     last: list[tuple[torch.nn.Module, bool]] = []
     height, width = pixel_values.shape[-2:]

@@ -37,7 +37,7 @@ from hftune.data.inputs import Inputs
 from hftune.data.text.inputs import TextInputs
 from hftune.errors import BadInput, first_line
 from hftune.hub.client import explain
-from hftune.models.cls_only import keep_first_token
+from hftune.models.cls_only import compute_cls_only
 from hftune.models.standalone import STANDALONE
 from hftune.runtime.device import computes_on_cpu
 from hftune.storage.files import read_json
@@ -48,7 +48,7 @@ from hftune.tasks.base import Task
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # What transformers and the model's own code raise for files that do not fit together.
-UNFIT = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
+LOAD_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class LoadedModel:
     Args:
         name: As the user gave it: a run directory, a folder or a Hub id.
         model: float32, in eval mode, on the CPU or the one accelerator; what its classifier does not read
-            is not computed (see `keep_first_token`).
+            is not computed (see `compute_cls_only`).
         inputs: What its rows are, and how they are read and batched.
         task: What is asked of a row; it knows the C labels, in the order of the logits.
     """
@@ -224,7 +224,7 @@ def _load(auto: str, noun: str, name: str, revision: str | None, trust: bool, **
         lacks_timm = "timm" in str(error)
         advice = "a model of timm: pip install 'hftune[image]'" if lacks_timm else first_line(error)
         raise BadInput(f"{name}: {advice}") from None
-    except UNFIT as error:
+    except LOAD_ERRORS as error:
         if "trust_remote_code" in str(error):
             _refuse_code(name)
         raise BadInput(f"{name}: no {noun} could be loaded: {why_not_loaded(error)}") from None
@@ -261,6 +261,6 @@ def _load_model(name: str, revision: str | None, kind: type[Inputs], trust: bool
     if config.num_labels < 2 or config.problem_type not in (None, *known):
         what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
         raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label or several")
-    keep_first_token(model)
+    compute_cls_only(model)
     torch.nn.Module.to(model, memory_format=torch.channels_last)  # of convolutions over images: faster
     return model.eval().to(one_accelerator().device)

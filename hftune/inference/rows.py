@@ -9,7 +9,7 @@ import numpy as np
 from hftune.data.inputs import Inputs, Split
 from hftune.data.labels import is_unlabelled
 from hftune.data.sources import SPLIT_NAMES, Source
-from hftune.data.splits import choose_stratified
+from hftune.data.splits import stratified_sample
 from hftune.data.tables.read import Table, read_table
 from hftune.data.tables.row_marks import follow_marks
 from hftune.errors import BadInput, listed
@@ -66,7 +66,7 @@ def read_labelled(
     targets = targets[kept]
     limit = settings.max_eval_samples
     if limit is not None and limit < len(targets):
-        rows = choose_stratified(task.strata(targets), limit, 0, "sample", chosen, settings.data_seed)
+        rows = stratified_sample(task.strata(targets), limit, 0, "sample", chosen, settings.data_seed)
         values, targets = values.take(rows), targets[rows]
     warnings = [*source.warnings, *table.warnings, *warnings]
     return Labelled(values, targets, chosen, source.origin, list(dict.fromkeys(warnings)))

@@ -16,7 +16,7 @@ from hftune.models.cpu_attention import NAME, attention_forward
 BERT_SHAPED = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
 
-def keep_first_token(model: PreTrainedModel) -> None:
+def compute_cls_only(model: PreTrainedModel) -> None:
     """Lets the last layer of a text classifier compute the state of the first token only.
 
     Logits, loss and gradients stay what they are, up to rounding. The backbone's `last_hidden_state`

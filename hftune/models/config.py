@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
-from hftune.settings.types import nearest, parse_overrides
+from hftune.settings.types import did_you_mean, parse_overrides
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -26,7 +26,7 @@ def checked_overrides(config: PreTrainedConfig, settings: Settings) -> dict:
     known = config.to_dict()
     for name in changes:
         if name not in known:
-            hint = nearest(name, known) or f"; it has {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known) or f"; it has {', '.join(sorted(known))}"
             raise BadInput(f"--config_overrides {name}: {config.model_type} has no such setting{hint}")
     try:
         copy.deepcopy(config).update(changes)

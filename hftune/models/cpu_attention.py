@@ -17,7 +17,7 @@ from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
 NAME = "hftune_text_by_text"
 
 
-def attend_text_by_text(model: PreTrainedModel) -> None:
+def use_per_sequence_attention(model: PreTrainedModel) -> None:
     """Lets an encoder compute attention by `attention_forward` from now on; nothing of that is saved.
 
     A model whose attention transformers cannot exchange keeps its own.
@@ -100,7 +100,7 @@ def attention_forward(
         rows, _, longest, size = query.shape
         lengths = [longest] * rows if attention_mask is None else attention_mask.sum(1).tolist()
         scale = size**-0.5 if scaling is None else scaling
-        return TextByText.apply(query, key, value, lengths, scale).transpose(1, 2), None
+        return PerSequenceAttention.apply(query, key, value, lengths, scale).transpose(1, 2), None
     if whole and attention_mask is not None:
         attention_mask = attention_mask[:, None, None, :].expand(-1, 1, query.shape[2], -1)
     return sdpa_attention_forward(
@@ -108,7 +108,7 @@ def attention_forward(
     )
 
 
-class TextByText(torch.autograd.Function):
+class PerSequenceAttention(torch.autograd.Function):
     """softmax(scale * query @ key^T) @ value, one text after the other, without its padding.
 
     The weights are kept for the backward pass, in the number format of `query`: 2 bytes for each head

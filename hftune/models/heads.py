@@ -47,7 +47,7 @@ def parameter_names(layers: dict[str, nn.Module]) -> set[str]:
     return {f"{name}.{key}" for name, layer in layers.items() for key, _ in layer.named_parameters()}
 
 
-def fit_head(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]) -> bool:
+def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]) -> bool:
     """Makes a checkpoint's classifier answer in the data's order of labels, if it knows these labels.
 
     A classifier of as many other labels is one of another task. Labels without names (LABEL_0, LABEL_1,
@@ -80,7 +80,7 @@ def fit_head(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]
     return True
 
 
-def renew_head(model: PreTrainedModel) -> None:
+def reinit_head(model: PreTrainedModel) -> None:
     """Draws the classifier anew, as the architecture draws it."""
     log.info("the classifier is new: it starts from random numbers")
     for layer in head_layers(model).values():

@@ -17,9 +17,9 @@ from hftune.data.dataset import Data
 from hftune.data.image.processor import Preprocessing, load_processor, scratch_kind
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_names
-from hftune.models.heads import fit_head, head_layers, parameter_names, timm_head_layers, zero_head
+from hftune.models.heads import align_labels, head_layers, parameter_names, timm_head_layers, zero_head
 from hftune.models.image_positions import resample_positions, watched_patches
-from hftune.models.pretrained import UNFIT, load_pretrained, refuse_random
+from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
 from hftune.settings.image import ImageSettings
 from hftune.settings.types import parse_overrides
 from hftune.tasks.base import Task
@@ -31,7 +31,7 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
     """Builds the model that the settings name, with float32 weights and the data's label names.
 
     * `--model_name_or_path`: a checkpoint of timm or transformers. Its classifier stays if it knows the
-      data's labels (see `fit_head`); else a new one starts at zero, as a random one costs points on small
+      data's labels (see `align_labels`); else a new one starts at zero, as a random one costs points on small
       sets.
     * `--model_type`, one of `hftune.models.standalone.IMAGE`, a type of transformers, or an architecture of
       timm: random weights as the architecture draws them, or those of `--checkpoint_path` (timm alone).
@@ -41,7 +41,7 @@ def build_image_classifier(settings: ImageSettings, data: Data) -> PreTrainedMod
 
     Raises:
         BadInput: If the model is unknown, cannot be loaded, has only pickled weights, would start in part
-            from random numbers, or takes no pictures of the settings' size; or a name in
+            from random numbers, or takes no images of the settings' size; or a name in
             `--config_overrides` is unknown.
     """
     known = isinstance(data.processor, Preprocessing)  # else the recipe reads images in its own way
@@ -85,7 +85,7 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, task: Task) ->
     advice = f"; --image_size {own} is the checkpoint's own" if other_size else ""
     backbone = absent - parameter_names(head)
     refuse_random({key for key in backbone if not key.endswith("num_batches_tracked")}, flags, advice)
-    if absent & parameter_names(head) or not fit_head(model, saved_labels, task.labels):
+    if absent & parameter_names(head) or not align_labels(model, saved_labels, task.labels):
         zero_head(head)
     return model
 
@@ -100,7 +100,7 @@ def _from_scratch(settings: ImageSettings, prepared: Preprocessing, task: Task) 
         config = AutoConfig.for_model(str(settings.model_type))
         config.update({**_changes(config, settings, prepared), **task.model_config()})
         return AutoModelForImageClassification.from_config(config, dtype=torch.float32)
-    except UNFIT as error:
+    except LOAD_ERRORS as error:
         raise BadInput(f"{_flags(settings)}: {first_line(error)}") from None
 
 
@@ -134,7 +134,7 @@ def _allowed(changes: dict[str, Any]) -> dict[str, Any]:
     """Refuses in `--config_overrides` what other flags say, and what training cannot have."""
     for name in ("image_size", "img_size"):
         if name in changes:
-            raise BadInput(f"--config_overrides {name}: pass --image_size, which the pictures need too")
+            raise BadInput(f"--config_overrides {name}: pass --image_size, which the images need too")
     for name in ("aux_logits", "features_only"):
         if changes.pop(name, False):
             raise BadInput(f"--config_overrides {name}: only models with one set of logits are trained")
@@ -220,10 +220,10 @@ def _read(path: Path, asked: str) -> dict[str, torch.Tensor]:
 
 
 def _try_sizes(model: PreTrainedModel, prepared: Preprocessing, settings: ImageSettings) -> None:
-    """Passes one black picture of each size through the model, which is left in eval mode.
+    """Passes one black image of each size through the model, which is left in eval mode.
 
     Raises:
-        BadInput: The model takes no pictures of a size, or its patches leave a part of them unseen.
+        BadInput: The model takes no images of a size, or its patches leave a part of them unseen.
     """
     model.eval()
     sides = {"image_size": prepared.image_size, "eval_image_size": prepared.eval_image_size}
@@ -239,9 +239,9 @@ def _try_sizes(model: PreTrainedModel, prepared: Preprocessing, settings: ImageS
             patch = max(uneven)
             least = max(side // patch, 1) * patch
             raise BadInput(
-                f"--{flag} {side}: {name} cuts a picture into patches of {patch} x {patch} pixels, and the "
+                f"--{flag} {side}: {name} cuts an image into patches of {patch} x {patch} pixels, and the "
                 f"last {side % patch} of {side} would never be seen; pass --{flag} {least} or "
                 f"--{flag} {least + patch}"
             )
         if problem:
-            raise BadInput(f"--{flag} {side}: {name} takes no pictures of {side} x {side} pixels: {problem}")
+            raise BadInput(f"--{flag} {side}: {name} takes no images of {side} x {side} pixels: {problem}")

@@ -11,7 +11,7 @@ from hftune.data.base_model import why_not_loaded
 from hftune.errors import BadInput
 
 # What a model's constructor raises for numbers or names that do not suit it.
-UNFIT = (
+LOAD_ERRORS = (
     *(TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError),
     StrictDataclassError,
 )
@@ -45,7 +45,7 @@ def load_pretrained(
             ignore_mismatched_sizes=True,  # a classifier of other labels is replaced by a new one
             trust_remote_code=False,
         )
-    except (OSError, SafetensorError, *UNFIT) as error:
+    except (OSError, SafetensorError, *LOAD_ERRORS) as error:
         if "memory" in str(error):  # there is too little for any such model
             raise
         raise BadInput(f"{flags}: {why_not_loaded(error)}") from None

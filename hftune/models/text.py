@@ -13,9 +13,9 @@ from hftune.data.text.tokenizer import longest_text
 from hftune.data.text.word_vectors import coverage, fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_names
-from hftune.models.cpu_attention import attend_text_by_text
-from hftune.models.heads import fit_head, head_layers, parameter_names, renew_head
-from hftune.models.pretrained import UNFIT, load_pretrained, refuse_random
+from hftune.models.cpu_attention import use_per_sequence_attention
+from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head
+from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
 from hftune.models.standalone import model_class
 from hftune.models.standalone.pooled import PooledEncoderForSequenceClassification
 from hftune.runtime.device import computes_on_cpu
@@ -32,7 +32,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
 
     * `--model_type textcnn`, or another of `hftune.models.standalone.TEXT`: a small model from scratch.
     * `--model_name_or_path` alone: the checkpoint with its architecture's own classifier, so that
-      the result needs no code of ours. It stays if it knows the data's labels (see `fit_head`); else
+      the result needs no code of ours. It stays if it knows the data's labels (see `align_labels`); else
       its last layer is new.
     * `--model_name_or_path --pooling mean`: the bare backbone under a pooling and a linear layer.
 
@@ -47,7 +47,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
     if computes_on_cpu():
-        attend_text_by_text(model)
+        use_per_sequence_attention(model)
     return model
 
 
@@ -63,7 +63,7 @@ def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) ->
         fixed["embedding_dim"] = vectors.dim
     try:
         model = architecture(config_class(**{**changes, **fixed}))
-    except UNFIT as error:
+    except LOAD_ERRORS as error:
         raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
     if vectors:
         fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
@@ -92,8 +92,8 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     # A classifier may have layers of its own below the logits, and few checkpoints have a pooler.
     refuse_random({key for key in absent if key.startswith(backbone) and "pooler" not in key}, flags)
     has_head = not absent & parameter_names(head_layers(model))
-    if has_head and not fit_head(model, saved_labels, data.labels):
-        renew_head(model)
+    if has_head and not align_labels(model, saved_labels, data.labels):
+        reinit_head(model)
     return model
 
 
@@ -132,7 +132,7 @@ def _pooled(name: str, pooling: str, labels: dict, changes: dict, flags: str) ->
     except RuntimeError as error:  # what transformers raises for weights of another shape
         reason = f"the checkpoint's weights do not fit the config: {first_line(error)}"
         raise BadInput(f"{flags}: {reason}") from None
-    except (OSError, SafetensorError, *UNFIT) as error:
+    except (OSError, SafetensorError, *LOAD_ERRORS) as error:
         raise BadInput(f"{flags}: {why_not_loaded(error)}") from None
     model.config.problem_type = labels["problem_type"]
     return model

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hftune.report.summary import FLOORS
+from hftune.report.summary import BASELINES
 from hftune.settings.base import Settings
 from hftune.tasks.base import Task
 
@@ -48,7 +48,7 @@ def what_to_try(
 
 def no_better(results: Mapping[str, float], metric: str) -> bool:
     """Says whether a simple model is as good, within the 95 % interval of the difference in a metric."""
-    low = [results.get(f"test_{metric}_over_{name}_low") for name in FLOORS]
+    low = [results.get(f"test_{metric}_over_{name}_low") for name in BASELINES]
     if any(value is not None for value in low):
         return any(value is not None and value <= 0 for value in low)
     majority = results.get(f"eval_majority_{metric}")

@@ -19,7 +19,7 @@ from hftune.errors import BadInput
 from hftune.report.label_scores import label_section, named_labels
 from hftune.report.markdown import plain, render, score, table, text
 from hftune.report.model_use import HUB, INPUTS, Task, how_to_use
-from hftune.report.summary import BESIDE, FLOORS, metrics_of, verdict
+from hftune.report.summary import BASELINES, BESIDE, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
 from hftune.storage.files import read_json, write_text
@@ -30,9 +30,9 @@ HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected
 KNOWN_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc")
 SPLITS = ("train", "validation", "test")
 # What changes no number, what the page says elsewhere, and what names folders of one machine.
-UNSAID = re.compile(
+HIDDEN_IN_CARD = re.compile(
     r"dataset_.*|.*_file|.*_dir|.*_column_name|model_name_or_path|model_type|resume_from_checkpoint|"
-    r"(save|logging)_.*|report_to|dataloader_num_workers|floor|(push_to_)?hub(_.*)?|seed|per_device_eval_batch_size"
+    r"(save|logging)_.*|report_to|dataloader_num_workers|baselines|(push_to_)?hub(_.*)?|seed|per_device_eval_batch_size"
 )
 PATHS = ("embeddings", "checkpoint_path")
 
@@ -209,7 +209,7 @@ def _meanings(card: Card, metrics: list[str]) -> dict[str, list[str]]:
     falling = [name for name in metrics if not card.asked.metric(name).greater_is_better]
     said = {**card.asked.meaning(metrics), "less is better": falling}
     found = {text(meaning): [card.asked.title(name) for name in names] for meaning, names in said.items()}
-    simple = [title for name, title in FLOORS.items() if f"test_{name}_{card.first}" in card.results]
+    simple = [title for name, title in BASELINES.items() if f"test_{name}_{card.first}" in card.results]
     found["simple models, trained and tested on the same rows"] = simple
     return {meaning: names for meaning, names in found.items() if names}
 
@@ -217,7 +217,7 @@ def _meanings(card: Card, metrics: list[str]) -> dict[str, list[str]]:
 def _scores(card: Card, metrics: list[str]) -> str:
     """Lays out the scores, one metric a row; a column without any score is left out."""
     columns = {"test_": "test"} | {f"test_{name}_": title for name, title in BESIDE.items()}
-    columns |= {"eval_": "validation", "eval_majority_": f"{FLOORS['majority']}, validation"}
+    columns |= {"eval_": "validation", "eval_majority_": f"{BASELINES['majority']}, validation"}
     results = card.results
     head, rows = ["score"], [[card.asked.title(metric)] for metric in metrics]
     for prefix, title in columns.items():
@@ -238,7 +238,7 @@ def _images(run_dir: Path, card: Card) -> dict[str, str]:
         "curve.png": "Losses and validation scores over the training",
     }
     if card.is_sample:
-        titles["mistakes.png"] = "Test pictures that the model got wrong"
+        titles["mistakes.png"] = "Test images that the model got wrong"
     return {name: title for name, title in titles.items() if (run_dir / name).is_file()}
 
 
@@ -247,7 +247,7 @@ def _changed(settings: Settings) -> dict[str, str]:
     changed = {}
     for name in (field.name for field in dataclasses.fields(settings)):
         value = getattr(settings, name)
-        if value != _default(type(settings), name) and not UNSAID.fullmatch(name):
+        if value != _default(type(settings), name) and not HIDDEN_IN_CARD.fullmatch(name):
             local = name in PATHS or str(value).startswith(("/", "~/", "./", "../"))
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             changed[name] = "a file of the author's own" if value and local else shown

@@ -15,7 +15,7 @@ TITLE = "## How to use it"  # of the template
 Task = Literal["text-classification", "image-classification"]
 
 
-INPUTS: dict[Task, str] = {"text-classification": "texts", "image-classification": "pictures"}
+INPUTS: dict[Task, str] = {"text-classification": "texts", "image-classification": "images"}
 ARGUMENTS: dict[Task, str] = {  # of a call with a reader's own input
     "text-classification": '"Write a text of your own here.", truncation=True',  # as the tokenizer says
     "image-classification": '"photo.jpg"',
@@ -70,12 +70,12 @@ def _source_files(config: Mapping[str, Any]) -> list[str]:
 
 
 def task_of(run_dir: Path) -> Task:
-    """Returns the pipeline that runs a saved model: pictures come with an image processor."""
-    pictures = (run_dir / "preprocessor_config.json").exists()
-    return "image-classification" if pictures else "text-classification"
+    """Returns the pipeline that runs a saved model: images come with an image processor."""
+    images = (run_dir / "preprocessor_config.json").exists()
+    return "image-classification" if images else "text-classification"
 
 
-def readdress_card(run_dir: Path, hub_id: str) -> None:
+def set_repo_id(run_dir: Path, hub_id: str) -> None:
     """Makes the card of a finished run name the repository that the run goes to; the rest stays as it is.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pictures of what a classifier of pictures does: confusions, mistakes, augmented views, heat maps.
+"""Images of what a classifier of images does: confusions, mistakes, augmented views, heat maps.
 
 Every one is a PNG, drawn without pyplot, so that no window is needed and no figure stays open.
 """
@@ -23,8 +23,8 @@ WITH_NUMBERS = 20  # classes: with more, numbers in the cells of a confusion mat
 MOST_CLASSES = 120  # drawn one by one; of more, those of WORST and the rest in one: names must stay readable
 WORST = 60  # classes
 PAIRS = 25  # most confused pairs, listed beside a large matrix
-TILE = 2.4  # inches, longer side of a picture
-PIXELS = 256  # to which a large picture is scaled down first
+TILE = 2.4  # inches, longer side of an image
+PIXELS = 256  # to which a large image is scaled down first
 # matplotlib's own font has Latin, Greek, Cyrillic, Arabic and more; these have the rest, where installed.
 FONTS = (
     "DejaVu Sans",
@@ -172,7 +172,7 @@ def _list_pairs(figure: Figure, side: float, pairs: Sequence[tuple[str, int, flo
 
 
 def draw_mistakes(
-    picture: Callable[[int], np.ndarray],
+    image: Callable[[int], np.ndarray],
     logits: np.ndarray,
     labels: np.ndarray,
     names: Sequence[str],
@@ -180,15 +180,15 @@ def draw_mistakes(
     most: int = 24,
     places: Places | None = None,
 ) -> None:
-    """Draws the wrong answers of which the model was most sure: hard pictures and wrong labels.
+    """Draws the wrong answers of which the model was most sure: hard images and wrong labels.
 
     Args:
-        picture: Returns a row's picture, uint8 (H, W, 3).
+        image: Returns a row's image, uint8 (H, W, 3).
         logits: Answers, float of shape (N, C).
         labels: Class numbers, int64 of shape (N,).
         names: The C class names.
         path: The PNG.
-        most: Pictures to show at most.
+        most: Images to show at most.
         places: Where the rows stand in the user's data, written under each; None: their numbers alone.
     """
     odds = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
@@ -198,14 +198,12 @@ def draw_mistakes(
     wrong = np.flatnonzero(answers != labels)
     chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:most].tolist()
     shown = [_shortened(name, 17) for name in class_names(names)]
-    title = (
-        f"{len(wrong):,} of {len(labels):,} wrong" if chosen else f"No mistakes in {len(labels):,} pictures"
-    )
+    title = f"{len(wrong):,} of {len(labels):,} wrong" if chosen else f"No mistakes in {len(labels):,} images"
     if len(chosen) < len(wrong):
         title += f": the {len(chosen)} of which the model was most sure"
     figure, panels = _tiles(len(chosen), 6, title, lines_of_text=3 + (places is not None))
     for panel, row in zip(panels, chosen, strict=True):
-        _show(panel, picture(row))
+        _show(panel, image(row))
         _write_above(
             panel,
             (f"row {row if places is None else places.rows[row]:,}", GREY),
@@ -225,20 +223,20 @@ def draw_views(
     path: Path,
     title: str,
 ) -> None:
-    """Draws pictures, and under each of them its augmented views.
+    """Draws images, and under each of them its augmented views.
 
     Args:
-        originals: Pictures, uint8 (H, W, 3) of any sizes.
-        views: For each picture its views, uint8 (S, S, 3), equally many.
-        labels: The class number of each picture, int64.
+        originals: Images, uint8 (H, W, 3) of any sizes.
+        views: For each image its views, uint8 (S, S, 3), equally many.
+        labels: The class number of each image, int64.
         names: The C class names.
         path: The PNG.
         title: Written on top, may have several lines.
     """
-    pictures = [*originals, *(each[depth] for depth in range(len(views[0])) for each in views)]
-    figure, panels = _tiles(len(pictures), len(originals), title, lines_of_text=1)
-    for panel, picture in zip(panels, pictures, strict=True):
-        _show(panel, picture)
+    images = [*originals, *(each[depth] for depth in range(len(views[0])) for each in views)]
+    figure, panels = _tiles(len(images), len(originals), title, lines_of_text=1)
+    for panel, image in zip(panels, images, strict=True):
+        _show(panel, image)
     shown = class_names(names)
     for panel, label in zip(panels, labels, strict=False):
         _write_above(panel, (_shortened(shown[label]), "black"))
@@ -248,23 +246,23 @@ def draw_views(
 
 
 def draw_overlays(
-    pictures: Sequence[np.ndarray], heatmaps: Sequence[np.ndarray], titles: Sequence[str], path: Path
+    images: Sequence[np.ndarray], heatmaps: Sequence[np.ndarray], titles: Sequence[str], path: Path
 ) -> None:
-    """Draws each picture and, beside it, the picture under its heat map: red is where the class was seen.
+    """Draws each image and, beside it, the image under its heat map: red is where the class was seen.
 
     Args:
-        pictures: uint8 (H, W, 3).
-        heatmaps: For each picture a map over all of it, float (h, w) from 0 to 1.
-        titles: For each picture a line to write above it.
+        images: uint8 (H, W, 3).
+        heatmaps: For each image a map over all of it, float (h, w) from 0 to 1.
+        titles: For each image a line to write above it.
         path: The PNG.
     """
-    figure, panels = _tiles(2 * len(pictures), 2 if len(pictures) < 4 else 6, "", lines_of_text=1)
-    for place, (picture, heat, title) in enumerate(zip(pictures, heatmaps, titles, strict=True)):
+    figure, panels = _tiles(2 * len(images), 2 if len(images) < 4 else 6, "", lines_of_text=1)
+    for place, (image, heat, title) in enumerate(zip(images, heatmaps, titles, strict=True)):
         plain, overlaid = panels[2 * place : 2 * place + 2]
-        _show(plain, picture)
-        height, width = _show(overlaid, picture)
+        _show(plain, image)
+        height, width = _show(overlaid, image)
         across = (-0.5, width - 0.5, height - 0.5, -0.5)
-        # Where it is cold, the picture stays as it is.
+        # Where it is cold, the image stays as it is.
         overlaid.imshow(
             heat,
             cmap="turbo",
@@ -295,7 +293,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _tiles(count: int, columns: int, title: str, lines_of_text: int) -> tuple[Figure, list[Axes]]:
-    """Places squares for pictures line by line, under a title, with room for lines of text above each."""
+    """Places squares for images line by line, under a title, with room for lines of text above each."""
     figure = _figure()
     columns = max(min(count, columns), 1)
     across, down = TILE + 0.12, TILE + 0.12 + 0.2 * lines_of_text
@@ -320,16 +318,16 @@ def _tiles(count: int, columns: int, title: str, lines_of_text: int) -> tuple[Fi
     return figure, panels
 
 
-def _show(panel: Axes, picture: np.ndarray) -> tuple[int, int]:
-    """Shows a picture, pixels of a small one as squares; returns its height and width as shown."""
-    image = Image.fromarray(picture)
-    image.thumbnail((PIXELS, PIXELS))  # a figure of photographs would need gigabytes
-    panel.imshow(np.asarray(image), interpolation="nearest" if max(image.size) <= 64 else "antialiased")
-    return image.height, image.width
+def _show(panel: Axes, image: np.ndarray) -> tuple[int, int]:
+    """Shows an image, pixels of a small one as squares; returns its height and width as shown."""
+    shown = Image.fromarray(image)
+    shown.thumbnail((PIXELS, PIXELS))  # a figure of photographs would need gigabytes
+    panel.imshow(np.asarray(shown), interpolation="nearest" if max(shown.size) <= 64 else "antialiased")
+    return shown.height, shown.width
 
 
 def _write_above(panel: Axes, *lines: tuple[str, str], left: bool = False) -> None:
-    """Writes lines, each in its colour, above a picture."""
+    """Writes lines, each in its colour, above an image."""
     for place, (text, colour) in enumerate(reversed(lines)):
         panel.annotate(
             text,

@@ -19,12 +19,12 @@ from hftune.errors import printable
 from hftune.storage.files import write_bytes
 from hftune.tasks.base import Task
 
-FLOORS = {
+BASELINES = {
     "tfidf": "TF-IDF + logistic regression",
     "thumbnails": "thumbnails + logistic regression",
     "majority": "majority class",
 }
-BESIDE = {"mirrored": "with mirror images", **FLOORS}  # scores of the test rows besides the model's own
+BESIDE = {"mirrored": "with mirror images", **BASELINES}  # scores of the test rows besides the model's own
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"  # training, validation, and what stands beside
 COLOURS = ["#2e8b57", "#8a4fbf", "#c2255c", "#0f9fb5", "#7a6a00", "#e377c2", "#444444", "#5b3a1d"]
 
@@ -134,15 +134,15 @@ def verdict(results: Mapping[str, float], task: Task) -> str:
     above 0.
     """
     metric = next(iter(task.metrics))
-    floor = next((name for name in FLOORS if f"test_{metric}_over_{name}" in results), "majority")
-    if floor == "majority":
+    baseline = next((name for name in BASELINES if f"test_{metric}_over_{name}" in results), "majority")
+    if baseline == "majority":
         return ""
-    key = f"test_{metric}_over_{floor}"
+    key = f"test_{metric}_over_{baseline}"
     gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
     title = task.title(metric)
     if low > 0:
-        return f"better than {FLOORS[floor]} by {gain:.3f} [{low:.3f}, {high:.3f}] {title}"
-    return f"does not beat {FLOORS[floor]}: {title} differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"better than {BASELINES[baseline]} by {gain:.3f} [{low:.3f}, {high:.3f}] {title}"
+    return f"does not beat {BASELINES[baseline]}: {title} differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _effort(results: Mapping[str, float]) -> str:
@@ -176,7 +176,7 @@ def draw_curve(
 
     Args:
         log_lines: Records of `log.jsonl`: `step` with `loss` and `learning_rate`, or with `eval_*`.
-        path: The picture.
+        path: The image.
         task: Names the scores.
         metric_for_best_model: The score that says which step is best; where it was not logged, the loss.
         loss_apart: Whether the training minimised another loss than the validation's log loss, so that

@@ -27,10 +27,10 @@ def prepare_environment() -> None:
     if "TOKENIZERS_PARALLELISM" not in os.environ:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         _watch_forks()
-    keep_memory()
+    tune_malloc()
 
 
-def keep_memory() -> None:
+def tune_malloc() -> None:
     """Lets malloc keep what a step frees for the next one, instead of returning it to the system.
 
     By default glibc maps every tensor above some megabytes anew, and the system fills its pages with

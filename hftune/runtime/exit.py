@@ -30,7 +30,7 @@ def explain(error: Exception) -> HftuneError | None:
     if isinstance(error, MemoryError) or re.search(MEMORY, said):
         return ResourceError(
             "out of memory; train with a smaller --per_device_train_batch_size and more "
-            "--gradient_accumulation_steps, shorter texts or smaller pictures, or --gradient_checkpointing; "
+            "--gradient_accumulation_steps, shorter texts or smaller images, or --gradient_checkpointing; "
             "score with a smaller --per_device_eval_batch_size"
         )
     if said.startswith("DataLoader timed out"):
@@ -72,7 +72,7 @@ def leave_note(run_dir: Path, code: int, reason: str) -> None:
         write_exit(run_dir, code, reason, "repeat the same command" if code not in (0, 2) else None)
 
 
-def leave_at_once(run_dir: Path, error: HftuneError) -> NoReturn:
+def abort(run_dir: Path, error: HftuneError) -> NoReturn:
     """Ends the process from whatever thread, while the main one waits inside of a library."""
     tell(error)
     leave_note(run_dir, error.exit_code, error.message)

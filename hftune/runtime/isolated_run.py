@@ -16,7 +16,7 @@ STATES = (PartialState, AcceleratorState, GradientState)
 
 
 @contextlib.contextmanager
-def standing_alone() -> Iterator[None]:
+def own_state() -> Iterator[None]:
     """Gives a run accelerate's state for itself, and puts back what it changes of torch and of the loggers.
 
     Torch's random numbers too: a program that draws settings between two launches, which begin at a seed,

@@ -46,7 +46,7 @@ class Stop:
             self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             for number in self._before:
                 signal.signal(number, self._receive)
-            follow_launcher()
+            die_with_launcher()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,7 +82,7 @@ class Stop:
             raise StoppedBySignal(signum, "nothing was being trained; the same command starts again")
 
 
-def follow_launcher() -> None:
+def die_with_launcher() -> None:
     """Asks the system (Linux) for a SIGTERM when the launcher that started this process is gone.
 
     `accelerate launch` ends on a signal without a word to the training that it started, and no launcher

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from hftune.errors import BadInput
-from hftune.settings.types import as_number, convert, nearest, parse_overrides
+from hftune.settings.types import as_number, convert, did_you_mean, parse_overrides
 
 SCHEDULERS = (  # the values of transformers' SchedulerType, which takes seconds to import
     "linear",
@@ -56,7 +56,7 @@ LEAST = {
 }
 
 # Former names of settings -> their present names; the command line, YAML and run.json may have either.
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {"floor": "baselines"}
 
 # A value that is given takes the place of what a recipe chose instead of it or because of it:
 # `--train_file x.csv` clears the recipe's dataset_name, another optim clears the old one's optim_args.
@@ -157,7 +157,7 @@ class Settings:
     pos_label: str | None = None  # of two classes, whose precision, recall and F1 are shown (else the last)
     greater_is_better: bool | None = None  # direction of that score; not given: known from its name
     early_stopping_patience: int = 0  # stop after this many evaluations without a better score; 0: never
-    floor: bool = True  # score the majority class and a logistic regression beside the model
+    baselines: bool = True  # score the majority class and a logistic regression beside the model
 
     # --- run ---
     output_dir: str | None = None  # run directory (default: runs/NAME of the recipe)
@@ -250,7 +250,7 @@ def field_types(cls: type[Settings]) -> dict[str, Any]:
 
 def _converted(kinds: dict[str, Any], name: str, value: Any) -> Any:
     if name not in kinds:
-        raise BadInput(f"{name}: no such setting{nearest(name, kinds)}")
+        raise BadInput(f"{name}: no such setting{did_you_mean(name, kinds)}")
     try:
         return convert(kinds[name], value)
     except ValueError as problem:
@@ -315,14 +315,14 @@ def _check_optimisation(settings: Settings) -> None:
     name = settings.optim
     if name not in OPTIMIZERS and not name.startswith("timm_"):
         known = f"{', '.join(OPTIMIZERS)} or timm_NAME"
-        refuse(settings, "optim", f"no such optimizer; choose from {known}{nearest(name, OPTIMIZERS)}")
+        refuse(settings, "optim", f"no such optimizer; choose from {known}{did_you_mean(name, OPTIMIZERS)}")
     name = settings.lr_scheduler_type
     if name not in SCHEDULERS:
         known = ", ".join(SCHEDULERS)
         refuse(
             settings,
             "lr_scheduler_type",
-            f"no such schedule; choose from {known}{nearest(name, SCHEDULERS)}",
+            f"no such schedule; choose from {known}{did_you_mean(name, SCHEDULERS)}",
         )
     weights = settings.class_weight
     if weights and weights != "balanced" and not all(_is_weight(w) for w in weights.split(",")):

@@ -1,4 +1,4 @@
-"""The settings of a run on pictures."""
+"""The settings of a run on images."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,15 +13,15 @@ Augmentation = Literal[*PRESETS]  # type: ignore[valid-type]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings(Settings):
-    """What a run on pictures can be told besides."""
+    """What a run on images can be told besides."""
 
     # --- data ---
-    train_dir: str | None = None  # folder with one folder of pictures per class, instead of dataset_name
-    validation_dir: str | None = None  # the same classes: pictures that choose the best model
-    test_dir: str | None = None  # the same classes: pictures that are scored once, at the end
+    train_dir: str | None = None  # folder with one folder of images per class, instead of dataset_name
+    validation_dir: str | None = None  # the same classes: images that choose the best model
+    test_dir: str | None = None  # the same classes: images that are scored once, at the end
     image_dir: str | None = None  # folder that the paths in lists start from (else the list's own folder)
-    image_column_name: str | None = None  # column of the pictures or their paths (else found by its kind)
-    skip_bad_images: bool = False  # leave out pictures that cannot be read, and count them, not stop
+    image_column_name: str | None = None  # column of the images or their paths (else found by its kind)
+    skip_bad_images: bool = False  # leave out images that cannot be read, and count them, not stop
     # colour put behind transparent pixels, "white" or "#f0f0f0" (else what the file stores under them)
     transparent_background: str | None = None
 
@@ -36,11 +36,11 @@ class ImageSettings(Settings):
     eval_image_size: int | None = None  # pixels, side when scoring and in use (else image_size)
     image_mean: str | None = None  # per channel, "0.5,0.5,0.5" of 1 (else the checkpoint's, or ImageNet's)
     image_std: str | None = None  # per channel, like image_mean
-    # random changes of the training pictures; randaugment: two of them, drawn for each view
+    # random changes of the training images; randaugment: two of them, drawn for each view
     augmentation: Augmentation = "standard"
-    mixup: float = 0.0  # alpha of mixup: pictures and labels of two rows are blended; 0: off
-    cutmix: float = 0.0  # alpha of CutMix: a box of one picture is pasted into another; 0: off
-    test_time_augmentation: bool = False  # score the test pictures also together with their mirror images
+    mixup: float = 0.0  # alpha of mixup: images and labels of two rows are blended; 0: off
+    cutmix: float = 0.0  # alpha of CutMix: a box of one image is pasted into another; 0: off
+    test_time_augmentation: bool = False  # score the test images also together with their mirror images
 
     # --- batches ---
     # processes that prepare batches; 0: the main process does; not given: by the cores beside a GPU, else 0

@@ -11,7 +11,7 @@ from hftune.console import close_output
 from hftune.errors import BadInput
 from hftune.settings.base import ALIASES, Settings, field_types
 from hftune.settings.help import help_text
-from hftune.settings.types import bare, convert, describe, nearest
+from hftune.settings.types import bare, convert, describe, did_you_mean
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 Found = dict[str, tuple[Any, str]]  # name -> (value, where it was written)
@@ -153,7 +153,7 @@ def _unknown(name: str, word: str, kinds: dict[str, Any]) -> str:
         named = re.findall(r"--(\w+)", advice.partition("accelerate launch")[0])
         if all(other in kinds for other in named) and ("max_steps" in kinds or not of_training):
             return f"no such {word}; use {advice}"
-    return f"no such {word}{nearest(name, kinds, '--' if word == 'flag' else '')}"
+    return f"no such {word}{did_you_mean(name, kinds, '--' if word == 'flag' else '')}"
 
 
 def _next_value(flag: str, kind: Any, words: list[str]) -> str:

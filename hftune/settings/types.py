@@ -32,7 +32,7 @@ def convert(kind: Any, value: Any) -> Any:
         raise ValueError(f"expected {describe(kind)}, got nothing")
     if choices := typing.get_args(kind):
         if value not in choices:
-            raise ValueError(f"expected {describe(kind)}, got {value!r}{nearest(str(value), choices)}")
+            raise ValueError(f"expected {describe(kind)}, got {value!r}{did_you_mean(str(value), choices)}")
         return value
     converted = {str: _text, int: _whole, float: as_number, bool: _truth}[kind](value)
     if converted is None:
@@ -53,7 +53,7 @@ def describe(kind: Any) -> str:
     return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
 
 
-def nearest(name: str, known: Iterable[str], dashes: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str], dashes: str = "") -> str:
     """Returns "; did you mean NAME?" for the most similar known name, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {dashes}{found[0]}?" if found else ""

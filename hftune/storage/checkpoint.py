@@ -172,7 +172,7 @@ def list_checkpoints(run_dir: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def newest_whole(run_dir: Path) -> tuple[Path | None, list[str]]:
+def latest_valid(run_dir: Path) -> tuple[Path | None, list[str]]:
     """Returns the newest checkpoint that is whole, and a line for each newer one that is not."""
     skipped: list[str] = []
     for step in reversed(list_checkpoints(run_dir)):

@@ -61,18 +61,18 @@ class RunState:
         return self.record is not None and self.record.finished
 
     @property
-    def newest_whole(self) -> int | None:
+    def latest_valid(self) -> int | None:
         """The step of the newest checkpoint that one can go on from to the end."""
         return max((state.step for state in self.checkpoints if not state.problem), default=None)
 
     @property
     def sound(self) -> bool:
         """Whether the run is finished and whole, or can go on from a whole checkpoint."""
-        return not self.problems and (self.finished or self.newest_whole is not None)
+        return not self.problems and (self.finished or self.latest_valid is not None)
 
     def advice(self) -> str:
         """Says in one line what to do next."""
-        newest = self.newest_whole
+        newest = self.latest_valid
         if self.holder:
             return f"wait: {self.holder} is training it"
         if self.finished and not self.problems:

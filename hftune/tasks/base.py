@@ -80,7 +80,7 @@ class TestRows(Protocol):
     """What a report may show of the rows that were tested: see `hftune.data.dataset.Data`."""
 
     @property
-    def picture(self) -> Callable[[int], np.ndarray] | None:
+    def image(self) -> Callable[[int], np.ndarray] | None:
         """Shows a row, uint8 (H, W, 3); None where rows are no images."""
 
     @property

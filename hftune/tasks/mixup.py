@@ -1,4 +1,4 @@
-"""The loss of blended pictures: mixup and CutMix, whose targets are blends of two labels.
+"""The loss of blended images: mixup and CutMix, whose targets are blends of two labels.
 
 mixup: Zhang et al. 2018, arXiv:1710.09412. CutMix: Yun et al. 2019, arXiv:1905.04899. With both on,
 each micro-batch gets one of them, by an even chance. The blending is timm's.
@@ -55,10 +55,10 @@ def mixing_loss(settings: ImageSettings, num_labels: int) -> Loss:
         targets = mixup_target(labels, num_labels, 1.0, smoothing)  # (B, C)
         paired = len(labels) // 2 * 2
         if model.training and paired:
-            pictures = inputs["pixel_values"].clone()  # timm blends in place
+            images = inputs["pixel_values"].clone()  # timm blends in place
             with _numpy_seeded_by_torch():
-                _, blended = blend(pictures[:paired], labels[:paired])
-            inputs["pixel_values"] = pictures
+                _, blended = blend(images[:paired], labels[:paired])
+            inputs["pixel_values"] = images
             targets = torch.cat([blended, targets[paired:]])
         return cross_entropy(model(**inputs).logits.float(), targets)
 

@@ -174,9 +174,9 @@ class SingleLabel(Task):
         logits = predictions["logits"]
         counts = confusion_matrix(targets, logits.argmax(-1), labels=range(len(self.labels)))
         draw_confusion(counts, self.labels, folder / "confusion.png")
-        if shown.picture:
+        if shown.image:
             path = folder / "mistakes.png"
-            draw_mistakes(shown.picture, logits, targets, self.labels, path, places=shown.places)
+            draw_mistakes(shown.image, logits, targets, self.labels, path, places=shown.places)
 
     def shown_metrics(self, names: Sequence[str]) -> list[str]:
         alike = {"f1_macro"} if len(self.labels) > 2 and "f1" in names else set()  # the same number

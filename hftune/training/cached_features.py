@@ -62,7 +62,7 @@ def cache_features(data: Data, model: PreTrainedModel) -> Data:
         raise BadInput("a head on cached features trains in one process; start one (it takes seconds)")
     rows = data.train
     if isinstance(rows, ImageRows) and isinstance(data.validation, ImageRows):
-        rows = ImageRows(rows.pictures, rows.targets, data.validation.view)  # without random changes
+        rows = ImageRows(rows.images, rows.targets, data.validation.view)  # without random changes
     features = extract_features(model, rows, data.collate)
     collate = _Collate(data.collate)
     return dataclasses.replace(data, train=FeatureRows(features, data.train.targets), collate=collate)

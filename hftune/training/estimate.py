@@ -25,8 +25,8 @@ EVALUATED = 3  # batches of each set that is scored
 T = TypeVar("T")
 
 
-class RehearsalPlan(BatchPlan):
-    """The plan of a rehearsal: steps of the longest rows first, then some of the run's own, short to long."""
+class DryRunPlan(BatchPlan):
+    """The plan of a dry run: steps of the longest rows first, then some of the run's own, short to long."""
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Returns the micro-batches of all its steps; every epoch is the same."""
@@ -79,18 +79,18 @@ def step_seconds(seconds: Sequence[float], plan: BatchPlan) -> float:
     """Foretells the mean time of a step.
 
     Args:
-        seconds: What each step of a `RehearsalPlan` took.
+        seconds: What each step of a `DryRunPlan` took.
         plan: The run's own plan.
     """
     timed = seconds[LONGEST:]
     epoch = plan.epoch(0)
     of_epoch = padded(plan.batches(0), plan.lengths) / len(epoch)
-    of_timed = padded(RehearsalPlan(**vars(plan)).usual(), plan.lengths) / len(timed)
+    of_timed = padded(DryRunPlan(**vars(plan)).usual(), plan.lengths) / len(timed)
     return sum(timed) / len(timed) * of_epoch / of_timed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class Estimate:
     """The parts of a run's time, in seconds.
 
     Args:

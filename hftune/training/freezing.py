@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
-from hftune.data.dataset import Data, Visit
+from hftune.data.dataset import Data, EpochIndex
 from hftune.errors import BadInput
 from hftune.models.layers import depth, layers_of
 
@@ -91,7 +91,7 @@ def check_unfreezing(model: PreTrainedModel) -> None:
         raise BadInput("--gradual_unfreezing: the head trains first, but --freeze keeps all of it as it is")
 
 
-def keep_statistics(model: torch.nn.Module, *, everywhere: bool) -> None:
+def freeze_statistics(model: torch.nn.Module, *, everywhere: bool) -> None:
     """Makes BatchNorm layers normalise by the means and variances that they have, while training too.
 
     Args:
@@ -113,11 +113,11 @@ def _train(norm: _BatchNorm, always: bool, mode: bool = True) -> _BatchNorm:
 def rows_needed(model: PreTrainedModel, data: Data) -> int:
     """Returns how many rows a batch has at least in training: 2 where BatchNorm sees one value of a row.
 
-    Such is a layer behind a pooling, or one whose picture has shrunk to one place; its variance over one
+    Such is a layer behind a pooling, or one whose image has shrunk to one place; its variance over one
     row is none. One training row passes through the model to see it, in eval mode, which changes nothing.
 
     Args:
-        model: On the CPU, after `keep_statistics` and `freeze`.
+        model: On the CPU, after `freeze_statistics` and `freeze`.
         data: Gives the row.
     """
     model.train()
@@ -132,7 +132,7 @@ def rows_needed(model: PreTrainedModel, data: Data) -> int:
     ]
     try:
         if norms:
-            batch = data.collate([data.train[Visit.of(0, 0)]])
+            batch = data.collate([data.train[EpochIndex.of(0, 0)]])
             with torch.no_grad():
                 model(**{name: value for name, value in batch.items() if name != "labels"})
     except TypeError:  # a recipe with a loss of its own may have batches that only that one reads

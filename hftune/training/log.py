@@ -65,7 +65,7 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a record; from a warning on it says what it is."""
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        # Without emoji=False the place "x.csv:100: " is printed with a picture.
+        # Without emoji=False the place "x.csv:100: " is printed with an image.
         for line in (prefix + record.getMessage()).split("\n"):
             self.console.print(printable(line), markup=False, emoji=False)
 

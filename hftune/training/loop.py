@@ -47,7 +47,7 @@ class Progress:
     seconds: float = 0.0  # spent in training, over all starts
     skipped: int = 0  # steps whose gradients overflowed fp16, so that they changed no weight
 
-    def judge(self, score: float, loss: float, greater_is_better: bool, patience: int) -> bool:
+    def update_best(self, score: float, loss: float, greater_is_better: bool, patience: int) -> bool:
         """Notes an evaluation; returns whether it is the best so far.
 
         Of equal scores the one with the lower validation loss is the better one, but early stopping waits
@@ -97,14 +97,14 @@ class Training:
     keep_best: bool
     early_stopping_patience: int
 
-    def my_share(self, step: Step) -> list[MicroBatch]:
+    def local_micro_batches(self, step: Step) -> list[MicroBatch]:
         """Returns this process's micro-batches of a step."""
         return step.micro_batches[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def batches(self, first_step: int) -> Generator[dict[str, torch.Tensor], None, None]:
         """Yields this process's batches from a step on, to the end of the run."""
         steps = self.plan.steps(first_step, self.schedule.total_steps)
-        row_ids = (micro.visits(step.epoch) for step in steps for micro in self.my_share(step))
+        row_ids = (micro.visits(step.epoch) for step in steps for micro in self.local_micro_batches(step))
         loader = batch_loader(
             self.rows, row_ids, self.collate, workers=self.workers, device=self.accelerator.device
         )
@@ -164,7 +164,7 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
     """
     accelerator, model = training.accelerator, training.model
     total = torch.zeros((), device=accelerator.device)
-    seen, shares = [], training.my_share(step)
+    seen, shares = [], training.local_micro_batches(step)
     for micro in shares:
         batch = next(batches)
         seen.append(batch)
@@ -228,7 +228,7 @@ def evaluate(training: Training, progress: Progress, step: Step, bar: Bar) -> bo
     if isinstance(training.lr_scheduler, ReduceLROnPlateau | GreedyLR):
         training.lr_scheduler.step(score)
     upwards, patience = training.greater_is_better, training.early_stopping_patience
-    improved = progress.judge(score, scores["eval_loss"], upwards, patience)
+    improved = progress.update_best(score, scores["eval_loss"], upwards, patience)
     epoch = round(step.epochs_done, 4)
     training.log.write({"step": progress.step, "epoch": epoch, **scores})
     shown = "  ".join(f"{name.removeprefix('eval_')} {value:.4f}" for name, value in scores.items())

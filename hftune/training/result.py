@@ -17,7 +17,7 @@ from hftune.training.evaluate import compare, label_results, note_only_answer, s
 from hftune.training.log import read_log
 from hftune.training.loop import Progress
 from hftune.training.setup import best_metric, evaluation_metrics, predict_split, trains_another
-from hftune.training.tta import mirrored
+from hftune.training.tta import flip_average
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,13 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     found, targets = predict_split(run, data, model, data.validation), data.validation.targets
     results = score(task, "eval", found, targets, metrics) | note_only_answer(task, "validation", found)
     if data.test is None:
-        if settings.floor:
+        if settings.baselines:
             majority = task.baselines(data.train.targets, len(data.validation), None)["majority"]
             results |= score(task, "eval_majority", majority, targets, metrics)
         return results, []
     found, targets = predict_split(run, data, model, data.test), data.test.targets
     if settings.test_time_augmentation:
-        both = predict_split(run, data, mirrored(accelerator.unwrap_model(model)), data.test)
+        both = predict_split(run, data, flip_average(accelerator.unwrap_model(model)), data.test)
         results |= score_with_intervals(task, "test_mirrored", both, targets, metrics)
     if not run.is_main:
         return results, []
@@ -65,7 +65,7 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     labels = task.label_scores(found, targets)
     results |= label_results("test", labels) | note_only_answer(task, "test", found)
     task.draw(found, targets, data, run.run_dir)
-    if settings.floor and data.baseline:
+    if settings.baselines and data.baseline:
         for name, simple in task.baselines(data.train.targets, len(data.test), data.baseline).items():
             results |= score_with_intervals(task, f"test_{name}", simple, targets, metrics)
             results |= compare(task, name, found, simple, targets)

@@ -28,9 +28,9 @@ SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 OTHERWISE = "choose another --output_dir, or start again in this one with --overwrite_output_dir"
 
 # What may change between a start and its resumption, because no number depends on it.
-FREE = {
+MAY_CHANGE_ON_RESUME = {
     "dataloader_num_workers",
-    "floor",
+    "baselines",
     "hub_model_id",
     "hub_private_repo",
     "hub_revision",
@@ -92,7 +92,7 @@ def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) 
 def compare_settings(
     old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> list[str]:
-    """Lists the settings in which a run differs from the one that its folder holds, those of FREE apart.
+    """Lists the settings in which a run differs from its folder's, those of MAY_CHANGE_ON_RESUME apart.
 
     Args:
         old: The settings that run.json holds.
@@ -107,7 +107,7 @@ def compare_settings(
     lines = []
     for name in dict.fromkeys([*here, *there]):
         pair = there.get(name, absent), here.get(name, absent)
-        if name not in FREE and pair[0] != pair[1]:
+        if name not in MAY_CHANGE_ON_RESUME and pair[0] != pair[1]:
             said = ["not set" if value is absent else repr(value) for value in pair]
             lines.append(f"{name}: {said[0]} there, {said[1]} here")
     return lines

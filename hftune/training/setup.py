@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput
-from hftune.models.cls_only import keep_first_token
+from hftune.models.cls_only import compute_cls_only
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
 from hftune.tasks.base import OF_THE_LOSS, Predictions, Task
@@ -19,7 +19,7 @@ from hftune.training import optim
 from hftune.training.context import Run
 from hftune.training.ema import WeightAverage
 from hftune.training.evaluate import predict, result_key, score
-from hftune.training.freezing import check_unfreezing, freeze, gradual_unfreezing, keep_statistics
+from hftune.training.freezing import check_unfreezing, freeze, freeze_statistics, gradual_unfreezing
 from hftune.training.log import RunLog
 from hftune.training.loop import Training
 from hftune.training.precision import suit
@@ -38,7 +38,7 @@ def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accel
         BadInput: If the settings do not suit the model.
     """
     suit(model, accelerator.mixed_precision, accelerator.device)
-    keep_statistics(model, everywhere=settings.freeze_batch_norm)
+    freeze_statistics(model, everywhere=settings.freeze_batch_norm)
     if settings.freeze:
         log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)
     if settings.gradual_unfreezing:
@@ -110,7 +110,7 @@ def set_up(
         first_step: Steps that are done: later lines of `log.jsonl` are made again.
     """
     recipe, settings, accelerator = run.recipe, run.settings, run.accelerator
-    refuse_two_owners(recipe, settings)
+    check_recipe_flags(recipe, settings)
     groups = optim.parameter_groups(model, settings)
     log.info("learns: %s", optim.describe_groups(groups))
     metric, upwards = best_metric(data.task, settings), settings.greater_is_better
@@ -119,7 +119,7 @@ def set_up(
     optimizer = optim.build_optimizer(groups, settings)
     lr_scheduler = optim.build_schedule(optimizer, settings, schedule.lr_steps, greater_is_better=upwards)
     if not recipe.loss:  # which might read the states of the other tokens
-        keep_first_token(model)
+        compute_cls_only(model)
     if settings.gradient_checkpointing:
         recompute_activations(model)
     if settings.torch_compile:
@@ -148,7 +148,7 @@ def set_up(
         collate=data.collate,
         workers=run.workers,
         loss=recipe.loss or data.task.loss(settings, data.train.targets),
-        after_step=in_turn(after_steps),
+        after_step=chain(after_steps),
         evaluate=_evaluation(run, data, average.module if average else prepared),
         save=partial(state.save, run),
         log=RunLog(run.run_dir / "log.jsonl", accelerator, first_step),
@@ -177,7 +177,7 @@ def recompute_activations(model: PreTrainedModel) -> None:
         ) from None
 
 
-def in_turn(functions: Iterable[AfterStep | None]) -> AfterStep | None:
+def chain(functions: Iterable[AfterStep | None]) -> AfterStep | None:
     """Returns one `after_step` that calls several, None if there are none."""
     given = [function for function in functions if function]
 
@@ -193,7 +193,7 @@ def trains_another(recipe: Recipe, settings: Settings) -> bool:
     return bool(recipe.loss or any(getattr(settings, flag) for flag in OF_THE_LOSS))
 
 
-def refuse_two_owners(recipe: Recipe, settings: Settings) -> None:
+def check_recipe_flags(recipe: Recipe, settings: Settings) -> None:
     """Raises `BadInput` if a flag asks for what the recipe's own `loss` or `after_step` would drop."""
     for flag in OF_THE_LOSS:
         if recipe.loss and getattr(settings, flag):

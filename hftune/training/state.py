@@ -15,8 +15,8 @@ from hftune.errors import BadInput
 from hftune.storage.checkpoint import (
     Checkpoint,
     clean_temporary,
+    latest_valid,
     load_checkpoint,
-    newest_whole,
     rotate,
     save_checkpoint,
 )
@@ -141,13 +141,13 @@ def find_checkpoint(run: Run) -> Checkpoint | None:
     """Returns the checkpoint to go on from: the one that was asked for, else the newest whole one."""
     if asked := run.settings.resume_from_checkpoint:
         place = Path(asked)
-        newest = None if (place / "manifest.json").exists() else newest_whole(place)[0]  # of a run directory
+        newest = None if (place / "manifest.json").exists() else latest_valid(place)[0]  # of a run directory
         checkpoint = load_checkpoint(newest or place)
         log.info("resuming from %s, as asked", checkpoint.path)
         return checkpoint
     if run.is_main:
         clean_temporary(run.run_dir)
-    path, skipped = newest_whole(run.run_dir)
+    path, skipped = latest_valid(run.run_dir)
     for line in skipped:
         log.warning("%s", line)
     if path is None:

@@ -45,7 +45,7 @@ def test_an_ending_that_is_not_written_is_refused():
         output_file({"output": "new.xlsx"}, (".csv", ".json"))
 
 
-def test_a_picture_of_the_users_is_not_drawn_over():
+def test_a_image_of_the_users_is_not_drawn_over():
     from matplotlib.figure import Figure
 
     Figure().savefig("augment.png")

@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
     for split in ("train", "test"):
         write_class_folders(folder / "pets" / split, 4, split)
     flags = ["--dataset_name", folder / "pets", "--config_overrides", "width=4", "--image_size", 16]
-    flags += ["--max_steps", 1, "--per_device_train_batch_size", 8, "--floor", "false", "--bf16", "false"]
+    flags += ["--max_steps", 1, "--per_device_train_batch_size", 8, "--baselines", "false", "--bf16", "false"]
     run_recipe(shapes.recipe, flags, folder / "run")
     return folder
 
@@ -190,10 +190,10 @@ def needs(file: Path) -> dict:
 def test_a_recipe_says_what_it_needs(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     said = needs(ROOT / f"recipes/{name}.py")
-    pictures = isinstance(find_recipe(name).settings, ImageSettings)
+    images = isinstance(find_recipe(name).settings, ImageSettings)
     assert said == {
         "requires-python": project["requires-python"],
-        "dependencies": ["hftune[image]" if pictures else "hftune"],
+        "dependencies": ["hftune[image]" if images else "hftune"],
     }
     assert "image" in project["optional-dependencies"]
 
@@ -277,10 +277,10 @@ REFUSED: list[tuple[list[str], str]] = [
     (["augment", "shapes", "--train_dir", "nowhere"], "nowhere: no such folder"),
     (["augment", "cifar10"], "uoft-cs/cifar10"),
     (["augment", "shapes", "--output_dir", "one.png"], "--output_dir one.png cannot be written"),
-    (["gradcam"], "hftune gradcam needs a model and pictures"),
-    (["gradcam", "run"], "hftune gradcam needs a model and pictures"),
+    (["gradcam"], "hftune gradcam needs a model and images"),
+    (["gradcam", "run"], "hftune gradcam needs a model and images"),
     (["gradcam", "run", "nothing.png"], "nothing.png does not exist"),
-    (["gradcam", "run", "none"], "none: a folder without pictures"),
+    (["gradcam", "run", "none"], "none: a folder without images"),
     (["gradcam", "none", "one.png"], "none: no model could be loaded"),
     (["gradcam", "acme/gone", "one.png"], "acme/gone"),
     (["gradcam", "run", "one.png", "--out", "x.png"], "--out"),
@@ -404,7 +404,7 @@ def test_a_bug_is_not_called_bad_input(monkeypatch):
 
 def test_augment_draws_what_training_would_see(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    # Own validation pictures: those that a seed cuts off would change which pictures are drawn.
+    # Own validation images: those that a seed cuts off would change which images are drawn.
     folders = ["--train_dir", trained / "pets/train", "--validation_dir", trained / "pets/test"]
     words = ["augment", "shapes", *folders]
     assert hftune(monkeypatch, *words) == 0
@@ -436,7 +436,7 @@ def test_augment_has_nothing_to_draw_of_texts(tmp_path, monkeypatch, capsys, rev
     monkeypatch.chdir(tmp_path)
     words = ["augment", "imdb", "--train_file", reviews / "train.csv", "--model_name_or_path", encoder]
     assert hftune(monkeypatch, *words) == 2
-    assert "imdb: its training rows are no pictures, so there is nothing to draw" in capsys.readouterr().err
+    assert "imdb: its training rows are no images, so there is nothing to draw" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
@@ -456,11 +456,11 @@ def test_gradcam_draws_files_and_folders(trained, tmp_path, monkeypatch, capsys)
     two = drawn(trained / "run/gradcam.png")
     Path("photos/.trash").mkdir(parents=True)
     for hidden in ("photos/.trash/1.png", "photos/._1.png"):
-        Path(hidden).write_text("no picture")
+        Path(hidden).write_text("no image")
     for number in range(12):
         Path(f"photos/{number}.png").write_bytes(Path(files[number]).read_bytes())
     assert hftune(monkeypatch, "gradcam", trained / "run", "photos", "--output", "heat.png") == 0
     assert capsys.readouterr().out == "look at heat.png\n"
     assert drawn(Path("heat.png")).shape[0] > two.shape[0]
     assert hftune(monkeypatch, "gradcam", trained / "run", files[0], "photos", "--output", "heat.png") == 0
-    assert capsys.readouterr().out == "look at heat.png (the first 12 of 13 pictures)\n"
+    assert capsys.readouterr().out == "look at heat.png (the first 12 of 13 images)\n"

@@ -22,7 +22,7 @@ from tests.runs import file_flags, run_recipe
 from tests.tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-SHORT = ["--max_steps", 2, "--per_device_train_batch_size", 4, "--floor", "false"]
+SHORT = ["--max_steps", 2, "--per_device_train_batch_size", 4, "--baselines", "false"]
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def text_run(tmp_path_factory, reviews, encoder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def picture_run(tmp_path_factory) -> Path:
-    """A run on class folders, one test picture of which cannot be read."""
-    folder = tmp_path_factory.mktemp("pictures")
+def image_run(tmp_path_factory) -> Path:
+    """A run on class folders, one test image of which cannot be read."""
+    folder = tmp_path_factory.mktemp("images")
     for split, each in (("train", 6), ("test", 5)):
         write_class_folders(folder / "pets" / split, each, split)
     (folder / "pets/test/red/bad.png").write_bytes(b"\x89PNG")
@@ -76,21 +76,19 @@ def agree(run_dir: Path, found: dict[str, float]) -> None:
         assert found[name] == pytest.approx(stored[name], abs=1e-5), name
 
 
-@pytest.mark.parametrize("kind", ["text", "picture"])
-def test_a_run_gets_the_scores_of_its_results_again(
-    kind, text_run, picture_run, monkeypatch, capsys, tmp_path
-):
-    run_dir = {"text": text_run, "picture": picture_run}[kind]
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_run_gets_the_scores_of_its_results_again(kind, text_run, image_run, monkeypatch, capsys, tmp_path):
+    run_dir = {"text": text_run, "image": image_run}[kind]
     output = tmp_path / "scores.json"
     monkeypatch.chdir(tmp_path)
     assert hftune(monkeypatch, "eval", run_dir, "--output", output) == 0
     agree(run_dir, scores_of(output))
     said = capsys.readouterr()
-    rows = {"text": 13, "picture": 15}[kind]
+    rows = {"text": 13, "image": 15}[kind]
     assert f"{rows} rows of " in said.out
     assert "split test\n" in said.out
     assert "accuracy" in said.out
-    assert ("left out" in said.err) == (kind == "picture")
+    assert ("left out" in said.err) == (kind == "image")
     assert "have changed" not in said.err
     assert hftune(monkeypatch, "eval", run_dir, "--split", "train") == 0  # of which the run validated on some
     assert "have changed" not in capsys.readouterr().err
@@ -148,19 +146,19 @@ def test_validation_in_the_place_of_test_is_said(bert, monkeypatch, capsys, tmp_
     assert "split validation (there is no labelled test split)" in capsys.readouterr().out
 
 
-def test_pictures_that_are_not_the_runs_own(picture_run, monkeypatch, capsys, tmp_path):
+def test_images_that_are_not_the_runs_own(image_run, monkeypatch, capsys, tmp_path):
     write_class_folders(tmp_path / "more", 4, "validation")
-    words = ["eval", picture_run, "--test_dir", tmp_path / "more", "--per_device_eval_batch_size", 5]
+    words = ["eval", image_run, "--test_dir", tmp_path / "more", "--per_device_eval_batch_size", 5]
     assert hftune(monkeypatch, *words) == 0
     assert f"12 rows of {tmp_path / 'more'}, split test\n" in capsys.readouterr().out
 
 
-def test_data_that_have_changed_since_the_run_are_noticed(picture_run, monkeypatch, capsys):
-    first = sorted((picture_run.parent / "pets/test/blue").iterdir())[0]
+def test_data_that_have_changed_since_the_run_are_noticed(image_run, monkeypatch, capsys):
+    first = sorted((image_run.parent / "pets/test/blue").iterdir())[0]
     content = first.read_bytes()
     first.unlink()
     try:
-        assert hftune(monkeypatch, "eval", picture_run) == 0
+        assert hftune(monkeypatch, "eval", image_run) == 0
     finally:
         first.write_bytes(content)
     assert "warning: the run was scored on 15 rows: its data have changed" in capsys.readouterr().err
@@ -208,7 +206,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_what_cannot_be_scored_is_one_line_and_code_2(
-    words, message, bert, text_run, picture_run, monkeypatch, capsys, tmp_path
+    words, message, bert, text_run, image_run, monkeypatch, capsys, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
     Path("x.csv").write_text("text,label\na film,great\nanother film,poor\na third,great\n")
@@ -216,7 +214,7 @@ def test_what_cannot_be_scored_is_one_line_and_code_2(
     Path("half").mkdir()
     record = json.loads((text_run / "run.json").read_text())
     Path("half/run.json").write_text(json.dumps({**record, "finished": False}))
-    named = {"BERT": bert, "TEXTS": text_run, "PICTURES": picture_run}
+    named = {"BERT": bert, "TEXTS": text_run, "PICTURES": image_run}
     assert hftune(monkeypatch, "eval", *(named.get(word, word) for word in words)) == 2
     said = capsys.readouterr()
     line, *more = said.err.splitlines()

@@ -19,7 +19,7 @@ from hftune.storage import files
 from hftune.tasks.single_label import SingleLabel
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import painted, png
-from tests.inference.test_load import LABELS, ROOT, random_texts, save_pictures_model, scores_of
+from tests.inference.test_load import LABELS, ROOT, random_texts, save_images_model, scores_of
 from tests.tiny import tiny_checkpoint
 
 
@@ -30,8 +30,8 @@ def bert(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def eye(tmp_path_factory) -> Path:
-    """A classifier of pictures."""
-    return save_pictures_model(tmp_path_factory.mktemp("eye"))
+    """A classifier of images."""
+    return save_images_model(tmp_path_factory.mktemp("eye"))
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_bf16_moves_probabilities_a_little(bert, monkeypatch, capsys):
         assert other == pytest.approx(one, abs=0.02)
 
 
-def test_pictures_are_named_by_their_files(eye, monkeypatch, capsys):
+def test_images_are_named_by_their_files(eye, monkeypatch, capsys):
     Path("photos").mkdir()
     for number in range(4):
         Path(f"photos/{number}.png").write_bytes(png(painted("green", number)))
@@ -227,7 +227,7 @@ REFUSED = [
     (["--bf16", "BERT", "good"], "(what a command works on stands before its flags)"),
     (["BERT", "gone.csv"], "gone.csv does not exist"),
     (["BERT", "hollow.csv"], "hollow.csv line 2: the text (column 'text') is missing"),
-    (["EYE", "what is this"], "what is this does not exist; pass pictures"),
+    (["EYE", "what is this"], "what is this does not exist; pass images"),
     (["EYE", "gap.csv"], "gap.csv: which column holds the images?"),
     (["acme/gone", "good"], "acme/gone"),
     ([".", "good"], "no model could be loaded: it has no config.json"),
@@ -248,20 +248,20 @@ def test_what_cannot_be_answered_is_one_line_and_code_2(words, message, bert, ey
     assert said.out == ""
 
 
-def test_bad_pictures_are_left_out_on_request(eye, monkeypatch, capsys):
+def test_bad_images_are_left_out_on_request(eye, monkeypatch, capsys):
     for number in range(3):
         Path(f"{number}.png").write_bytes(png(painted("blue", number)))
     Path("1.png").write_bytes(b"\x89PNG")
     words = ["predict", eye, "0.png", "1.png", "2.png"]
     assert hftune(monkeypatch, *words) == 2
     said = capsys.readouterr()
-    assert said.err.startswith("error: 1.png is not a picture of a known format")
+    assert said.err.startswith("error: 1.png is not an image of a known format")
     assert "--skip_bad_images" in said.err
     assert said.out == ""
     assert hftune(monkeypatch, *words, "--skip_bad_images") == 0
     said = capsys.readouterr()
     assert [json.loads(line)["file"] for line in said.out.splitlines()] == ["0.png", "2.png"]
-    assert said.err.startswith("warning: the pictures: 1 of 3")
+    assert said.err.startswith("warning: the images: 1 of 3")
 
 
 def test_an_answer_that_is_no_number_is_code_3(bert, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from hftune.recipes import shapes
 launch(shapes.recipe, sys.argv[1:])
 """
 TINY = [
-    *("--config_overrides", "width=4", "--image_size", "16", "--max_steps", "2", "--floor", "false"),
+    *("--config_overrides", "width=4", "--image_size", "16", "--max_steps", "2", "--baselines", "false"),
     *("--max_train_samples", "24", "--max_eval_samples", "12", "--per_device_train_batch_size", "8"),
     *("--output_dir", "run", "--push_to_hub", "--hub_model_id", "ann/shapes"),
 ]

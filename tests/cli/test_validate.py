@@ -1,4 +1,4 @@
-"""A rehearsal finds what a run would stumble over, hours earlier, and leaves nothing behind."""
+"""A dry run finds what a run would stumble over, hours earlier, and leaves nothing behind."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-import hftune.dry_run as rehearsal
+import hftune.dry_run as dry_run
 import hftune.run
 from hftune.cli.main import main
 from hftune.data.batches import BatchPlan
@@ -32,8 +32,8 @@ from hftune.training.estimate import (
     EVALUATED,
     LONGEST,
     USUAL,
-    Forecast,
-    RehearsalPlan,
+    DryRunPlan,
+    Estimate,
     counted,
     disk_words,
     duration,
@@ -62,11 +62,11 @@ def texts(reviews, encoder) -> list:
 @pytest.fixture
 def nearby(monkeypatch):
     """Leaves out the process that loads the saved model: it takes seconds, and other tests start it."""
-    monkeypatch.setattr(rehearsal, "check_loads_without_hftune", lambda model, data, folder: "")
+    monkeypatch.setattr(dry_run, "check_loads_without_hftune", lambda model, data, folder: "")
 
 
 def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
-    """Rehearses in this process; returns the exit code, the state of each check, and all that was said."""
+    """Makes a dry run in this process; returns the exit code, the state of each check, and the output."""
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setattr(sys, "argv", ["hftune", "validate", *map(str, words)])
     code = 0
@@ -80,7 +80,7 @@ def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
     return code, dict(rows), said.out + said.err
 
 
-@pytest.mark.parametrize("kind", ["texts", "pictures"])
+@pytest.mark.parametrize("kind", ["texts", "images"])
 def test_what_is_ready_is_said_to_be_and_nothing_is_left(
     kind, texts, tmp_path, tmp_path_factory, monkeypatch, capfd
 ):
@@ -89,15 +89,15 @@ def test_what_is_ready_is_said_to_be_and_nothing_is_left(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     at = texts.index("--model_name_or_path")
     words = [*SHAPES, "--model_ema", 0.9]
-    if kind == "texts":  # a model with code of its own, as the one of the pictures
+    if kind == "texts":  # a model with code of its own, as the one of the images
         words = [*texts[:at], "--model_type", "textcnn", *texts[at + 2 :]]
     code, states, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
-    assert states == dict.fromkeys(["run directory", *rehearsal.STAGES], "ready")
+    assert states == dict.fromkeys(["run directory", *dry_run.STAGES], "ready")
     assert not list(tmp_path.iterdir())
     assert not list(temporary.glob("hftune-*"))
-    assert ("circle, square" if kind == "pictures" else "labels 0, 1") in said
-    steps = 15 * 5 if kind == "pictures" else 3 * 12  # epochs times batches
+    assert ("circle, square" if kind == "images" else "labels 0, 1") in said
+    steps = 15 * 5 if kind == "images" else 3 * 12  # epochs times batches
     assert f" {steps} steps of " in said
     assert "logits equal to" in said
 
@@ -106,7 +106,7 @@ def test_the_longest_rows_come_first_and_the_rest_is_the_runs_own():
     lengths = np.array([3, 9, 4, 8, 5, 7, 6, 2, 1, 10, 11, 12])
     settings = {"tokens_per_batch": None, "processes": 1, "group_by_length": False, "seed": 1}
     plan = BatchPlan(lengths=lengths, rows_per_batch=2, micro_batches_per_step=2, **settings)
-    steps = list(RehearsalPlan(**vars(plan)).steps(0, LONGEST + USUAL))
+    steps = list(DryRunPlan(**vars(plan)).steps(0, LONGEST + USUAL))
     assert len(steps) == LONGEST + USUAL
     assert all(len(step.micro_batches) == 2 for step in steps)
     first = [micro.rows.tolist() for step in steps[:LONGEST] for micro in step.micro_batches]
@@ -119,10 +119,10 @@ def test_the_longest_rows_come_first_and_the_rest_is_the_runs_own():
     assert min(max(lengths[list(rows)]) for rows in own) == sizes[0]
 
 
-def test_a_set_smaller_than_the_rehearsal_goes_round():
+def test_a_set_smaller_than_the_dry_run_goes_round():
     settings = {"tokens_per_batch": None, "processes": 1, "group_by_length": True, "seed": 1}
     plan = BatchPlan(lengths=np.array([5, 6, 7]), rows_per_batch=2, micro_batches_per_step=1, **settings)
-    assert len(list(RehearsalPlan(**vars(plan)).steps(0, LONGEST + USUAL))) == LONGEST + USUAL
+    assert len(list(DryRunPlan(**vars(plan)).steps(0, LONGEST + USUAL))) == LONGEST + USUAL
 
 
 @pytest.mark.parametrize("group", [True, False])
@@ -134,7 +134,7 @@ def test_time_that_grows_with_the_tokens_is_foretold(group):
     def cost(step) -> float:
         return 0.01 * sum(lengths[micro.rows].max() * len(micro.rows) for micro in step.micro_batches)
 
-    measured = [cost(step) for step in RehearsalPlan(**vars(plan)).steps(0, LONGEST + USUAL)]
+    measured = [cost(step) for step in DryRunPlan(**vars(plan)).steps(0, LONGEST + USUAL)]
     whole = [cost(step) for step in plan.steps(0, len(plan.epoch(0)))]
     assert step_seconds(measured, plan) == pytest.approx(np.mean(whole))
     some = lengths[some_batches(lengths, 64)]
@@ -162,7 +162,7 @@ def test_times_and_sizes_as_people_say_them():
     assert said == ["1 s", "40 s", "99 s", "2 min", "12 min", "1 h 40 min", "3 h 20 min"]
     assert [size(count) for count in (10, 3.4e8, 1.24e9)] == ["1 MB", "340 MB", "1.2 GB"]
     assert [counted(count, "step") for count in (0, 1, 1200)] == ["0 steps", "1 step", "1,200 steps"]
-    forecast = Forecast(loading=10, steps=100, step=0.5, evaluations=3, evaluation=20, test=30)
+    forecast = Estimate(loading=10, steps=100, step=0.5, evaluations=3, evaluation=20, test=30)
     assert forecast.total() == 10 + 50 + 4 * 20 + 30
     assert forecast.words() == "about 3 min: 100 steps of 0.5 s, 3 evaluations of 20 s, the test rows 30 s"
 
@@ -184,24 +184,22 @@ def test_the_memory_is_that_of_this_process():
 
 
 def some_data(lengths: list[int], test: list[int]) -> Data:
-    """Sets whose rows are their numbers; a test row's picture shows its number."""
+    """Sets whose rows are their numbers; a test row's image shows its number."""
     sets = []
     for rows in (lengths, lengths, test):
         ids = np.arange(len(rows))
         whole = SimpleNamespace(lengths=np.array(rows), weights=ids, targets=ids)
-        sets.append(rehearsal.Excerpt(whole, ids))
-    return Data(
-        *sets, collate=list, task=SingleLabel(("a", "b")), processor=None, fingerprint="", picture=str
-    )
+        sets.append(dry_run.Excerpt(whole, ids))
+    return Data(*sets, collate=list, task=SingleLabel(("a", "b")), processor=None, fingerprint="", image=str)
 
 
-def test_a_few_rows_keep_their_pictures():
+def test_a_few_rows_keep_their_images():
     data = some_data([1] * 9, [1, 1, 9, 1, 1, 1, 1, 8, 1])
-    few = rehearsal.excerpt(data, 1)
+    few = dry_run.excerpt(data, 1)
     assert len(few.test) == EVALUATED < len(data.test)
-    assert [few.picture(row) for row in range(len(few.test))] == [str(row) for row in few.test.ids]
+    assert [few.image(row) for row in range(len(few.test))] == [str(row) for row in few.test.ids]
     assert few.test.ids[0] == 2  # the longest
-    assert rehearsal.excerpt(dataclasses.replace(data, test=None), 1).test is None
+    assert dry_run.excerpt(dataclasses.replace(data, test=None), 1).test is None
 
 
 def test_a_device_that_does_not_count_its_memory_is_no_error(monkeypatch):
@@ -216,31 +214,31 @@ def test_a_device_that_does_not_count_its_memory_is_no_error(monkeypatch):
 def test_scoring_takes_as_long_as_its_rows_and_views(mirrored, views):
     settings = ImageSettings(per_device_eval_batch_size=2, test_time_augmentation=mirrored)
     data = some_data([1] * 20, [1] * 40)
-    few = rehearsal.excerpt(data, 2)
-    found = rehearsal.scoring_times(settings, data, few, 3.0)
+    few = dry_run.excerpt(data, 2)
+    found = dry_run.scoring_times(settings, data, few, 3.0)
     assert found == pytest.approx({"evaluation": 3.0 * 20 / 6, "test": 3.0 * 40 / 6 * views})
     alone = dataclasses.replace(data, test=None)
-    assert rehearsal.scoring_times(settings, alone, few, 3.0)["test"] == 0
+    assert dry_run.scoring_times(settings, alone, few, 3.0)["test"] == 0
 
 
-def test_a_signal_ends_a_rehearsal_and_is_no_check():
+def test_a_signal_ends_a_dry_run_and_is_no_check():
     def part() -> str:
         raise StoppedBySignal(15, "nothing")
 
     with pytest.raises(StoppedBySignal):
-        rehearsal.attempt("data", part)
+        dry_run.attempt("data", part)
 
 
 def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(BadInput, match=r"--output_dir .*runs/x cannot be written"):
-        rehearsal.inspect(imdb.recipe, tmp_path / "runs/x", TextSettings())
+        dry_run.inspect(imdb.recipe, tmp_path / "runs/x", TextSettings())
 
 
 def test_trackers_are_left_alone_and_nothing_is_frozen(texts, nearby, tmp_path, monkeypatch, capfd):
     """No tracker begins a run of its own, memory is at its worst, and the simple models take no time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rehearsal, "check_trackers", lambda settings: None)
+    monkeypatch.setattr(dry_run, "check_trackers", lambda settings: None)
     seen = {}
 
     def watched(name, function):
@@ -250,15 +248,15 @@ def test_trackers_are_left_alone_and_nothing_is_frozen(texts, nearby, tmp_path, 
 
         return call
 
-    owners = {"make_accelerator": hftune.run, "set_up": rehearsal, "score_result": rehearsal}
+    owners = {"make_accelerator": hftune.run, "set_up": dry_run, "score_result": dry_run}
     for name, owner in owners.items():
         monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
-    words = [*texts, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--floor", "true"]
+    words = [*texts, "--report_to", "wandb", "--gradual_unfreezing", 0.5, "--baselines", "true"]
     code, _, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
     assert seen["make_accelerator"].report_to == "none"
     assert seen["set_up"].gradual_unfreezing == 0
-    assert not seen["score_result"].floor
+    assert not seen["score_result"].baselines
 
 
 @pytest.mark.parametrize(
@@ -310,7 +308,7 @@ def test_checkpoints_are_counted_as_they_are_kept(changes, kept):
     settings = TextSettings(**({"num_train_epochs": 4.0} | changes))
     plan_settings = {"tokens_per_batch": None, "processes": 1, "group_by_length": False, "seed": 1}
     plan = BatchPlan(lengths=np.ones(10, int), rows_per_batch=2, micro_batches_per_step=1, **plan_settings)
-    assert rehearsal.checkpoints_kept(settings, Schedule.of(settings, plan)) == kept
+    assert dry_run.checkpoints_kept(settings, Schedule.of(settings, plan)) == kept
 
 
 def refused(states: dict[str, str]) -> list[str]:
@@ -358,7 +356,7 @@ def test_each_part_has_its_line(flags, stage, words, nearby, tmp_path, monkeypat
 
 def test_a_run_directory_is_looked_at_and_left_alone(texts, nearby, tmp_path, monkeypatch, capfd):
     run = tmp_path / "run"
-    quick = ["--floor", "false", "--max_steps", 2, "--output_dir", run]
+    quick = ["--baselines", "false", "--max_steps", 2, "--output_dir", run]
     run_recipe(imdb.recipe, [*texts[1:], *quick[:-2]], run)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     capfd.readouterr()
@@ -400,7 +398,7 @@ def test_what_a_model_raises_is_a_row_of_the_table(tmp_path, monkeypatch, capfd)
 def test_a_model_that_others_could_not_load_is_found_out(damage, texts, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     words = texts if damage == "weights" else SHAPES
-    save = rehearsal.save_model
+    save = dry_run.save_model
 
     def spoil(model, data, folder):
         save(model, data, folder)
@@ -410,7 +408,7 @@ def test_a_model_that_others_could_not_load_is_found_out(damage, texts, tmp_path
             source = folder / "resnet9.py"
             source.write_text("import hftune\n" + source.read_text())
 
-    monkeypatch.setattr(rehearsal, "save_model", spoil)
+    monkeypatch.setattr(dry_run, "save_model", spoil)
     code, states, said = validate(monkeypatch, capfd, *words)
     assert (code, refused(states)) == (2, ["loading"]), said
     assert ("logits differ by" if damage == "weights" else "hftune") in said
@@ -425,7 +423,7 @@ def test_the_right_to_push_is_one_of_the_checks(allowed, texts, nearby, tmp_path
             raise BadInput("the Hub token of ann may only read")
         return Target(settings.hub_model_id, "v2", True)
 
-    monkeypatch.setattr(rehearsal, "push_target", answer)
+    monkeypatch.setattr(dry_run, "push_target", answer)
     monkeypatch.setattr("hftune.cli.validate.ensure_reachable", lambda *names, push: None)
     words = [*texts, "--push_to_hub", "--hub_model_id", "ann/films"]
     code, states, said = validate(monkeypatch, capfd, *words)

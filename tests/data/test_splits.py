@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hftune.data.sources import Source
-from hftune.data.splits import Checked, choose_stratified, make_splits
+from hftune.data.splits import Checked, make_splits, stratified_sample
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput
 
@@ -64,7 +64,7 @@ def whose(found) -> dict[str, list[str]]:
 def test_stratified_choice(label, share, leave, seed):
     label = np.array(label)
     count = max(1, round(share * len(label)))
-    chosen = choose_stratified(label, count, leave, "test", seed)
+    chosen = stratified_sample(label, count, leave, "test", seed)
     assert np.all(np.diff(chosen) > 0)
     sizes = np.bincount(label, minlength=7)
     got = np.bincount(label[chosen], minlength=7)

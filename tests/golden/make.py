@@ -24,7 +24,7 @@ FLAGS = [
     *("--config_overrides", "embedding_dim=4,num_filters=2", "--min_frequency", 1, "--max_length", 8),
     *("--max_steps", 9, "--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 2),
     *("--save_strategy", "steps", "--save_steps", 3, "--save_total_limit", "none", "--model_ema", 0.5),
-    *("--load_best_model_at_end", "false", "--floor", "false", "--bf16", "false"),
+    *("--load_best_model_at_end", "false", "--baselines", "false", "--bf16", "false"),
     *("--train_file", "train.csv", "--validation_file", "train.csv", "--test_file", "train.csv"),
 ]
 COPIED = ("run.json", "all_results.json", "test_predictions.csv")

@@ -25,7 +25,7 @@ from hftune.inference.demo import build_page, coloured, overlay, serving, why_no
 from hftune.inference.load import load_model
 from hftune.inference.occlusion import Influence
 from tests.runs import write_record
-from tests.tiny import saved_pictures, saved_texts
+from tests.tiny import saved_images, saved_texts
 
 EVIL = "<img src=x onerror=\"document.title='broken in'\"> a good <b>film</b>"
 LABELS = ("<i>bad</i>", "so & so", "good")
@@ -134,24 +134,24 @@ def test_a_text_in_a_real_browser(browser, tmp_path):
 
 
 @needs_gradio
-def test_a_picture_in_a_real_browser(browser, tmp_path, monkeypatch):
+def test_a_image_in_a_real_browser(browser, tmp_path, monkeypatch):
     pytest.importorskip("captum")
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    saved = saved_pictures("resnet9", tmp_path / "run")
+    saved = saved_images("resnet9", tmp_path / "run")
     saved = replace(saved, task=replace(saved.task, labels=LABELS))
-    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "photo.png")
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "photo.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "photo.png").read_bytes()[:900])
-    with serving(saved, [picture], open_browser=False) as address:
+    with serving(saved, [image], open_browser=False) as address:
         page, hosts = open_page(browser, address)
         button = page.get_by_role("button", name="Classify")
         button.click()
-        page.get_by_text("Choose a picture first.").wait_for()
+        page.get_by_text("Choose an image first.").wait_for()
         page.locator("input[type=file]").first.set_input_files(tmp_path / "photo.png")
         page.locator("img[src*='photo.png']").wait_for()
         button.click()
         page.locator("img[src*='image.webp'], img[src*='image.png']").wait_for()  # the heat map
-        best = saved.labels[int(demo._logits(saved, picture).argmax())]
+        best = saved.labels[int(demo._logits(saved, image).argmax())]
         assert page.get_by_text(best, exact=True).count() == 2
         assert page.get_by_label("Share").count() == 0
         page.get_by_label("Clear").or_(page.get_by_label("Remove Image")).first.click()
@@ -171,7 +171,7 @@ def test_any_file_that_is_uploaded_is_answered_as_predict_does_or_has_its_line(t
     import gradio
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    saved = saved_pictures("resnet9", tmp_path / "run")
+    saved = saved_images("resnet9", tmp_path / "run")
     saved = replace(saved, inputs=replace(saved.inputs, background="white"))
     clear = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
     Image.fromarray(np.arange(0, 65_536, 256, np.uint16).reshape(16, 16)).save(tmp_path / "deep.png")
@@ -209,22 +209,22 @@ def test_pieces_are_the_text_and_the_strongest_word_is_one():
     assert coloured("", Influence(np.zeros(2, np.float32), [], np.zeros(0))) == []
 
 
-def test_an_overlay_leaves_the_picture_as_it_is_where_it_is_cold(tmp_path, monkeypatch):
-    saved = saved_pictures("resnet9", tmp_path)
-    picture = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+def test_an_overlay_leaves_the_image_as_it_is_where_it_is_cold(tmp_path, monkeypatch):
+    saved = saved_images("resnet9", tmp_path)
+    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     heat = np.zeros((32, 32), np.float32)
     heat[:4] = 1
     monkeypatch.setattr(demo, "explain_class", lambda loaded, image, label: (image.astype(float), heat))
-    drawn = overlay(saved, picture, 0)
-    np.testing.assert_allclose(drawn[4:].astype(int), picture[4:], atol=1)
+    drawn = overlay(saved, image, 0)
+    np.testing.assert_allclose(drawn[4:].astype(int), image[4:], atol=1)
     hottest = np.array([122, 4, 3])  # the end of "turbo"
-    np.testing.assert_allclose(drawn[:4], 0.4 * picture[:4] + 0.6 * hottest, atol=1)
+    np.testing.assert_allclose(drawn[:4], 0.4 * image[:4] + 0.6 * hottest, atol=1)
 
 
 def test_a_model_without_a_map_says_why(tmp_path):
     pytest.importorskip("captum")
-    assert why_no_map(saved_pictures("resnet9", tmp_path / "resnet9")) == ""
-    assert "ViTForImageClassification" in why_no_map(saved_pictures("vit", tmp_path / "vit"))
+    assert why_no_map(saved_images("resnet9", tmp_path / "resnet9")) == ""
+    assert "ViTForImageClassification" in why_no_map(saved_images("vit", tmp_path / "vit"))
 
 
 def test_what_cannot_be_served_is_one_line(tmp_path, monkeypatch):

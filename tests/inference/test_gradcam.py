@@ -29,7 +29,7 @@ from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClass
 from hftune.report import plots as gallery
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import painted
-from tests.inference.test_load import save_pictures_model
+from tests.inference.test_load import save_images_model
 from tests.tiny import tiny_checkpoint
 
 pytest.importorskip("captum")
@@ -117,10 +117,10 @@ class Corner(nn.Module):
 
 
 def test_the_heat_is_where_the_class_is():
-    picture = torch.zeros(1, 3, 32, 48)
-    picture[0, 0, :12, :12] = 1  # red above on the left
-    picture[0, 2, 20:, 36:] = 1  # blue below on the right
-    red, blue = heatmap(Corner(), picture, 0), heatmap(Corner(), picture, 1)
+    image = torch.zeros(1, 3, 32, 48)
+    image[0, 0, :12, :12] = 1  # red above on the left
+    image[0, 2, 20:, 36:] = 1  # blue below on the right
+    red, blue = heatmap(Corner(), image, 0), heatmap(Corner(), image, 1)
     assert red.shape == blue.shape == (32, 48)
     assert red.dtype == np.float32
     assert min(red[:8, :8].min(), blue[-8:, -8:].min()) > 1 - 1e-6
@@ -132,15 +132,15 @@ def test_the_heat_is_where_the_class_is():
 )
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_heat_map_is_equations_1_and_2_of_the_paper(family, frozen):
-    model, picture = built(family)
+    model, image = built(family)
     model.requires_grad_(not frozen)
     maps = []
-    hook = last_map(model, picture).register_forward_hook(
+    hook = last_map(model, image).register_forward_hook(
         lambda module, inputs, output: maps.append(
             output if output.requires_grad else output.requires_grad_()
         )
     )
-    logits = model(pixel_values=picture.clone().requires_grad_()).logits
+    logits = model(pixel_values=image.clone().requires_grad_()).logits
     hook.remove()
     assert maps[0].ndim == 4
     warm = 0
@@ -148,28 +148,28 @@ def test_a_heat_map_is_equations_1_and_2_of_the_paper(family, frozen):
         (gradient,) = torch.autograd.grad(logits[0, label], maps[0], retain_graph=True)
         weights = gradient.mean((2, 3), keepdim=True)
         expected = (weights * maps[0]).sum(1, keepdim=True).relu()
-        expected = interpolate(expected, picture.shape[-2:], mode="bilinear")[0, 0]
+        expected = interpolate(expected, image.shape[-2:], mode="bilinear")[0, 0]
         expected = (expected / expected.max().clamp(min=1e-30)).detach().numpy()
-        heat = heatmap(model, picture, label)
+        heat = heatmap(model, image, label)
         np.testing.assert_allclose(heat, expected, atol=1e-4)
         assert heat.min() >= 0
         assert heat.max() in (0, 1)
         warm += heat.max()
     assert warm, "every map is cold: nothing was compared"
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert picture.grad is None
+    assert image.grad is None
 
 
 @pytest.mark.parametrize("family", ["resnet9", "resnet", "convnext", "timm resnet", "timm mobilenet"])
 def test_the_last_map_is_what_is_pooled(family):
     """Nothing that mixes places comes after it: its mean or maximum over places decides the logits."""
-    model, picture = built(family)
-    module = last_map(model, picture)
+    model, image = built(family)
+    module = last_map(model, image)
 
     def logits_of(change) -> torch.Tensor:
         hook = module.register_forward_hook(lambda module, inputs, output: change(output))
         with torch.no_grad():
-            logits = model(pixel_values=picture).logits
+            logits = model(pixel_values=image).logits
         hook.remove()
         return logits
 
@@ -177,7 +177,7 @@ def test_the_last_map_is_what_is_pooled(family):
     assert not torch.allclose(logits_of(lambda map_: map_.roll(1, 1)), logits_of(lambda map_: map_))
 
 
-def test_a_smaller_picture_takes_an_earlier_map():
+def test_a_smaller_image_takes_an_earlier_map():
     model, _ = built("resnet9")
     small, large = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 32, 32)
     assert last_map(model, small) is not last_map(model, large)
@@ -186,9 +186,9 @@ def test_a_smaller_picture_takes_an_earlier_map():
 
 @pytest.mark.parametrize("family", ["vit", "swin", "timm vit"])
 def test_a_model_of_tokens_has_no_map(family):
-    model, picture = built(family)
+    model, image = built(family)
     with pytest.raises(BadInput, match=type(model).__name__):
-        heatmap(model, picture, 0)
+        heatmap(model, image, 0)
 
 
 def test_features_in_the_last_place_are_no_map():
@@ -217,11 +217,11 @@ def test_a_class_that_nothing_speaks_for_is_all_cold():
 
 
 def test_a_model_in_training_is_read_in_eval_mode_and_no_hook_stays():
-    model, picture = built("resnet9")
+    model, image = built("resnet9")
     means = model.layers[0][1].running_mean.clone()
-    expected = heatmap(model, picture, 0)
+    expected = heatmap(model, image, 0)
     with torch.no_grad():
-        assert np.array_equal(heatmap(model.train(), picture, 0), expected)
+        assert np.array_equal(heatmap(model.train(), image, 0), expected)
     assert torch.equal(model.layers[0][1].running_mean, means)
     assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
 
@@ -238,13 +238,13 @@ def test_the_command_refuses_a_model_of_texts_in_one_line(tmp_path, monkeypatch,
     tiny_checkpoint("bert", tmp_path / "texts", num_labels=2)
     capsys.readouterr()
     assert hftune(monkeypatch, "gradcam", "texts", "one.png") == 2
-    assert capsys.readouterr().err == "error: texts classifies texts; heat maps are drawn of pictures\n"
+    assert capsys.readouterr().err == "error: texts classifies texts; heat maps are drawn of images\n"
     assert not (tmp_path / "texts/gradcam.png").exists()
 
 
 def test_the_command_names_the_class_that_it_explains(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    eye = save_pictures_model(tmp_path / "eye")
+    eye = save_images_model(tmp_path / "eye")
     Image.fromarray(painted("red", 1)).save("one.png")
     drawn = {}
     monkeypatch.setattr(
@@ -260,7 +260,7 @@ def test_the_command_names_the_class_that_it_explains(tmp_path, monkeypatch, cap
 
 def test_the_command_shows_true_colours_and_names_what_it_leaves_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    save_pictures_model(tmp_path / "eye")
+    save_images_model(tmp_path / "eye")
     (tmp_path / "photos").mkdir()
     colour = (200, 120, 40)
     Image.new("RGB", (32, 32), colour).save("photos/b.png")
@@ -271,19 +271,19 @@ def test_the_command_shows_true_colours_and_names_what_it_leaves_out(tmp_path, m
         gallery, "draw_overlays", lambda *parts: drawn.update(zip("phto", parts, strict=True))
     )
     assert hftune(monkeypatch, "gradcam", "eye", "photos") == 2
-    assert "photos/c.png is not a picture of a known format" in capsys.readouterr().err
+    assert "photos/c.png is not an image of a known format" in capsys.readouterr().err
     assert hftune(monkeypatch, "gradcam", "eye", "photos", "--skip_bad_images") == 0
     left_out, skipped = capsys.readouterr().err.splitlines()
     assert left_out == (
         "warning: photos: 1 file left out, of a format that is not read (the first: photos/a.svg)"
     )
-    assert skipped.startswith("warning: the pictures: 1 of 2 picture")
-    (picture,) = drawn["p"]
-    assert abs(picture.astype(int) - colour).max() <= 1
+    assert skipped.startswith("warning: the images: 1 of 2 image")
+    (image,) = drawn["p"]
+    assert abs(image.astype(int) - colour).max() <= 1
 
 
 def test_an_image_is_shown_in_its_own_colours(tmp_path):
-    eye = save_pictures_model(tmp_path / "eye")
+    eye = save_images_model(tmp_path / "eye")
     saved = load_model(str(eye))
     dull = np.full((16, 16, 3), (100, 120, 140), np.uint8)
     dull[:8] = (90, 130, 135)
@@ -294,7 +294,7 @@ def test_an_image_is_shown_in_its_own_colours(tmp_path):
 
 def test_the_command_leaves_out_what_cannot_be_read_when_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    save_pictures_model(tmp_path / "eye")
+    save_images_model(tmp_path / "eye")
     for number in range(14):
         Image.fromarray(np.full((20, 20), 4000 * number, np.uint16)).save(f"{number:02d}.png")
     Path("01.png").write_bytes(b"no image")
@@ -303,12 +303,12 @@ def test_the_command_leaves_out_what_cannot_be_read_when_asked(tmp_path, monkeyp
     monkeypatch.setattr(gallery, "draw_overlays", lambda *parts: drawn.append(parts))
     capsys.readouterr()
     assert hftune(monkeypatch, "gradcam", "eye", ".") == 2
-    message = "./01.png is a text file, not a picture; --skip_bad_images leaves such pictures out\n"
+    message = "./01.png is a text file, not an image; --skip_bad_images leaves such images out\n"
     assert capsys.readouterr().err == f"error: {message}"
     assert hftune(monkeypatch, "gradcam", "eye", ".", "--skip_bad_images") == 0
-    pictures, _, titles, _ = drawn[0]
+    images, _, titles, _ = drawn[0]
     assert [title[:6] for title in titles] == [f"{number:02d}.png" for number in (0, *range(2, 12))]
-    assert pictures[1].mean() == pytest.approx(8000 / 65535 * 255, abs=1)  # 16 bits are scaled
+    assert images[1].mean() == pytest.approx(8000 / 65535 * 255, abs=1)  # 16 bits are scaled
     told = capsys.readouterr()
-    assert "1 of 12 pictures cannot be read and is left out (the first: ./01.png is a text file" in told.err
-    assert told.out == "look at eye/gradcam.png (the first 12 of 14 pictures)\n"
+    assert "1 of 12 images cannot be read and is left out (the first: ./01.png is a text file" in told.err
+    assert told.out == "look at eye/gradcam.png (the first 12 of 14 images)\n"

@@ -54,7 +54,7 @@ def save_ours(kind: str, folder: Path) -> Path:
     return folder
 
 
-def save_pictures_model(folder: Path) -> Path:
+def save_images_model(folder: Path) -> Path:
     torch.manual_seed(0)
     model = ResNet9ForImageClassification(ResNet9Config(width=4, id2label=LABELS))
     with torch.no_grad():
@@ -102,18 +102,18 @@ def test_texts_get_the_pipelines_scores_in_their_order(family, tmp_path):
     assert np.ptp(softmax(logits), axis=0).max() > 1e-3, "every text gets the same answer"
 
 
-def test_pictures_get_the_pipelines_scores_in_their_order(tmp_path):
+def test_images_get_the_pipelines_scores_in_their_order(tmp_path):
     from PIL import Image
 
-    saved = load_model(str(save_pictures_model(tmp_path)))
+    saved = load_model(str(save_images_model(tmp_path)))
     assert (saved.inputs.modality, saved.labels) == ("image", (*LABELS.values(),))
     random = np.random.default_rng(0)
-    pictures = [random.integers(0, 255, (20 + row, 50 - row, 3), dtype=np.uint8) for row in range(9)]
-    logits = predict_rows(saved, saved.inputs.rows(pictures), rows_per_batch=4)["logits"]
+    images = [random.integers(0, 255, (20 + row, 50 - row, 3), dtype=np.uint8) for row in range(9)]
+    logits = predict_rows(saved, saved.inputs.rows(images), rows_per_batch=4)["logits"]
     theirs = pipeline("image-classification", str(tmp_path), top_k=3)
-    expected = [scores_of(line, saved.labels) for line in theirs([Image.fromarray(p) for p in pictures])]
+    expected = [scores_of(line, saved.labels) for line in theirs([Image.fromarray(p) for p in images])]
     np.testing.assert_allclose(softmax(logits), expected, atol=1e-5)
-    assert np.ptp(softmax(logits), axis=0).max() > 1e-3, "every picture gets the same answer"
+    assert np.ptp(softmax(logits), axis=0).max() > 1e-3, "every image gets the same answer"
 
 
 def test_a_run_says_how_its_texts_are_cut(tmp_path, bert):

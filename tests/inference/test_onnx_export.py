@@ -31,7 +31,7 @@ from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord
 from tests.data.image.test_splits import files_of, write_class_folders
 from tests.runs import write_record
-from tests.tiny import saved_pictures, saved_texts
+from tests.tiny import saved_images, saved_texts
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
@@ -43,7 +43,7 @@ def texts() -> list[str]:
     return [*load_sample()["test"]["text"][:ROWS], "", "film " * 70]
 
 
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (ROWS, 40, 32, 3), np.uint8))
 
 
@@ -81,15 +81,15 @@ def test_texts_of_any_number_and_length_get_the_same_answer(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["resnet9", "vit", "test_resnet"])
-def test_any_number_of_pictures_gets_the_same_answer(kind, tmp_path, monkeypatch):
+def test_any_number_of_images_gets_the_same_answer(kind, tmp_path, monkeypatch):
     if kind == "resnet9":  # as if one file could not hold it
         monkeypatch.setattr(onnx_export, "PROTOBUF_LIMIT", 0)
-    saved = saved_pictures(kind, tmp_path / "model")
+    saved = saved_images(kind, tmp_path / "model")
     (tmp_path / "onnx").mkdir()
-    comparison = write_onnx(saved, saved.inputs.rows(pictures()), tmp_path / "onnx")
+    comparison = write_onnx(saved, saved.inputs.rows(images()), tmp_path / "onnx")
     assert comparison.rows == ROWS
     assert comparison.difference < 1e-5
-    pixels = torch.stack([row["pixel_values"] for row in saved.inputs.rows(pictures()[:3])])
+    pixels = torch.stack([row["pixel_values"] for row in saved.inputs.rows(images()[:3])])
     with torch.no_grad():
         expected = saved.model(pixel_values=pixels).logits.numpy()
     np.testing.assert_allclose(ask(tmp_path / "onnx", pixel_values=pixels.numpy()), expected, atol=1e-5)
@@ -186,7 +186,7 @@ def test_rows_of_a_file(trained, compared, tmp_path):
 
 def test_class_folders_of_a_run(compared, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    saved_pictures("resnet9", tmp_path / "run")
+    saved_images("resnet9", tmp_path / "run")
     for split in ("train", "test"):
         write_class_folders(tmp_path / "pets" / split, 12, split)
     write_record(tmp_path / "run", dataset_name=str(tmp_path / "pets"))

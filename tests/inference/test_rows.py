@@ -34,9 +34,9 @@ def write(name: str, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def first_pixels(pictures) -> list[int]:
-    """`painted` writes each picture's number there."""
-    return [int(pictures[row][0, 0, 0]) for row in range(len(pictures))]
+def first_pixels(images) -> list[int]:
+    """`painted` writes each image's number there."""
+    return [int(images[row][0, 0, 0]) for row in range(len(images))]
 
 
 def table(values, names: list[str] | None = None) -> Table:
@@ -159,7 +159,7 @@ def test_a_class_folder_whose_accent_is_coded_in_another_way_is_known():
         ]
 
 
-def test_a_picture_that_is_left_out_takes_its_label_along():
+def test_a_image_that_is_left_out_takes_its_label_along():
     write_class_folders(Path("pets"), 3, "test")
     victim = sorted(Path("pets/blue").iterdir())[1]
     victim.write_bytes(victim.read_bytes()[:50])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from hftune.models.cls_only import keep_first_token
-from hftune.models.cpu_attention import attend_text_by_text
+from hftune.models.cls_only import compute_cls_only
+from hftune.models.cpu_attention import use_per_sequence_attention
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 from recipes import imdb
 from tests.models.test_cpu_attention import IDS, PADDING, loss_and_gradient, without_dropout
@@ -24,14 +24,14 @@ def tokens_of_last_layer(model) -> int:
 
 
 @pytest.mark.parametrize("padding", [PADDING, WHOLE], ids=["padded", "whole"])
-@pytest.mark.parametrize("attend", [None, attend_text_by_text], ids=["torch", "text by text"])
+@pytest.mark.parametrize("attend", [None, use_per_sequence_attention], ids=["torch", "text by text"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradients_are_those_of_the_whole_layer(family, attend, padding):
     stock = without_dropout(family)
     ours = copy.deepcopy(stock)
     if attend:
         attend(ours)
-    keep_first_token(ours)
+    compute_cls_only(ours)
     loss, gradient = loss_and_gradient(stock, padding, torch.float32)
     our_loss, our_gradient = loss_and_gradient(ours, padding, torch.float32)
     assert our_loss == pytest.approx(loss, abs=1e-6)
@@ -53,7 +53,7 @@ def test_any_other_model_keeps_its_whole_layer(kind, changes):
     implementation = settings.pop("attn_implementation", None)
     config = AutoConfig.for_model("bert", **settings)
     model = kind.from_config(config, attn_implementation=implementation).eval()
-    keep_first_token(model)
+    compute_cls_only(model)
     assert tokens_of_last_layer(model) == 7
 
 
@@ -62,7 +62,7 @@ def test_gradient_checkpointing_learns_the_same(family):
     gradients = []
     for checkpointing in (False, True):
         model = without_dropout(family)
-        keep_first_token(model)
+        compute_cls_only(model)
         if checkpointing:
             model.activation_checkpointing_enable()
         gradients.append(loss_and_gradient(model, PADDING, torch.float32)[1])
@@ -75,7 +75,7 @@ def test_the_other_architectures_of_its_shape_answer_alike(family):
     sizes = {**SIZES, "vocab_size": 30, "pad_token_id": 1, "max_position_embeddings": 20}
     stock = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **sizes)).eval()
     ours = copy.deepcopy(stock)
-    keep_first_token(ours)
+    compute_cls_only(ours)
     with torch.inference_mode():
         logits = [m(input_ids=IDS, attention_mask=PADDING.long()).logits for m in (stock, ours)]
     assert torch.allclose(*logits, atol=1e-6)
@@ -89,7 +89,7 @@ def test_only_a_pooling_that_reads_the_first_token_spares_the_others(pooling):
     config = PooledEncoderConfig(encoder_config=backbone, pooling=pooling, num_labels=3)
     stock = PooledEncoderForSequenceClassification(config).eval()
     ours = copy.deepcopy(stock)
-    keep_first_token(ours)
+    compute_cls_only(ours)
     loss, gradient = loss_and_gradient(stock, PADDING, torch.float32)
     our_loss, our_gradient = loss_and_gradient(ours, PADDING, torch.float32)
     assert our_loss == pytest.approx(loss, abs=1e-6)
@@ -100,7 +100,7 @@ def test_only_a_pooling_that_reads_the_first_token_spares_the_others(pooling):
 def test_attention_dropout_falls_on_what_the_first_token_sees():
     model = without_dropout("bert")
     last = model.base_model.encoder.layer[-1].attention.self
-    keep_first_token(model)
+    compute_cls_only(model)
     fixed = [loss_and_gradient(model, PADDING, torch.float32)[0] for _ in range(2)]
     assert fixed[0] == fixed[1]
     last.dropout.p = 0.5
@@ -113,7 +113,7 @@ def test_attention_dropout_falls_on_what_the_first_token_sees():
 
 def test_a_copy_computes_with_its_own_weights():
     model = without_dropout("bert")
-    keep_first_token(model)
+    compute_cls_only(model)
     twin = copy.deepcopy(model)
     before = loss_and_gradient(twin, PADDING, torch.float32)[0]
     torch.nn.init.zeros_(model.base_model.encoder.layer[-1].attention.self.value.weight)

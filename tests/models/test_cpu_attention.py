@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from hftune.models.cpu_attention import NAME, TextByText, attend_text_by_text
+from hftune.models.cpu_attention import NAME, PerSequenceAttention, use_per_sequence_attention
 from tests.tiny import FAMILIES, tiny_model
 
 LENGTHS = [7, 3, 1, 5]
@@ -22,7 +22,7 @@ def inputs(dtype: torch.dtype) -> list[torch.Tensor]:
 
 def test_values_and_gradients_are_those_of_attention():
     values = inputs(torch.float64)
-    found = TextByText.apply(*values, LENGTHS, 0.3)
+    found = PerSequenceAttention.apply(*values, LENGTHS, 0.3)
     wanted = scaled_dot_product_attention(*values, attn_mask=PADDING[:, None, None], scale=0.3)
     seen = PADDING[:, None, :, None]
     assert torch.allclose(found * seen, wanted * seen, atol=1e-12)
@@ -37,9 +37,9 @@ def test_values_and_gradients_are_those_of_attention():
 
 def test_a_text_has_the_same_bits_with_and_without_padding_and_neighbours():
     values = inputs(torch.bfloat16)
-    together = TextByText.apply(*values, LENGTHS, 0.3)
+    together = PerSequenceAttention.apply(*values, LENGTHS, 0.3)
     for row, length in enumerate(LENGTHS):
-        alone = TextByText.apply(*(x[row : row + 1, :, :length] for x in values), [length], 0.3)
+        alone = PerSequenceAttention.apply(*(x[row : row + 1, :, :length] for x in values), [length], 0.3)
         assert torch.equal(alone[0], together[row, :, :length])
         assert not together[row, :, length:].any()
 
@@ -69,7 +69,7 @@ def loss_and_gradient(model, padding, dtype) -> tuple[float, torch.Tensor]:
 def test_every_family_learns_in_bf16_as_close_to_float32_as_with_torchs_own(family):
     stock = without_dropout(family)
     ours = copy.deepcopy(stock)
-    attend_text_by_text(ours)
+    use_per_sequence_attention(ours)
     loss, gradient = loss_and_gradient(stock, PADDING, torch.float32)
     stock_loss, stock_gradient = loss_and_gradient(stock, PADDING, torch.bfloat16)
     our_loss, our_gradient = loss_and_gradient(ours, PADDING, torch.bfloat16)
@@ -81,19 +81,19 @@ def test_every_family_learns_in_bf16_as_close_to_float32_as_with_torchs_own(fami
 def asked(monkeypatch):
     """Counts how often attention is computed text by text."""
     calls = []
-    apply = TextByText.apply
+    apply = PerSequenceAttention.apply
 
     def counted(*arguments):
         calls.append(arguments)
         return apply(*arguments)
 
-    monkeypatch.setattr(TextByText, "apply", counted)
+    monkeypatch.setattr(PerSequenceAttention, "apply", counted)
     return calls
 
 
 def test_an_encoder_in_training_attends_text_by_text(asked):
     model = without_dropout("bert")
-    attend_text_by_text(model)
+    use_per_sequence_attention(model)
     loss_and_gradient(model, PADDING, torch.bfloat16)
     assert len(asked) == model.config.num_hidden_layers
     assert asked[0][3] == LENGTHS
@@ -112,7 +112,7 @@ def test_an_encoder_in_training_attends_text_by_text(asked):
 def test_torchs_own_attention_does_what_cannot_be_done_so(what, family, padding, dtype, asked):
     stock = without_dropout(family)
     ours = copy.deepcopy(stock)
-    attend_text_by_text(ours)
+    use_per_sequence_attention(ours)
     theirs = loss_and_gradient(stock, padding, dtype)
     found = loss_and_gradient(ours, padding, dtype)
     assert not asked
@@ -126,7 +126,7 @@ def test_dropout_of_attention_weights_stays_what_it_is(asked):
         "bert", num_labels=3, attention_probs_dropout_prob=0.5, hidden_dropout_prob=0.0
     ).train()
     ours = copy.deepcopy(stock)
-    attend_text_by_text(ours)
+    use_per_sequence_attention(ours)
     results = []
     for model in (stock, ours):
         torch.manual_seed(1)
@@ -139,7 +139,7 @@ def test_dropout_of_attention_weights_stays_what_it_is(asked):
 def test_answers_have_the_bits_of_torchs_own(padding, asked):
     stock = without_dropout("bert").eval()
     ours = copy.deepcopy(stock)
-    attend_text_by_text(ours)
+    use_per_sequence_attention(ours)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         logits = [model(input_ids=IDS, attention_mask=padding.long()).logits for model in (stock, ours)]
     assert torch.equal(*logits)
@@ -153,7 +153,7 @@ def test_a_window_of_tokens_is_kept(asked):
     assert window is not None
     assert "sliding_attention" in stock.config.layer_types
     ours = copy.deepcopy(stock)
-    attend_text_by_text(ours)
+    use_per_sequence_attention(ours)
     ids = torch.arange(2 * (4 * window + 8)).view(2, -1) % 20 + 5
     losses = []
     for model in (stock, ours):
@@ -167,6 +167,6 @@ def test_a_window_of_tokens_is_kept(asked):
 
 def test_nothing_of_it_is_saved(tmp_path):
     model = without_dropout("bert")
-    attend_text_by_text(model)
+    use_per_sequence_attention(model)
     model.save_pretrained(tmp_path)
     assert NAME not in (tmp_path / "config.json").read_text()

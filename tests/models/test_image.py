@@ -43,16 +43,16 @@ sys.modules["hftune"] = None
 import timm, torch
 from PIL import Image
 from transformers import pipeline
-picture, of_timm, *folders = sys.argv[1:]
+image, of_timm, *folders = sys.argv[1:]
 found = {}
 for folder in folders:
     classify = pipeline("image-classification", model=folder, trust_remote_code=True)
-    found[folder] = {answer["label"]: answer["score"] for answer in classify(picture)}
+    found[folder] = {answer["label"]: answer["score"] for answer in classify(image)}
 for folder in of_timm.split(","):
     model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
     view = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     with torch.no_grad():
-        scores = model(view(Image.open(picture).convert("RGB"))[None]).softmax(-1)[0].tolist()
+        scores = model(view(Image.open(image).convert("RGB"))[None]).softmax(-1)[0].tolist()
     found["timm:" + folder] = dict(zip(model.pretrained_cfg["label_names"], scores, strict=True))
 print(json.dumps(found))
 """
@@ -119,8 +119,8 @@ def small_resnet(tmp_path_factory):
 
 def test_a_trained_model_is_the_same_without_hftune(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels).resize((70, 90), Image.Resampling.BICUBIC)
-    picture.save(tmp_path / "picture.png")
+    image = Image.fromarray(pixels).resize((70, 90), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "image.png")
     expected = {}
     for name, flags in FAMILIES.items():
         model = build(model_type=name, **flags)
@@ -131,13 +131,13 @@ def test_a_trained_model_is_the_same_without_hftune(tmp_path):
         folder = save(tmp_path / name, model, model_type=name, **flags)
         processor = load_processor(ImageSettings(dataset_name="sample", model_type=name, **flags)).processor
         with torch.no_grad():
-            logits = model(**processor(images=picture, return_tensors="pt")).logits
+            logits = model(**processor(images=image, return_tensors="pt")).logits
         expected[folder] = dict(zip(LABELS, logits.softmax(-1)[0].tolist(), strict=True))
         if name in OF_TIMM:
             expected[f"timm:{folder}"] = expected[folder]
     folders = [str(tmp_path / name) for name in FAMILIES]
     of_timm = ",".join(str(tmp_path / name) for name in OF_TIMM)
-    command = [sys.executable, "-I", "-c", CLEAN, str(tmp_path / "picture.png"), of_timm, *folders]
+    command = [sys.executable, "-I", "-c", CLEAN, str(tmp_path / "image.png"), of_timm, *folders]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -302,10 +302,10 @@ def test_a_file_of_weights_that_does_not_fit(small_resnet, flags, message, tmp_p
         ({"model_type": "resnet10t", "config_overrides": "features_only=true"}, "features_only"),
         ({"model_type": "inception_v3", "config_overrides": "aux_logits=true"}, "aux_logits"),
         ({"model_type": "vit", "config_overrides": "image_size=64"}, "pass --image_size"),
-        ({"model_type": "inception_v3", "image_size": 32}, "--image_size 32: inception_v3 takes no pictures"),
+        ({"model_type": "inception_v3", "image_size": 32}, "--image_size 32: inception_v3 takes no images"),
         (
             {"model_type": "vit", "eval_image_size": 48, **FAMILIES["vit"]},
-            "--eval_image_size 48: vit takes no pictures of 48 x 48",
+            "--eval_image_size 48: vit takes no images of 48 x 48",
         ),
         ({"model_name_or_path": "/no/such/folder"}, "--model_name_or_path /no/such/folder"),
         ({}, "--model_name_or_path .* or --model_type"),

@@ -22,7 +22,7 @@ GOOD = "text,label\n" + "".join(
 )
 TINY = [
     *("--config_overrides", "embedding_dim=4,num_filters=2", "--min_frequency", 1, "--max_steps", 1),
-    *("--per_device_train_batch_size", 4, "--max_length", 16, "--floor", "false", "--bf16", "false"),
+    *("--per_device_train_batch_size", 4, "--max_length", 16, "--baselines", "false", "--bf16", "false"),
 ]
 
 

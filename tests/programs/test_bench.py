@@ -1,4 +1,4 @@
-"""Every case of benchmarks/ rehearsed on built-in data: the same rows, the same tokens, a stored table."""
+"""Every case of benchmarks/ tried on built-in data: the same rows, the same tokens, a stored table."""
 
 import importlib
 import json
@@ -41,7 +41,7 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture
-def rehearse(work, monkeypatch):
+def dry_run(work, monkeypatch):
     """Returns a function that measures a case on built-in data and returns what it stored."""
 
     def measured(name: str, *words: str) -> dict:
@@ -83,8 +83,8 @@ BFLOAT16_LSTM = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("name", ["minilm", "textcnn", pytest.param("bilstm", marks=BFLOAT16_LSTM), "start"])
-def test_all_sides_of_a_case_on_texts_read_the_same_tokens(name, rehearse, work):
-    entry = rehearse(name)
+def test_all_sides_of_a_case_on_texts_read_the_same_tokens(name, dry_run, work):
+    entry = dry_run(name)
     (found,) = entry["rounds"]
     case = importlib.import_module(f"cases.{name}").CASE
     assert list(found) == [side for side in case.sides if side not in case.on_request]
@@ -95,19 +95,19 @@ def test_all_sides_of_a_case_on_texts_read_the_same_tokens(name, rehearse, work)
     assert all(ratio["low"] <= ratio["median"] <= ratio["high"] for ratio in entry["ratios"].values())
 
 
-def test_padding_is_that_of_each_sides_own_batches(rehearse):
-    (found,) = rehearse("minilm")["rounds"]
+def test_padding_is_that_of_each_sides_own_batches(dry_run):
+    (found,) = dry_run("minilm")["rounds"]
     assert 0 <= found["hftune"]["padding"] < found["Trainer"]["padding"] < 1
     assert found["Trainer, group_by_length"]["padding"] < found["Trainer"]["padding"]
-    (found,) = rehearse("textcnn")["rounds"]
+    (found,) = dry_run("textcnn")["rounds"]
     job = importlib.import_module("cases.textcnn").CASE.sample
     places = tokens(found["plain loop"]) / (1 - found["plain loop"]["padding"])
     assert round(places) == job["rows"] * job["max_length"]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "hotdog"])
-def test_both_sides_of_a_case_on_pictures_train_the_same_model(name, rehearse):
-    entry = rehearse(name)
+def test_both_sides_of_a_case_on_images_train_the_same_model(name, dry_run):
+    entry = dry_run(name)
     (found,) = entry["rounds"]
     assert {measurement["steps"] for measurement in found.values()} == {
         entry["job"]["rows"] // entry["job"]["batch"]
@@ -115,19 +115,19 @@ def test_both_sides_of_a_case_on_pictures_train_the_same_model(name, rehearse):
     assert all("tokens_per_second" not in measurement for measurement in found.values())
 
 
-def test_both_sides_of_the_prediction_give_the_same_answers(rehearse):
-    (found,) = rehearse("predict")["rounds"]
+def test_both_sides_of_the_prediction_give_the_same_answers(dry_run):
+    (found,) = dry_run("predict")["rounds"]
     assert {measurement["same_answers"] for measurement in found.values()} == {1.0}
     assert len({tokens(measurement) for measurement in found.values()}) == 1
     assert found["hftune"]["padding"] < found["pipeline(batch_size=32)"]["padding"]
 
 
-def test_the_page_has_every_case_and_side(rehearse, work):
-    rehearse("help")
-    entry = rehearse("minilm")
+def test_the_page_has_every_case_and_side(dry_run, work):
+    dry_run("help")
+    entry = dry_run("minilm")
     (written,) = (work / "results").glob("*.md")
     text = written.read_text()
-    assert "rehearsal" in text
+    assert "dry run" in text
     for title in ("--help", "MiniLM on IMDb at 512 tokens"):
         assert f"## {title}" in text
     line = next(line for line in text.splitlines() if line.startswith("| Trainer, group_by_length |"))
@@ -136,9 +136,9 @@ def test_the_page_has_every_case_and_side(rehearse, work):
     assert str(work) not in text + json.dumps(entry)
 
 
-def test_flags_behind_the_dashes_reach_hftune_alone(rehearse):
+def test_flags_behind_the_dashes_reach_hftune_alone(dry_run):
     with pytest.raises(BadInput, match="--no_such_flag: no such flag"):
-        rehearse("minilm", "--", "--no_such_flag", "1")
+        dry_run("minilm", "--", "--no_such_flag", "1")
 
 
 def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):
@@ -153,8 +153,8 @@ def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):
 JOB = importlib.import_module("cases.textcnn").CASE.job | importlib.import_module("cases.textcnn").CASE.sample
 
 
-def test_two_processes_share_the_rows_of_a_step(work, rehearse):
-    (alone,) = rehearse("textcnn")["rounds"]
+def test_two_processes_share_the_rows_of_a_step(work, dry_run):
+    (alone,) = dry_run("textcnn")["rounds"]
     textcnn = importlib.import_module("cases.textcnn").CASE
     folder = bench.prepared(textcnn, JOB, work)
     told = JOB | {"folder": str(folder), "seed": 1, "processes": 2, "extra": []}

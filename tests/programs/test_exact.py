@@ -28,7 +28,7 @@ SMALL = {
 def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
     """A recipe with dropout on, cut down to a few steps per second."""
     flags = [
-        *(*file_flags(reviews), "--floor", "false"),
+        *(*file_flags(reviews), "--baselines", "false"),
         *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48, "--bf16", "false"),
         *("--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", "none", "--min_frequency", 1),
     ]

@@ -16,7 +16,7 @@ def resident() -> float:
 
 def note_memory(file: str, every: int) -> None:
     """Makes a run write its resident memory to a file as it trains."""
-    in_turn = setup.in_turn
+    chain = setup.chain
 
     def with_notes(functions):
         def note(steps, model):
@@ -24,9 +24,9 @@ def note_memory(file: str, every: int) -> None:
                 with open(file, "a") as notes:
                     notes.write(f"{resident()}\n")
 
-        return in_turn([*functions, note])
+        return chain([*functions, note])
 
-    setup.in_turn = with_notes
+    setup.chain = with_notes
 
 
 def test_two_hundred_epochs_take_no_more_memory_than_twenty(tmp_path):

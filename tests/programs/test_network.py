@@ -15,7 +15,7 @@ def jobs(tmp_path_factory):
     return make_jobs(tmp_path_factory.mktemp("jobs"))
 
 
-@pytest.mark.parametrize("name", ["encoder", "pictures"])
+@pytest.mark.parametrize("name", ["encoder", "images"])
 def test_without_a_network_the_run_is_the_same_and_reads_no_pickle(name, jobs, tmp_path):
     job = jobs[name].but(max_steps=8, eval_steps=4)
     row = without_network(job, tmp_path)

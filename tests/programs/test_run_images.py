@@ -1,4 +1,4 @@
-"""Runs on pictures from flags to files, as a user meets them; and every bad picture in one line."""
+"""Runs on images from flags to files, as a user meets them; and every bad image in one line."""
 
 import csv
 import io
@@ -81,7 +81,7 @@ def refused(flags: list, capsys, recipe=shapes.recipe, code: int = 2) -> list[st
     return error
 
 
-# --- pictures of every kind ---
+# --- images of every kind ---
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
@@ -90,7 +90,7 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return file.getvalue()
 
 
-def a_picture(side: int = 24) -> Image.Image:
+def a_image(side: int = 24) -> Image.Image:
     """Smooth, so that a lossy format and another resizing change little."""
     ramp = np.linspace(0, 255, side)
     pixels = np.stack([*np.meshgrid(ramp, ramp), np.full((side, side), 90.0)], axis=-1)
@@ -100,7 +100,7 @@ def a_picture(side: int = 24) -> Image.Image:
 def rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return saved(a_picture().resize((40, 24)), "JPEG", exif=exif)
+    return saved(a_image().resize((40, 24)), "JPEG", exif=exif)
 
 
 def animated() -> bytes:
@@ -109,31 +109,31 @@ def animated() -> bytes:
 
 
 def translucent() -> bytes:
-    image = a_picture().convert("RGBA")
-    image.putalpha(Image.fromarray(np.asarray(a_picture())[..., 0]))
+    image = a_image().convert("RGBA")
+    image.putalpha(Image.fromarray(np.asarray(a_image())[..., 0]))
     return saved(image, "PNG")
 
 
 def sixteen_bits() -> bytes:
-    return saved(Image.fromarray((np.asarray(a_picture())[..., 0].astype(np.uint16)) * 257), "PNG")
+    return saved(Image.fromarray((np.asarray(a_image())[..., 0].astype(np.uint16)) * 257), "PNG")
 
 
-ODD: dict[str, Callable[[], bytes]] = {  # valid pictures, by the name of a file that holds one
-    "grey.png": lambda: saved(a_picture().convert("L"), "PNG"),
-    "black and white.png": lambda: saved(a_picture().convert("1"), "PNG"),
-    "grey with alpha.png": lambda: saved(a_picture().convert("LA"), "PNG"),
-    "palette.png": lambda: saved(a_picture().convert("P"), "PNG"),
-    "palette with transparency.gif": lambda: saved(a_picture().convert("P"), "GIF", transparency=0),
-    "inks.jpg": lambda: saved(a_picture().convert("CMYK"), "JPEG"),
+ODD: dict[str, Callable[[], bytes]] = {  # valid images, by the name of a file that holds one
+    "grey.png": lambda: saved(a_image().convert("L"), "PNG"),
+    "black and white.png": lambda: saved(a_image().convert("1"), "PNG"),
+    "grey with alpha.png": lambda: saved(a_image().convert("LA"), "PNG"),
+    "palette.png": lambda: saved(a_image().convert("P"), "PNG"),
+    "palette with transparency.gif": lambda: saved(a_image().convert("P"), "GIF", transparency=0),
+    "inks.jpg": lambda: saved(a_image().convert("CMYK"), "JPEG"),
     "alpha.PNG": translucent,
     "turned.jpeg": rotated,
     "animated.gif": animated,
-    "really a png.jpg": lambda: saved(a_picture(), "PNG"),
-    "really a jpeg.bmp": lambda: saved(a_picture(), "JPEG"),
-    "one pixel.png": lambda: saved(a_picture().resize((1, 1)), "PNG"),
-    "strip.png": lambda: saved(a_picture().resize((90, 3)), "PNG"),
-    "lossy.webp": lambda: saved(a_picture(), "WEBP"),
-    "pages.tiff": lambda: saved(a_picture(), "TIFF", save_all=True, append_images=[a_picture()]),
+    "really a png.jpg": lambda: saved(a_image(), "PNG"),
+    "really a jpeg.bmp": lambda: saved(a_image(), "JPEG"),
+    "one pixel.png": lambda: saved(a_image().resize((1, 1)), "PNG"),
+    "strip.png": lambda: saved(a_image().resize((90, 3)), "PNG"),
+    "lossy.webp": lambda: saved(a_image(), "WEBP"),
+    "pages.tiff": lambda: saved(a_image(), "TIFF", save_all=True, append_images=[a_image()]),
 }
 
 
@@ -149,16 +149,16 @@ def claiming(width: int, height: int) -> bytes:
 
 
 def with_wrong_checksum() -> bytes:
-    data = bytearray(saved(a_picture(), "PNG", compress_level=0))
+    data = bytearray(saved(a_image(), "PNG", compress_level=0))
     data[data.index(b"IDAT") + 200] ^= 1
     return bytes(data)
 
 
 BAD: dict[str, tuple[bytes, str]] = {  # a file's name, what it holds, what is said of it
     "empty.jpg": (b"", "is empty (0 bytes)"),
-    "cut.jpg": (saved(a_picture(64), "JPEG")[:-300], "is truncated: its end is missing"),
-    "words.jpg": (b"a picture is worth a thousand of them\n", "is a text file, not a picture"),
-    "page.jpg": (b"<!DOCTYPE html><title>404</title>", "is an HTML page, not a picture"),
+    "cut.jpg": (saved(a_image(64), "JPEG")[:-300], "is truncated: its end is missing"),
+    "words.jpg": (b"an image is worth a thousand of them\n", "is a text file, not an image"),
+    "page.jpg": (b"<!DOCTYPE html><title>404</title>", "is an HTML page, not an image"),
     "pointer.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
     "bomb.png": (claiming(20_000, 20_000), "has 400,000,000 pixels, more than 89,478,485"),
     "large.png": (claiming(10_000, 10_000), "has 100,000,000 pixels, more than 89,478,485"),
@@ -166,8 +166,8 @@ BAD: dict[str, tuple[bytes, str]] = {  # a file's name, what it holds, what is s
     "layers.png": (b"8BPS\x00\x01" + bytes(40), "is a Photoshop file; convert it to PNG"),
     "drawing.png": (b'<svg xmlns="http://www.w3.org/2000/svg"></svg>', "is an SVG file; convert it to PNG"),
     "checksum.png": (with_wrong_checksum(), "is damaged: "),
-    "noise.webp": (bytes(range(1, 256)), "is not a picture of a known format"),
-    os.fsdecode(b"caf\xe9.jpg"): (b"tea", "is a text file, not a picture"),
+    "noise.webp": (bytes(range(1, 256)), "is not an image of a known format"),
+    os.fsdecode(b"caf\xe9.jpg"): (b"tea", "is a text file, not an image"),
 }
 
 
@@ -177,15 +177,15 @@ def named(place: str) -> str:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_picture_ends_in_one_line_before_training(name, here, capsys):
+def test_a_bad_image_ends_in_one_line_before_training(name, here, capsys):
     data, reason = BAD[name]
     (here / "pets/train/green" / name).write_bytes(data)
     (line,) = refused(small(), capsys)
     assert line.startswith(f"error: pets/train/green/{named(name)} {reason}")
-    assert line.endswith("; --skip_bad_images leaves such pictures out")
+    assert line.endswith("; --skip_bad_images leaves such images out")
 
 
-def test_many_bad_pictures_are_five_bullets(here, capsys):
+def test_many_bad_images_are_five_bullets(here, capsys):
     for number in range(9):
         (here / f"pets/test/red/bad {number}.png").write_bytes(b"")
     first, *bullets = refused(small(), capsys)
@@ -246,12 +246,12 @@ BAD_FOLDERS: list[tuple[str, Callable[[], None], str]] = [
         "pets/train has no images of the class 'green', which pets",
     ),
     ("one class", only_red, "every row has the label 'red'"),
-    ("no class folders", no_classes, "pets/train holds pictures (1.png, ...) but no folders"),
+    ("no class folders", no_classes, "pets/train holds images (1.png, ...) but no folders"),
     ("a class only in test", lay("pets/test/cow/1.png"), "pets/train has no images of the class 'cow', whi"),
     ("a class that train lacks", lose("train"), "pets/train has no images of the class 'red', wh"),
-    ("an SVG", lay("pets/train/red/1.svg"), "pets/train/red/1.svg: pictures of the format .svg are not read"),
-    ("an EPS", lay("pets/test/red/1.eps"), "pets/test/red/1.eps: pictures of the format .eps are not read"),
-    ("a PSD", lay("pets/train/red/1.PSD"), "pets/train/red/1.PSD: pictures of the format .psd are not read"),
+    ("an SVG", lay("pets/train/red/1.svg"), "pets/train/red/1.svg: images of the format .svg are not read"),
+    ("an EPS", lay("pets/test/red/1.eps"), "pets/test/red/1.eps: images of the format .eps are not read"),
+    ("a PSD", lay("pets/train/red/1.PSD"), "pets/train/red/1.PSD: images of the format .psd are not read"),
     (
         "a broken link",
         link("pets/train/red/l.png", "no.png"),
@@ -294,8 +294,8 @@ def test_a_file_without_permission_is_named(here, capsys):
 
 
 def test_a_file_that_vanishes_during_training_is_named(here, capsys, monkeypatch):
-    """Pictures that do not fit in memory are read again and again."""
-    monkeypatch.setattr("hftune.data.image.splits.room_for_pictures", lambda: 0)
+    """Images that do not fit in memory are read again and again."""
+    monkeypatch.setattr("hftune.data.image.splits.memory_budget", lambda: 0)
 
     def vanish(steps, model):
         if steps == 1:
@@ -311,7 +311,7 @@ def test_a_file_that_vanishes_during_training_is_named(here, capsys, monkeypatch
     )
 
 
-def test_skipping_bad_pictures_loses_nothing_else(here, capsys):
+def test_skipping_bad_images_loses_nothing_else(here, capsys):
     for split in ("train", "test"):
         for name, (data, _) in BAD.items():
             (here / f"pets/{split}/green" / name).write_bytes(data)
@@ -319,7 +319,7 @@ def test_skipping_bad_pictures_loses_nothing_else(here, capsys):
     shown = capsys.readouterr().out
     for split, good in (("train", 15), ("test", 9)):
         (line,) = [line for line in shown.splitlines() if f"pets/{split}: {len(BAD)} of" in line]
-        assert f"{len(BAD)} of {good + len(BAD)} pictures cannot be read and are left out" in line
+        assert f"{len(BAD)} of {good + len(BAD)} images cannot be read and are left out" in line
         assert "(the first: pets/" in line
     assert results["train_samples"] + results["validation_samples"] == 15
     assert results["test_samples"] == 9
@@ -354,14 +354,14 @@ def ask_pipeline(run: Path, files: list[Path], cwd: Path) -> list[dict[str, floa
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_odd_pictures_train_and_the_result_is_what_the_pipeline_gives(here, capsys):
+def test_odd_images_train_and_the_result_is_what_the_pipeline_gives(here, capsys):
     for split in ("train", "test"):
         for name, make in ODD.items():
             (here / f"pets/{split}/blue" / name).write_bytes(make())
     # 16 bits: Pillow, and so the pipeline, makes almost all of them white; hftune does not
     (here / "pets/train/red/deep.png").write_bytes(sixteen_bits())
     for name in (".hidden.png", "Thumbs.db", "notes.txt"):
-        (here / "pets/train/red" / name).write_bytes(b"no picture")
+        (here / "pets/train/red" / name).write_bytes(b"no image")
     (here / "pets/train/red" / os.fsdecode(b"th\xe9.png")).write_bytes(png(painted("red", 20)))
     results = run_recipe(shapes.recipe, small(), here / "run")
     shown = capsys.readouterr().out
@@ -378,7 +378,7 @@ def test_odd_pictures_train_and_the_result_is_what_the_pipeline_gives(here, caps
     assert json.loads((here / "run/all_results.json").read_text()) == results
     assert results["train_samples"] + results["validation_samples"] == 15 + len(ODD) + 2
     assert results["test_samples"] == 9 + len(ODD)
-    assert "1 file left out, no pictures by their extensions (the first: pets/train/red/notes.txt)" in shown
+    assert "1 file left out, no images by their extensions (the first: pets/train/red/notes.txt)" in shown
     assert 0 <= results["test_thumbnails_accuracy"] <= 1
     files = [path for path, _ in files_of(here / "pets/test")]
     written = read_predictions(here / "run")
@@ -389,11 +389,11 @@ def test_odd_pictures_train_and_the_result_is_what_the_pipeline_gives(here, caps
         assert row["label"] == path.parent.name
         for label, probability in answer.items():
             assert float(row[label]) == pytest.approx(probability, abs=1e-5), path.name
-    assert len({row["red"] for row in written}) > 9  # the model tells pictures apart
+    assert len({row["red"] for row in written}) > 9  # the model tells images apart
 
 
 def test_the_same_command_again_trains_nothing(here, capsys):
-    flags = small(floor="false")
+    flags = small(baselines="false")
     first = run_recipe(shapes.recipe, flags, here / "run")
     written = (here / "run/model.safetensors").stat().st_mtime_ns
     assert run_recipe(shapes.recipe, flags, here / "run") == first
@@ -401,8 +401,8 @@ def test_the_same_command_again_trains_nothing(here, capsys):
     assert "finished" in capsys.readouterr().out
 
 
-def test_other_pictures_do_not_continue_a_run(here, capsys):
-    flags = small(floor="false", save_steps=2)
+def test_other_images_do_not_continue_a_run(here, capsys):
+    flags = small(baselines="false", save_steps=2)
 
     def stop(steps, model):
         if steps == 2:
@@ -418,7 +418,7 @@ def test_other_pictures_do_not_continue_a_run(here, capsys):
     assert "holds a run on other data" in capsys.readouterr().err
 
 
-def test_flags_for_blends_mirrors_weights_and_validation_pictures(here):
+def test_flags_for_blends_mirrors_weights_and_validation_images(here):
     write_class_folders(here / "pets/val", 2, "validation")
     flags = small(train_dir=None, test_dir=None, dataset_name="pets", mixup=0.2, cutmix=1)
     more = ["--test_time_augmentation", "--augmentation", "strong", "--eval_image_size", 24]
@@ -427,7 +427,7 @@ def test_flags_for_blends_mirrors_weights_and_validation_pictures(here):
     assert "test_mirrored_accuracy_low" in results
 
 
-def test_without_test_pictures_there_are_no_test_scores(here, capsys):
+def test_without_test_images_there_are_no_test_scores(here, capsys):
     results = run_recipe(shapes.recipe, small(test_dir=None), here / "run")
     assert "no labelled test split: there will be no test scores" in capsys.readouterr().out
     assert not any(name.startswith("test_") for name in results)
@@ -448,7 +448,7 @@ BAD_FLAGS: list[tuple[dict, str]] = [
     (TIMM | {"model_type": "mobilnetv2_100"}, "did you mean mobilenetv2_100?"),
     (
         {"model_type": "vit", "config_overrides": "num_hidden_layers=1", "image_size": 8},
-        "--image_size 8: vit cuts a picture into patches of 16 x 16 pixels",
+        "--image_size 8: vit cuts an image into patches of 16 x 16 pixels",
     ),
     ({"image_size": 4}, "--image_size 4: must be at least 8"),
     ({"eval_image_size": 4}, "--eval_image_size 4: must be at least 8"),
@@ -509,25 +509,27 @@ def test_waiting_for_slow_rows_is_told(slow, here, capsys):
         data = shapes.recipe.load_data(settings)
         view = data.train.view
 
-        def slow_view(picture, row):
+        def slow_view(image, row):
             time.sleep(0.01)
-            return view(picture, row)
+            return view(image, row)
 
         if slow:
             data.train.view = slow_view
         return data
 
-    def after_step(steps, model):  # a model that takes longer than a picture of 20 pixels
+    def after_step(steps, model):  # a model that takes longer than an image of 20 pixels
         time.sleep(0 if slow else 0.03)
 
     recipe = replace(shapes.recipe, load_data=load_data, after_step=after_step)
-    flags = small(max_steps=30, save_steps=30, eval_steps=30, per_device_train_batch_size=2, floor="false")
+    flags = small(
+        max_steps=30, save_steps=30, eval_steps=30, per_device_train_batch_size=2, baselines="false"
+    )
     run_recipe(recipe, flags, here / "run")
     shown = capsys.readouterr().out
     assert ("goes into waiting for data: try --dataloader_num_workers 2 (now 0)" in shown) == slow
 
 
-# --- real pictures and a real model ---
+# --- real images and a real model ---
 
 
 @pytest.mark.shared
@@ -549,7 +551,14 @@ def test_hot_dogs_by_their_ids_on_a_hub(tmp_path):
     mapping = tmp_path / "mapping.json"
     mapping.write_text(json.dumps({"repos": repos}))
     flags = ["--max_steps", "2", "--max_eval_samples", "16", "--image_size", "64", "--bf16", "false"]
-    flags += ["--per_device_train_batch_size", "4", "--floor", "false", "--output_dir", str(tmp_path / "run")]
+    flags += [
+        "--per_device_train_batch_size",
+        "4",
+        "--baselines",
+        "false",
+        "--output_dir",
+        str(tmp_path / "run"),
+    ]
     with Hub(str(tmp_path / "root"), str(mapping)) as hub:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         done = subprocess.run(

@@ -32,7 +32,7 @@ CANARIES = {  # where it is -> what must stay there; the first two may write on 
     "proxy": "ProxyPasswordCanary",
 }
 TINY = [
-    *("--config_overrides", "width=4", "--image_size", "16", "--max_steps", "2", "--floor", "false"),
+    *("--config_overrides", "width=4", "--image_size", "16", "--max_steps", "2", "--baselines", "false"),
     *("--max_train_samples", "24", "--max_eval_samples", "12", "--per_device_train_batch_size", "8"),
 ]
 PUSHED = [*TINY, "--push_to_hub", "--hub_model_id"]
@@ -40,7 +40,7 @@ ADDRESS = f"http://ann:{CANARIES['address']}@127.0.0.1:9/acme/things"
 JOBS: list[tuple[list[str], int]] = [  # words, exit code
     (["ls"], 0),
     (["cp", "shapes", "mine.py"], 0),
-    (["validate", "mine.py", *PUSHED, "ann/rehearsed"], 0),
+    (["validate", "mine.py", *PUSHED, "ann/tried"], 0),
     (["run", "mine.py", *PUSHED, "ann/shapes", "--output_dir", "runs/mine"], 0),
     (["augment", "mine.py", *TINY], 0),
     (["verify", "runs/mine"], 0),
@@ -191,8 +191,8 @@ def test_every_command_ends_as_it_should(traces, jobs):
         assert code == expected, f"hftune {' '.join(words)}\n{said}"
         assert "Traceback" not in said
         assert not expected or said.splitlines()[-1].startswith("error: ")
-    assert {"ann/shapes", "ann/again", "ann/rehearsed"} == set(traces.hub.repos)
-    assert traces.hub.files("ann/rehearsed") == {}
+    assert {"ann/shapes", "ann/again", "ann/tried"} == set(traces.hub.repos)
+    assert traces.hub.files("ann/tried") == {}
     assert "model.safetensors" in traces.hub.files("ann/again")
 
 

@@ -23,7 +23,7 @@ from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
 from hftune.report.model_card import Card, write_card
-from hftune.report.model_use import readdress_card
+from hftune.report.model_use import set_repo_id
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.tasks.single_label import SingleLabel
@@ -204,7 +204,7 @@ def test_a_model_that_does_not_beat_the_floor_says_so(run_dir):
     assert "the model does not beat TF-IDF" in written(run_dir, card_of(results=lower))
 
 
-def test_the_floor_of_pictures(run_dir):
+def test_the_floor_of_images(run_dir):
     results = {name.replace("tfidf", "thumbnails"): value for name, value in RESULTS.items()}
     page = written(run_dir, card_of(ImageSettings(), task="image-classification", results=results))
     assert "better than thumbnails + logistic regression" in page
@@ -358,13 +358,13 @@ def test_hub_data_and_models_are_linked(run_dir):
 
 @pytest.mark.parametrize(("name", "published"), [("sample", True), ("acme/photos", False)])
 def test_mistakes_are_shown_of_the_sample_alone(run_dir, name, published):
-    for picture in ("confusion", "curve", "mistakes", "gradcam"):
-        (run_dir / f"{picture}.png").write_bytes(b"")
+    for image in ("confusion", "curve", "mistakes", "gradcam"):
+        (run_dir / f"{image}.png").write_bytes(b"")
     page = written(run_dir, card_of(ImageSettings(dataset_name=name), task="image-classification"))
     assert ("mistakes.png" in page) == published
     assert re.findall(r"\]\((\w+)\.png\)", page)[:2] == ["confusion", "curve"]
     assert "gradcam" not in page
-    assert ("of no use for real pictures" in page) == published
+    assert ("of no use for real images" in page) == published
     assert ("datasets" in front(run_dir)) != published
     kind = "hftune-sample" if published else name
     assert front(run_dir)["model-index"][0]["results"][0]["dataset"]["type"] == kind
@@ -428,7 +428,7 @@ def test_readdressed_a_card_is_the_card_of_the_other_place(run_dir):
     expected = both(card_of(hub_id="bob/copy"))
     for hub_id in ("ann/reviews", None):  # pushed before, or used from its folder until then
         assert both(card_of(hub_id=hub_id)) != expected
-        readdress_card(run_dir, "bob/copy")
+        set_repo_id(run_dir, "bob/copy")
         assert ((run_dir / "README.md").read_text(), yaml.safe_load(entries.read_text())) == expected
 
 
@@ -436,12 +436,12 @@ def test_a_card_that_its_author_has_changed_keeps_the_changes(run_dir):
     page = written(run_dir, card_of(hub_id="ann/reviews"))
     mine = page.replace("pipeline_tag: text-classification\n", "license: mit\n") + "\n## Thanks\n\nto Zoë\n"
     (run_dir / "README.md").write_text(mine, encoding="utf-8")
-    readdress_card(run_dir, "bob/copy")
+    set_repo_id(run_dir, "bob/copy")
     changed = (run_dir / "README.md").read_text(encoding="utf-8")
     assert changed == mine.replace("ann/reviews", "bob/copy")
     (run_dir / "README.md").write_bytes(mine.encode("latin-1", "replace"))
     with pytest.raises(BadInput, match=rf"^{run_dir}/README\.md: byte \d+ is not UTF-8"):
-        readdress_card(run_dir, "ann/reviews")
+        set_repo_id(run_dir, "ann/reviews")
 
 
 def test_to_the_same_place_nothing_is_written(run_dir, monkeypatch):
@@ -451,9 +451,9 @@ def test_to_the_same_place_nothing_is_written(run_dir, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     monkeypatch.setattr("hftune.report.model_use.write_text", fail)
-    readdress_card(run_dir, "ann/reviews")
+    set_repo_id(run_dir, "ann/reviews")
     with pytest.raises(OSError, match="Read-only"):
-        readdress_card(run_dir, "bob/copy")
+        set_repo_id(run_dir, "bob/copy")
 
 
 def test_a_model_without_source_code_asks_for_no_trust(run_dir):

@@ -1,4 +1,4 @@
-"""The gallery: the right pictures and numbers in the right places, and nothing written over anything else."""
+"""The gallery: the right images and numbers in the right places, and nothing written over anything else."""
 
 from itertools import combinations
 
@@ -117,7 +117,7 @@ def test_many_classes_without_confusion(drawn, tmp_path):
     assert "No confusion" in words(drawn[0])
 
 
-def test_a_thousand_classes_are_a_picture_of_those_confused_most(drawn, tmp_path):
+def test_a_thousand_classes_are_a_image_of_those_confused_most(drawn, tmp_path):
     counts = np.diag(np.full(1000, 9))
     counts[7, 900] = 50
     draw_confusion(counts, [f"class{number:03}" for number in range(1000)], tmp_path / "a.png")
@@ -139,11 +139,11 @@ def test_the_surest_mistakes_come_first(drawn, tmp_path):
     labels = np.array([0, 1, 0, 1, 1])
     asked = []
 
-    def picture(row: int) -> np.ndarray:
+    def image(row: int) -> np.ndarray:
         asked.append(row)
         return plain(row * 10)
 
-    draw_mistakes(picture, logits, labels, ["cat", "dog"], tmp_path / "a.png", most=2)
+    draw_mistakes(image, logits, labels, ["cat", "dog"], tmp_path / "a.png", most=2)
     assert asked == [2, 1]
     panels = drawn[0].axes
     assert [int(shown(panel)[0, 0, 0]) for panel in panels] == [20, 10]
@@ -175,15 +175,15 @@ def test_equally_sure_mistakes_keep_the_order_of_rows(tmp_path):
     assert asked == list(range(9))
 
 
-def test_without_mistakes_the_picture_says_so(drawn, tmp_path):
+def test_without_mistakes_the_image_says_so(drawn, tmp_path):
     draw_mistakes(plain, np.eye(3), np.arange(3), ["a", "b", "c"], tmp_path / "a.png")
-    assert words(drawn[0]) == ["No mistakes in 3 pictures"]
+    assert words(drawn[0]) == ["No mistakes in 3 images"]
     width, height = Image.open(tmp_path / "a.png").size
     assert width > 200
     assert height > 30
 
 
-def test_texts_above_pictures_keep_apart(drawn, tmp_path):
+def test_texts_above_images_keep_apart(drawn, tmp_path):
     names = ["MMMMMMM is a long name of a class", "another long name of another class"]
     logits = np.tile([[30.0, 0]], (24, 1))
     sizes = [(32, 32), (640, 480), (30, 300), (300, 30)]
@@ -194,7 +194,7 @@ def test_texts_above_pictures_keep_apart(drawn, tmp_path):
     assert not overlaps(drawn[0], visible_texts(drawn[0]))
 
 
-def test_large_pictures_are_scaled_down_before_they_are_kept(drawn, tmp_path):
+def test_large_images_are_scaled_down_before_they_are_kept(drawn, tmp_path):
     draw_mistakes(lambda row: plain(7, 3000, 4000), np.eye(2), np.array([1, 0]), "ab", tmp_path / "a.png")
     assert [shown(panel).shape for panel in drawn[0].axes] == [(192, 256, 3)] * 2
 
@@ -223,11 +223,11 @@ def test_views_stand_under_their_originals(drawn, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
-def test_a_heat_map_lies_over_all_of_its_picture(drawn, tmp_path, count):
-    pictures = [plain(200, 300, 400)] * count
+def test_a_heat_map_lies_over_all_of_its_image(drawn, tmp_path, count):
+    images = [plain(200, 300, 400)] * count
     heat = np.zeros((3, 4))
     heat[0, 3] = 1
-    draw_overlays(pictures, [heat] * count, [f"row {n}" for n in range(count)], tmp_path / "a.png")
+    draw_overlays(images, [heat] * count, [f"row {n}" for n in range(count)], tmp_path / "a.png")
     panels = drawn[0].axes
     assert len(panels) == 2 * count
     for bare, overlaid in zip(panels[::2], panels[1::2], strict=True):

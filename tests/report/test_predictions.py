@@ -66,7 +66,7 @@ def test_rows_of_a_table_with_a_column_of_splits_have_their_numbers_in_the_table
     assert [data.places.content(number) for number in range(3)] == [content[row] for row in rows]
 
 
-def test_pictures_lead_back_to_their_files(tmp_path):
+def test_images_lead_back_to_their_files(tmp_path):
     for split, each in (("train", 6), ("test", 4)):
         write_class_folders(tmp_path / "pets" / split, each, split)
     files = sorted((tmp_path / "pets/test").glob("*/*"))
@@ -83,7 +83,7 @@ def test_pictures_lead_back_to_their_files(tmp_path):
     assert [line["label"] for line in found] == [file.parent.name for file in files[1:]]
 
 
-def test_a_list_of_pictures_names_its_line_and_the_path_in_it(tmp_path):
+def test_a_list_of_images_names_its_line_and_the_path_in_it(tmp_path):
     write_class_folders(tmp_path, 4, "test")
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
     page = as_csv([("image", files), ("label", [file.split("/")[0] for file in files])])

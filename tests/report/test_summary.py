@@ -217,7 +217,7 @@ def training_log() -> list[dict[str, float]]:
         [{"step": 1, "loss": float("nan"), "learning_rate": 0.0}, {"step": 1, "eval_loss": float("nan")}],
     ],
 )
-def test_the_curve_is_a_picture_whatever_was_logged(tmp_path, lines, recwarn):
+def test_the_curve_is_a_image_whatever_was_logged(tmp_path, lines, recwarn):
     draw_curve(json.loads(json.dumps(lines)), tmp_path / "curve.png", TASK, "accuracy")
     assert imread(tmp_path / "curve.png").shape[:2] == (500, 1200)
     assert not [str(warning.message) for warning in recwarn]
@@ -277,7 +277,7 @@ def test_another_loss_in_training_has_a_panel_of_its_own(tmp_path, monkeypatch):
     assert len(set(colours)) == len(colours), "one colour means two things"
 
 
-def test_more_log_changes_the_picture(tmp_path):
+def test_more_log_changes_the_image(tmp_path):
     draw_curve(training_log(), tmp_path / "all.png", TASK, "accuracy")
     draw_curve(training_log()[:-1], tmp_path / "less.png", TASK, "accuracy")
     assert not np.array_equal(imread(tmp_path / "all.png"), imread(tmp_path / "less.png"))

@@ -10,7 +10,7 @@ import pytest
 from hftune.errors import PeerFailed
 from hftune.launcher import explain
 from hftune.runtime import heartbeat as peers
-from hftune.storage.checkpoint import list_checkpoints, newest_whole
+from hftune.storage.checkpoint import latest_valid, list_checkpoints
 from proofs.jobs import PATIENCE, Group, finish, make_jobs
 from proofs.stopping import slow
 
@@ -51,7 +51,7 @@ def test_a_frozen_process_is_named_by_the_other(frozen, job, tmp_path):
     assert "Traceback" not in group.text()
     if frozen:
         assert json.loads((tmp_path / "run/exit.json").read_text())["code"] == 6
-    assert newest_whole(tmp_path / "run")[1] == []
+    assert latest_valid(tmp_path / "run")[1] == []
 
 
 def test_a_group_that_slept_together_goes_on(job, tmp_path):

@@ -1,4 +1,4 @@
-"""What a run on pictures can be told, what it cannot, and what takes the place of what."""
+"""What a run on images can be told, what it cannot, and what takes the place of what."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from hftune.settings.parser import parse
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ImageSettings):
-    dataset_name: str = "owner/pictures"
+    dataset_name: str = "owner/images"
     dataset_revision: str = "v1"
     model_name_or_path: str = "owner/network"
     freeze_batch_norm: bool = True
@@ -84,7 +84,7 @@ def test_unusual_values_are_accepted(changes):
     assert ImageSettings(**changes)
 
 
-def test_own_pictures_take_the_place_of_the_recipes():
+def test_own_images_take_the_place_of_the_recipes():
     for changes in ({"train_dir": "a", "test_dir": "b"}, {"train_file": "a.csv", "test_file": "b.csv"}):
         found = Recipe().replace(**changes)
         assert (found.dataset_name, found.dataset_revision) == (None, None)
@@ -94,7 +94,7 @@ def test_own_pictures_take_the_place_of_the_recipes():
     filed = FromScratch().replace(train_file="a.csv")
     assert (filed.train_dir, filed.test_dir, filed.train_file) == (None, None, "a.csv")
     other = FromScratch().replace(train_dir="zoo")
-    assert (other.train_dir, other.test_dir) == ("zoo", None)  # the old test pictures have other classes
+    assert (other.train_dir, other.test_dir) == ("zoo", None)  # the old test images have other classes
 
 
 def test_another_model_takes_what_belonged_to_the_old_one_with_it():
@@ -119,7 +119,7 @@ def test_flags_clear_what_a_recipe_chose():
     assert parse(shapes.recipe.settings, [], "shapes", "") == shapes.recipe.settings
 
 
-def test_settings_of_pictures_know_no_texts():
+def test_settings_of_images_know_no_texts():
     for name in ("max_length", "text_column_name", "pooling", "tokens_per_batch"):
         with pytest.raises(BadInput, match=f"{name}: no such setting"):
             ImageSettings(model_type="resnet9").replace(**{name: 1})

@@ -47,7 +47,7 @@ def config(tmp_path: Path, text: str) -> str:
         (["--bf16"], {"bf16": True}),
         (["--bf16", "--seed", "3"], {"bf16": True, "seed": 3}),
         (["--bf16", "false"], {"bf16": False}),
-        (["--no_floor"], {"floor": False}),
+        (["--no_baselines"], {"baselines": False}),
         (["--no-bf16"], {"bf16": False}),
         (["--save_total_limit", "none"], {"save_total_limit": None}),
         (["--optim_args=momentum=0.9"], {"optim_args": "momentum=0.9"}),
@@ -121,7 +121,7 @@ def test_a_former_name_is_accepted_wherever_settings_are_written(tmp_path, monke
 def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path):
     path = config(tmp_path, "max-length: 64\nseed: 5  # five\ntrain_file: a.csv\nfloor: no\n")
     found = read("--seed", "6", "--config", path)
-    assert (found.max_length, found.seed, found.train_file, found.floor) == (64, 6, "a.csv", False)
+    assert (found.max_length, found.seed, found.train_file, found.baselines) == (64, 6, "a.csv", False)
     assert found.dataset_name is None
     assert read("--config", path, "--dataset_name", "sample").train_file is None
 
@@ -131,7 +131,7 @@ def test_yaml_scalars_are_the_text_that_is_written(tmp_path: Path):
     text += "save_total_limit:\nbf16: ~\nfloor: 'on'\n"
     found = read("--config", config(tmp_path, text))
     assert (found.learning_rate, found.eval_strategy, found.dataset_revision) == (1e-5, "no", "0123")
-    assert (found.save_total_limit, found.bf16, found.floor) == (None, None, True)
+    assert (found.save_total_limit, found.bf16, found.baselines) == (None, None, True)
     assert read("--config", config(tmp_path, "# nothing\n")) == Recipe()
 
 

@@ -19,9 +19,9 @@ from hftune.storage import checkpoint as module
 from hftune.storage.checkpoint import (
     clean_temporary,
     keep_best,
+    latest_valid,
     list_checkpoints,
     load_checkpoint,
-    newest_whole,
     rotate,
     save_checkpoint,
     tensor_digest,
@@ -194,7 +194,7 @@ def test_missing_and_swapped_files_are_noticed_and_the_older_checkpoint_is_taken
     with pytest.raises(BadInput, match=name.replace(".", r"\.")) as caught:
         load_checkpoint(whole)
     assert "\n" not in str(caught.value)
-    path, skipped = newest_whole(whole.parent)
+    path, skipped = latest_valid(whole.parent)
     assert path == whole.parent / "checkpoint-10"
     assert len(skipped) == 1
     assert skipped[0].startswith("checkpoint-20 skipped: ")
@@ -242,7 +242,7 @@ def test_folders_are_listed_by_number_and_others_ignored(tmp_path):
     (tmp_path / "checkpoint-6").touch()
     assert list_checkpoints(tmp_path) == [0, 9, 100]
     assert list_checkpoints(tmp_path / "none") == []
-    path, skipped = newest_whole(tmp_path)
+    path, skipped = latest_valid(tmp_path)
     assert path is None
     assert [line.split()[0] for line in skipped] == ["checkpoint-100", "checkpoint-9", "checkpoint-0"]
 
@@ -272,7 +272,7 @@ def test_a_failure_at_any_flush_or_rename_leaves_a_whole_checkpoint(tmp_path, mo
             save(tmp_path, 20)
         assert caught.value.exit_code == 4
         assert leftovers(tmp_path) == []
-        path, skipped = newest_whole(tmp_path)
+        path, skipped = latest_valid(tmp_path)
         assert skipped == []
         assert load_checkpoint(path).step == (20 if fails == 7 else 10)
     calls.update(made=0, fails=99)
@@ -292,9 +292,9 @@ def test_a_file_size_limit_leaves_the_previous_checkpoint(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert leftovers(tmp_path) == []
-        assert newest_whole(tmp_path) == (tmp_path / "checkpoint-10", [])
+        assert latest_valid(tmp_path) == (tmp_path / "checkpoint-10", [])
     save(tmp_path, 20)
-    assert newest_whole(tmp_path)[0] == tmp_path / "checkpoint-20"
+    assert latest_valid(tmp_path)[0] == tmp_path / "checkpoint-20"
 
 
 def test_files_reach_the_disk_before_their_names_do(tmp_path, monkeypatch):
@@ -367,7 +367,7 @@ def test_a_save_killed_before_its_rename_is_finished_and_a_partial_one_removed(t
     (tmp_path / ".tmp-run.json-1").touch()
     clean_temporary(tmp_path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20"]
-    assert newest_whole(tmp_path) == (tmp_path / "checkpoint-20", [])
+    assert latest_valid(tmp_path) == (tmp_path / "checkpoint-20", [])
 
 
 # --- rotation

@@ -8,8 +8,8 @@ import torch
 
 from hftune.errors import ResourceError
 from hftune.storage.checkpoint import (
+    latest_valid,
     load_checkpoint,
-    newest_whole,
     rotate,
     save_checkpoint,
     verify_checkpoint,
@@ -48,7 +48,7 @@ def test_every_call_of_a_save_may_fail(code, for_ever, tmp_path):
         ):
             save(tmp_path, 20)
         assert calls[: at - 1] == names[: at - 1]
-        path, skipped = newest_whole(tmp_path)
+        path, skipped = latest_valid(tmp_path)
         assert skipped == []
         assert load_checkpoint(path).step == (20 if at == len(names) else 10)
         assert not list(tmp_path.glob(".tmp-*"))

@@ -1,4 +1,4 @@
-"""Blended rows: targets fit their pictures, equal addresses give equal blends, nothing is left behind."""
+"""Blended rows: targets fit their images, equal addresses give equal blends, nothing is left behind."""
 
 import sys
 from types import SimpleNamespace
@@ -21,9 +21,9 @@ KINDS = {"mixup": {"mixup": 0.8}, "cutmix": {"cutmix": 1.0}, "both": {"mixup": 0
 
 
 class Watched(nn.Module):
-    """Logits that depend on the picture, and a note of what came in.
+    """Logits that depend on the image, and a note of what came in.
 
-    Channel c of a picture is full of 1 if its label is c, else of 0: so the mean of each channel says
+    Channel c of an image is full of 1 if its label is c, else of 0: so the mean of each channel says
     which share of a blend is whose.
     """
 
@@ -40,8 +40,8 @@ class Watched(nn.Module):
 
 def batch_of(rows: int) -> dict[str, torch.Tensor]:
     labels = torch.arange(rows) * 3 % LABELS
-    pictures = one_hot(labels, LABELS).float()[:, :, None, None].repeat(1, 1, 16, 16)
-    return {"pixel_values": pictures.contiguous(memory_format=torch.channels_last), "labels": labels}
+    images = one_hot(labels, LABELS).float()[:, :, None, None].repeat(1, 1, 16, 16)
+    return {"pixel_values": images.contiguous(memory_format=torch.channels_last), "labels": labels}
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -51,13 +51,13 @@ def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", [1, 2, 7, 8])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_targets_are_the_shares_of_the_pictures(kind, rows, smoothing):
+def test_targets_are_the_shares_of_the_images(kind, rows, smoothing):
     loss = mixing_loss(ImageSettings(**KINDS[kind], label_smoothing_factor=smoothing), LABELS)
     model, batch = Watched().train(), batch_of(rows)
     for step in range(6):
         seed_torch("dropout", 1, step, 0)
         value = loss(model, batch)
-        shares = model.seen.mean((2, 3))  # (B, C): of which class how much is in the picture
+        shares = model.seen.mean((2, 3))  # (B, C): of which class how much is in the image
         targets = shares * (1 - smoothing) + smoothing / LABELS
         torch.testing.assert_close(value, soft_cross_entropy(model.logits, targets))
         if rows % 2:

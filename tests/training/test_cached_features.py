@@ -77,31 +77,31 @@ def test_a_head_of_two_layers_is_refused(data):
         extract_features(tiny_model("roberta", num_labels=2), data.train, tokens)
 
 
-def test_pictures_are_seen_as_in_validation(data):
+def test_images_are_seen_as_in_validation(data):
     seen = []
 
-    def plain(picture, row):
+    def plain(image, row):
         seen.append("plain")
-        return picture
+        return image
 
-    def augmented(picture, row):
+    def augmented(image, row):
         raise AssertionError("a training view was taken")
 
-    pictures = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3)).astype(np.uint8)
-    rows = ImageRows(pictures, np.arange(6) % 2, augmented)
+    images = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3)).astype(np.uint8)
+    rows = ImageRows(images, np.arange(6) % 2, augmented)
     whole = dataclasses.replace(
         data,
         train=rows,
-        validation=ImageRows(pictures[:2], np.arange(2), plain),
+        validation=ImageRows(images[:2], np.arange(2), plain),
         collate=ImageCollator([0.5] * 3, [0.5] * 3),
     )
-    model = tiny_picture_model()
+    model = tiny_image_model()
     features = cache_features(whole, model).train.features
     assert features.shape == (6, linear_head(model).in_features)
     assert seen == ["plain"] * 6
 
 
-def tiny_picture_model():
+def tiny_image_model():
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
     PartialState()

@@ -11,8 +11,8 @@ from hftune.models.layers import layers_of
 from hftune.training.freezing import (
     check_unfreezing,
     freeze,
+    freeze_statistics,
     gradual_unfreezing,
-    keep_statistics,
     rows_needed,
 )
 from tests.tiny import FAMILIES
@@ -100,11 +100,11 @@ def statistics(network) -> list[torch.Tensor]:
 
 
 def test_kept_statistics_stay_and_are_used_while_training():
-    network, pictures = small_network(), torch.rand(8, 3, 6, 6)
-    expected = network.eval()(pictures)
-    keep_statistics(network, everywhere=True)
+    network, images = small_network(), torch.rand(8, 3, 6, 6)
+    expected = network.eval()(images)
+    freeze_statistics(network, everywhere=True)
     before = statistics(network)
-    torch.testing.assert_close(network.train()(pictures), expected)
+    torch.testing.assert_close(network.train()(images), expected)
     for was, now in zip(before, statistics(network), strict=True):
         torch.testing.assert_close(was, now, rtol=0, atol=0)
     assert network[0].training
@@ -113,7 +113,7 @@ def test_kept_statistics_stay_and_are_used_while_training():
 
 def test_statistics_stay_with_frozen_weights_alone():
     network = small_network()
-    keep_statistics(network, everywhere=False)
+    freeze_statistics(network, everywhere=False)
     network[2].weight.requires_grad_(False)
     before = statistics(network)
     network.train()(torch.rand(8, 3, 6, 6))
@@ -132,7 +132,7 @@ def test_statistics_stay_with_frozen_weights_alone():
 def test_a_copy_keeps_its_own_statistics():
     """Averaged weights are a copy of the model, and must not reach back into it."""
     network = small_network()
-    keep_statistics(network, everywhere=True)
+    freeze_statistics(network, everywhere=True)
     twin = copy.deepcopy(network).eval()
     network.train()
     assert not twin[1].training
@@ -155,7 +155,7 @@ def test_unfreezing_needs_a_head_that_trains_first(models, kind):
 
 
 class Pooling(torch.nn.Module):
-    """Normalises pictures, and what is pooled of them."""
+    """Normalises images, and what is pooled of them."""
 
     def __init__(self, places: int):
         super().__init__()
@@ -187,7 +187,7 @@ def test_rows_that_batch_norm_needs(places, frozen, needed, tried):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     if frozen == "weights":
         network.norm.requires_grad_(False)
-    keep_statistics(network, everywhere=frozen == "everywhere")
+    freeze_statistics(network, everywhere=frozen == "everywhere")
     assert rows_needed(network, one_row()) == needed
     assert network.seen == tried  # no model is tried that has nothing to be found out
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

@@ -84,7 +84,7 @@ def test_other_processes_write_nothing(tmp_path):
     ],
 )
 def test_log_lines_are_printed_as_they_are(level, line):
-    """Brackets are no markup, `:100:` is no picture, and from a warning on a line says what it is."""
+    """Brackets are no markup, `:100:` is no image, and from a warning on a line says what it is."""
     console, out = plain_console()
     logger = logging.Logger("test")
     logger.addHandler(ConsoleHandler(console))

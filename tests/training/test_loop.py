@@ -18,7 +18,7 @@ def judged(evaluations: list[tuple[float, float]], progress: Progress | None = N
     progress = progress or Progress()
     for score, loss in evaluations:
         progress.step += 1
-        progress.judge(score, loss, options.get("upwards", True), options.get("patience", 0))
+        progress.update_best(score, loss, options.get("upwards", True), options.get("patience", 0))
     return progress
 
 

@@ -138,7 +138,7 @@ def test_another_base_model_is_named(encoder, trained, tmp_path, capsys):
     base = tmp_path / "base"
     shutil.copytree(encoder, base)
     given = [*flags(trained)[:6], "--model_name_or_path", base, "--max_length", 16, "--max_steps", 1]
-    given += ["--per_device_train_batch_size", 4, "--no_floor", "--bf16", "false"]
+    given += ["--per_device_train_batch_size", 4, "--no_baselines", "--bf16", "false"]
     run_recipe(imdb.recipe, given, tmp_path / "run")
     (base / "README.md").write_text("words change nothing")
     run_recipe(imdb.recipe, given, tmp_path / "run")

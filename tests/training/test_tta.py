@@ -11,7 +11,7 @@ from torch import nn
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.tasks.single_label import SingleLabel
 from hftune.training.evaluate import predict
-from hftune.training.tta import mirrored
+from hftune.training.tta import flip_average
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def model():
     return ResNet9ForImageClassification(ResNet9Config(width=4, num_labels=3)).eval()
 
 
-class Pictures:
+class Images:
     """Rows as scoring wants them."""
 
     def __init__(self, rows: int):
@@ -43,20 +43,20 @@ def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
     }
 
 
-def test_logits_are_the_mean_of_picture_and_mirror_image(model):
-    pictures = Pictures(5).pixel_values
+def test_logits_are_the_mean_of_image_and_mirror_image(model):
+    images = Images(5).pixel_values
     with torch.no_grad():
-        plain, flipped = model(pictures).logits, model(torch.flip(pictures, dims=[3])).logits
-        answer = mirrored(model)(pixel_values=pictures).logits
+        plain, flipped = model(images).logits, model(torch.flip(images, dims=[3])).logits
+        answer = flip_average(model)(pixel_values=images).logits
     assert not torch.allclose(plain, flipped)
     torch.testing.assert_close(answer, (plain + flipped) / 2)
 
 
-def test_a_picture_and_its_mirror_image_get_the_same_answer_to_the_bit(model):
-    pictures = Pictures(5).pixel_values
-    view = mirrored(model)
+def test_a_image_and_its_mirror_image_get_the_same_answer_to_the_bit(model):
+    images = Images(5).pixel_values
+    view = flip_average(model)
     with torch.no_grad():
-        assert torch.equal(view(pixel_values=pictures).logits, view(pixel_values=pictures.flip(3)).logits)
+        assert torch.equal(view(pixel_values=images).logits, view(pixel_values=images.flip(3)).logits)
 
 
 def test_the_mean_of_half_precision_logits_is_float32():
@@ -66,14 +66,14 @@ def test_the_mean_of_half_precision_logits_is_float32():
         def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
             return SimpleNamespace(logits=next(answers).bfloat16())
 
-    logits = mirrored(Half())(pixel_values=torch.zeros(1, 3, 2, 2)).logits
+    logits = flip_average(Half())(pixel_values=torch.zeros(1, 3, 2, 2)).logits
     assert logits.dtype == torch.float32
     assert logits.item() == 100.25  # bfloat16 knows 100 and 100.5 only
 
 
 def test_scoring_takes_it_for_a_model(model):
     accelerator = Accelerator(cpu=True)
-    rows, view = Pictures(20), mirrored(model.train())
+    rows, view = Images(20), flip_average(model.train())
     task = SingleLabel(("a", "b", "c"))
     logits = predict(task, view, rows, collate, accelerator, rows_per_batch=6)["logits"]
     assert not model.training

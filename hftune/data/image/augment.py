@@ -1,4 +1,4 @@
-"""Changes training pictures at random, as albumentations' transforms say, and addressably."""
+"""Changes training images at random, as albumentations' transforms say, and addressably."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.data.image.presets import PRESETS
 from hftune.errors import BadInput
 from hftune.seed import generator, key
@@ -25,7 +25,7 @@ def policy(name: str, image_size: int, small: bool) -> albumentations.Compose:
     Args:
         name: One of `PRESETS`.
         image_size: S, the side of the result in pixels.
-        small: Whether the pictures are about as small as the square, see `hftune.data.image.load.is_small`.
+        small: Whether the images are about as small as the square, see `hftune.data.image.load.is_small`.
 
     Raises:
         BadInput: There is no such preset, or albumentations is not installed.
@@ -42,7 +42,7 @@ def describe(transform: albumentations.Compose) -> str:
 
 
 class Augmenter:
-    """Makes a training view of a picture; where the row's visit is known, always the same one.
+    """Makes a training view of an image; where the row's visit is known, always the same one.
 
     Args:
         transform: An `albumentations.Compose` from uint8 (H, W, 3) to uint8 (S, S, 3).
@@ -59,14 +59,14 @@ class Augmenter:
         self.transform = transform
         self.seed = seed
 
-    def view(self, picture: np.ndarray, row: int) -> np.ndarray:
-        """Returns a random view of a picture.
+    def view(self, image: np.ndarray, row: int) -> np.ndarray:
+        """Returns a random view of an image.
 
         Args:
-            picture: uint8 of shape (H, W, 3); it is not changed.
-            row: A `Visit`, whose view is a pure function of the seed, its epoch and row; or a plain number,
-                whose randomness comes from torch's global generator. In workers of a DataLoader that
-                is seeded anew in every epoch, so the views are new there too.
+            image: uint8 of shape (H, W, 3); it is not changed.
+            row: An `EpochIndex`, whose view is a pure function of the seed, its epoch and row; or a plain
+                number, whose randomness comes from torch's global generator. In workers of a DataLoader
+                that is seeded again in every epoch, so the views are new there too.
 
         Returns:
             uint8 of shape (S, S, 3).
@@ -74,14 +74,14 @@ class Augmenter:
         Raises:
             BadInput: The transform returns something else.
         """
-        if isinstance(row, Visit):
+        if isinstance(row, EpochIndex):
             address: tuple[int | str, ...] = ("augment", self.seed, row.epoch, int(row))
         else:
             address = ("augment", self.seed, "draw", int(torch.randint(2**63 - 1, ())), row)
         # One source for the whole tree of transforms: `set_random_seed` gives each its own copy of the
         # same one, and then all that happen with the same probability happen together.
         self.transform.set_random_state(generator(*address), random.Random(key(*address)))
-        view = self.transform(image=picture)["image"]
+        view = self.transform(image=image)["image"]
         _check_view(view)
         return view
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hftune.data.image.rows import Pictures
+from hftune.data.image.rows import Images
 
 SIDE = 8  # pixels: colours and where they are, no more
 INVERSE_PENALTY = 0.01  # scikit-learn's C
@@ -24,8 +24,8 @@ class ImageBaseline:
         test: n images.
     """
 
-    train: Pictures
-    test: Pictures
+    train: Images
+    test: Images
     name = "thumbnails"
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
@@ -37,14 +37,13 @@ class ImageBaseline:
         return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=500))
 
 
-def _each(images: Pictures) -> Iterator[np.ndarray]:
+def _each(images: Images) -> Iterator[np.ndarray]:
     return (images[row] for row in range(len(images)))
 
 
-def thumbnails(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns 8 x 8 pixels of each picture, float32 (N, 192)."""
+def thumbnails(images: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns 8 x 8 pixels of each image, float32 (N, 192)."""
     small = [
-        np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BOX))
-        for picture in pictures
+        np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX)) for image in images
     ]
     return np.stack(small).reshape(len(small), -1).astype(np.float32)

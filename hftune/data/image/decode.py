@@ -4,7 +4,7 @@ Rules of reading, each with its reason:
 
 - What the bytes are decides, not the file's name, and only `FORMATS` are tried: Pillow would start
   Ghostscript for an EPS file.
-- A picture is turned as its EXIF says, the first frame of an animation counts, every mode becomes RGB and
+- An image is turned as its EXIF says, the first frame of an animation counts, every mode becomes RGB and
   alpha is dropped: what `transformers.pipeline` does with a file, so that both see the same pixels. Alone
   a background that was asked for is laid under transparent pixels, which `pipeline` cannot do.
 - Grey values of more than 8 bits are scaled down. Pillow, and so `pipeline`, cuts them off at 255, which
@@ -46,18 +46,18 @@ _NONSENSE = (TypeError, LookupError, ArithmeticError, struct.error, zlib.error)
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, *_NONSENSE)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ENVIRONMENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing about the file
-_OTHERS = (  # first bytes (a regular expression) of what is taken for a picture, and what it is
+_OTHERS = (  # first bytes (a regular expression) of what is taken for an image, and what it is
     (rb"%!PS|\xc5\xd0\xd3\xc6", "an EPS file; convert it to PNG"),
     (rb"8BPS", "a Photoshop file; convert it to PNG"),
     (rb"\s*<svg|\s*<\?xml.*<svg", "an SVG file; convert it to PNG"),
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL", "a JPEG XL file; convert it to PNG or JPEG"),
-    (rb"%PDF", "a PDF file, not a picture"),
+    (rb"%PDF", "a PDF file, not an image"),
     (rb"\x1f\x8b|PK\x03\x04", "a compressed archive; unpack it"),
 )
 
 
-class BadPicture(ValueError):
-    """A picture cannot be read; the message is a few words that go on from its name: "is truncated"."""
+class BadImage(ValueError):
+    """An image cannot be read; the message is a few words that go on from its name: "is truncated"."""
 
 
 class Inspected(NamedTuple):
@@ -67,7 +67,7 @@ class Inspected(NamedTuple):
         pixels: uint8 of shape (H, W, 3).
         deep: Its grey values have more than 8 bits: `transformers.pipeline` sees other pixels.
         transparent: It has pixels that are not opaque.
-        frames: It is an animation, or has several pages. The second picture within a phone's photo (MPO,
+        frames: It is an animation, or has several pages. The second image within a phone's photo (MPO,
             HEIC) does not count: it is for the phone.
     """
 
@@ -78,7 +78,7 @@ class Inspected(NamedTuple):
 
 
 def decode(source: bytes | str, background: str | None = None) -> np.ndarray:
-    """Decodes a picture.
+    """Decodes an image.
 
     Args:
         source: The encoded bytes, or the path of a file.
@@ -89,17 +89,17 @@ def decode(source: bytes | str, background: str | None = None) -> np.ndarray:
         RGB pixels, uint8 of shape (H, W, 3), in an array of its own.
 
     Raises:
-        BadPicture: It cannot be read, or has more than `MAX_PIXELS` pixels.
+        BadImage: It cannot be read, or has more than `MAX_PIXELS` pixels.
     """
     with _opened(source) as image:
         return _rgb(image, _alpha(image) if background else None, background)
 
 
 def inspect(source: bytes | str, background: str | None = None) -> Inspected:
-    """Decodes a picture as `decode` does, and looks at what else its file holds.
+    """Decodes an image as `decode` does, and looks at what else its file holds.
 
     Raises:
-        BadPicture: It cannot be read, or has more than `MAX_PIXELS` pixels.
+        BadImage: It cannot be read, or has more than `MAX_PIXELS` pixels.
     """
     with _opened(source) as image:
         alpha = _alpha(image)
@@ -111,31 +111,31 @@ def inspect(source: bytes | str, background: str | None = None) -> Inspected:
 
 @contextmanager
 def _opened(source: bytes | str) -> Iterator[Image.Image]:
-    """Opens a picture upright; whatever goes wrong with it, now or in the block, is a `BadPicture`."""
+    """Opens an image upright; whatever goes wrong with it, now or in the block, is a `BadImage`."""
     data = source if isinstance(source, bytes) else read_file(source)
     if not data:
-        raise BadPicture("is empty (0 bytes)")
+        raise BadImage("is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(image.width * image.height)
             ImageOps.exif_transpose(image, in_place=True)
             yield image
-    except BadPicture:
+    except BadImage:
         raise
     except UnidentifiedImageError:
-        raise BadPicture(_what_it_is(data)) from None
+        raise BadImage(_what_it_is(data)) from None
     except _BOMBS as error:
         _check_size(max(int(number) for number in re.findall("[0-9]+", str(error))))
-        raise BadPicture(f"is damaged: {first_line(error)}") from None
+        raise BadImage(f"is damaged: {first_line(error)}") from None
     except _DAMAGE as error:
-        raise BadPicture(_damage(error)) from None
+        raise BadImage(_damage(error)) from None
 
 
 def read_file(path: str) -> bytes:
     """Returns the bytes of a file.
 
     Raises:
-        BadPicture: It cannot be read.
+        BadImage: It cannot be read.
     """
     try:
         if stat.S_ISREG(os.stat(path).st_mode):  # a pipe would never end
@@ -144,10 +144,10 @@ def read_file(path: str) -> bytes:
     except OSError as error:
         if error.errno in _ENVIRONMENT:
             raise
-        raise BadPicture(_why_unreadable(path, error)) from None
+        raise BadImage(_why_unreadable(path, error)) from None
     except ValueError:  # NUL, or a lone surrogate: json can hold both, names of files cannot
-        raise BadPicture("does not exist") from None
-    raise BadPicture("is a folder" if os.path.isdir(path) else "is not a file")
+        raise BadImage("does not exist") from None
+    raise BadImage("is a folder" if os.path.isdir(path) else "is not a file")
 
 
 def _why_unreadable(path: str, error: OSError) -> str:
@@ -162,7 +162,7 @@ def _why_unreadable(path: str, error: OSError) -> str:
 
 def _check_size(pixels: int) -> None:
     if pixels > MAX_PIXELS:
-        raise BadPicture(f"has {pixels:,} pixels, more than {MAX_PIXELS:,}; shrink it")
+        raise BadImage(f"has {pixels:,} pixels, more than {MAX_PIXELS:,}; shrink it")
 
 
 def _rgb(image: Image.Image, alpha: Image.Image | None, background: str | None) -> np.ndarray:
@@ -213,7 +213,7 @@ def _value_range(values: np.ndarray) -> tuple[float, float]:
     stretched between their own least and greatest.
     """
     if not np.isfinite(values).all():
-        raise BadPicture("has values that are infinite or not a number")
+        raise BadImage("has values that are infinite or not a number")
     low, high = float(values.min()), float(values.max())
     usual = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
     fitting = [(0.0, float(top)) for top in usual if low >= 0 and high <= top]
@@ -239,7 +239,7 @@ def _formats() -> tuple[str, ...]:
 def _what_it_is(data: bytes) -> str:
     """Says what bytes are that Pillow does not know."""
     head = data[:1024]
-    if what := failed_download(head, "a picture"):
+    if what := failed_download(head, "an image"):
         return f"is {what}"
     if "HEIF" not in _formats() and re.match(rb"....ftyp(hei|hev|mif|msf)", head, re.DOTALL):
         return "is a HEIC file; to read it: pip install 'hftune[image]'"
@@ -247,20 +247,20 @@ def _what_it_is(data: bytes) -> str:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             return f"is {name}"
     if not re.search(rb"[\x00-\x08\x0e-\x1f\x7f-\xff]", head):
-        return "is a text file, not a picture"
+        return "is a text file, not an image"
     for name in _formats():
         accepts = Image.OPEN[name][1]
         if accepts and accepts(head):
             article = "an" if name[0] in "AI" else "a"
             file = name.replace("HEIF", "HEIC")  # as phones call it
             return f"is {article} {file} file without a readable header; replace it"
-    return f"is not a picture of a known format ({', '.join(_formats())})"
+    return f"is not an image of a known format ({', '.join(_formats())})"
 
 
 def _damage(error: Exception) -> str:
     text = first_line(error)
     if isinstance(error, EOFError) or "truncated" in text.lower():
         return "is truncated: its end is missing"
-    if isinstance(error, _NONSENSE):  # says more about Pillow than about the picture
+    if isinstance(error, _NONSENSE):  # says more about Pillow than about the image
         return "is damaged: its header or metadata make no sense"
     return f"is damaged: {text}"

@@ -63,40 +63,40 @@ def images_below(name: str) -> tuple[list[str], list[str]]:
     """
     found = sort_files(list_files(name))
     warnings = _left_out(name, found.not_read, "file", "of a format that is not read")
-    warnings += _left_out(name, found.others, "file", "no pictures by their extensions")
+    warnings += _left_out(name, found.others, "file", "no images by their extensions")
     if not found.images:
         reason = f": {warnings[0].removeprefix(f'{name}: ')}" if warnings else ""
-        raise BadInput(f"{name}: a folder without pictures ({listed(IMAGE_SUFFIXES)}){reason}")
+        raise BadInput(f"{name}: a folder without images ({listed(IMAGE_SUFFIXES)}){reason}")
     return [os.path.join(name, path) for path in found.images], warnings
 
 
 def find_image_files(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Turns folders of pictures, and "-", into the files that are meant.
+    """Turns folders of images, and "-", into the files that are meant.
 
     Args:
         words: Images, folders and lists of images, or "-" for paths on the lines of standard input.
 
     Returns:
-        Pictures and lists of pictures in their order, and warnings about files that are left out.
+        Images and lists of images in their order, and warnings about files that are left out.
 
     Raises:
-        BadInput: There is no such file, or a folder holds no picture.
+        BadInput: There is no such file, or a folder holds no image.
     """
     found: list[str] = []
     warnings: list[str] = []
     for word in [line for given in words for line in (_read_paths() if given == "-" else [given])]:
         if not (word.strip() and os.path.exists(word)):
-            raise _no_picture(word)
+            raise _no_image(word)
         files, told = images_below(word) if os.path.isdir(word) else ([word], [])
         found += files
         warnings += told
     return found, warnings
 
 
-def _no_picture(word: str) -> BadInput:
+def _no_image(word: str) -> BadInput:
     if re.match("https?://", word):
         return BadInput(f"{printable(word)} is an address, not a file; download it and pass the file")
-    advice = "pass pictures, folders of pictures, or lists of them (.csv, .parquet); - reads paths from stdin"
+    advice = "pass images, folders of images, or lists of them (.csv, .parquet); - reads paths from stdin"
     return BadInput(f"{printable(word)} does not exist; {advice}")
 
 
@@ -104,7 +104,7 @@ def _read_paths() -> list[str]:
     """Returns the paths on the lines of standard input, as `ls` and `find` write them."""
     lines = os.fsdecode(sys.stdin.buffer.read() if sys.stdin else b"").splitlines()
     if not any(line.strip() for line in lines):
-        raise BadInput("standard input is empty; write one path of a picture a line")
+        raise BadInput("standard input is empty; write one path of an image a line")
     return [line for line in lines if line.strip()]
 
 
@@ -147,7 +147,7 @@ def read_class_folders(name: str, *, skip_bad: bool = False) -> tuple[Table, lis
     warnings += _left_out(name, below.not_read, "file", "of a format that is not read")
     strays = sorted([*top.images, *top.not_read])
     warnings += _left_out(name, strays, "file", "in no class folder")
-    warnings += _left_out(name, [*top.others, *below.others], "file", "no pictures by their extensions")
+    warnings += _left_out(name, [*top.others, *below.others], "file", "no images by their extensions")
     return table, warnings
 
 
@@ -158,7 +158,7 @@ def check_folder(name: str) -> None:
         return
     if os.path.lexists(root):
         unpack = "; unpack it first" if root.lower().endswith(_ARCHIVES) else ""
-        raise BadInput(f"{name} is not a folder; pass a folder with one folder of pictures per class{unpack}")
+        raise BadInput(f"{name} is not a folder; pass a folder with one folder of images per class{unpack}")
     path = Path(root)
     neighbours = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, neighbours, n=1)
@@ -172,11 +172,11 @@ def _shown(name: str, path: str) -> str:
 
 def _check_classes(name: str, top: Files, labels: list[str], images: list[str], not_read: list[str]) -> None:
     """Raises BadInput where the folder is not one of class folders with images."""
-    wanted = "pass a folder with one folder of pictures per class"
+    wanted = "pass a folder with one folder of images per class"
     loose = [*top.images, *top.not_read]
     if not labels and loose:
         raise BadInput(
-            f"{name} holds pictures ({_shown('', loose[0])}, ...) but no folders, so they have no "
+            f"{name} holds images ({_shown('', loose[0])}, ...) but no folders, so they have no "
             "classes; put them into one folder per class"
         )
     if not labels:
@@ -185,13 +185,13 @@ def _check_classes(name: str, top: Files, labels: list[str], images: list[str], 
         first, *more = (_shown(name, path) for path in not_read)
         ending = os.path.splitext(not_read[0])[1].lower()
         raise BadInput(
-            f"{first}: pictures of the format {ending} are not read; convert it to PNG, or leave such "
-            "pictures out with --skip_bad_images",
+            f"{first}: images of the format {ending} are not read; convert it to PNG, or leave such "
+            "images out with --skip_bad_images",
             more,
         )
     if not images:
         shown = ", ".join(_shown(name, label) for label in labels[:3])
-        raise BadInput(f"{name} has folders ({shown}) but no pictures in them; {wanted}")
+        raise BadInput(f"{name} has folders ({shown}) but no images in them; {wanted}")
     _refuse_class_names(name, labels)
 
 

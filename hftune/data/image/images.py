@@ -1,4 +1,4 @@
-"""The pictures of a split: where they stand, the check that reads each once, and those held in memory."""
+"""The images of a split: where they stand, the check that reads each once, and those held in memory."""
 
 import hashlib
 import os
@@ -17,24 +17,24 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from hftune.data.dataset import Places
-from hftune.data.image.decode import NOT_READ, BadPicture, decode, inspect, read_file
+from hftune.data.image.decode import NOT_READ, BadImage, decode, inspect, read_file
 from hftune.data.image.paths import locate_images
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, printable
 
-_BLOCK = 32  # pictures that a thread takes at a time: changing threads costs as much as a small picture
+_BLOCK = 32  # images that a thread takes at a time: changing threads costs as much as a small image
 
 
 @dataclass(eq=False)
-class Pictures:
-    """The pictures of one split; those that are not held are decoded each time they are asked for.
+class Images:
+    """The images of one split; those that are not held are decoded each time they are asked for.
 
     Args:
         table: Where they stand.
-        column: The table's column of pictures: structs of bytes and path, bytes, or paths.
-        rows: The table's row of each picture, int64 (N,).
+        column: The table's column of images: structs of bytes and path, bytes, or paths.
+        rows: The table's row of each image, int64 (N,).
         folder: What relative paths start from; None: the working directory.
-        held: Decoded pictures, uint8 (H, W, 3) each; None where they do not fit in memory.
+        held: Decoded images, uint8 (H, W, 3) each; None where they do not fit in memory.
         sizes: Height and width of each in pixels, int64 (N, 2); zeros before they are known.
         background: The colour behind transparent pixels, see `decode`.
     """
@@ -55,7 +55,7 @@ class Pictures:
         return len(self.rows)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Returns a picture, uint8 (H, W, 3); a held one is not a copy: do not write to it.
+        """Returns an image, uint8 (H, W, 3); a held one is not a copy: do not write to it.
 
         Raises:
             BadInput: Its file has changed since the check and cannot be read.
@@ -65,52 +65,52 @@ class Pictures:
         data = self.encoded(row)
         try:
             return decode(data, self.background)
-        except BadPicture as reason:
+        except BadImage as reason:
             raise self._changed(row, reason) from None
 
     def encoded(self, row: int) -> bytes:
-        """Returns the bytes of a picture's file.
+        """Returns the bytes of an image's file.
 
         Raises:
             BadInput: Its file has changed since the check and cannot be read.
         """
         try:
             return self.read(row)
-        except BadPicture as reason:
+        except BadImage as reason:
             raise self._changed(row, reason) from None
 
     def read(self, row: int) -> bytes:
-        """Returns the bytes of a picture's file.
+        """Returns the bytes of an image's file.
 
         Raises:
-            BadPicture: There are none.
+            BadImage: There are none.
         """
         data, path = self._cell(row)
         if data is not None:
             return data
         if not path:
-            raise BadPicture("has no picture")
+            raise BadImage("has no image")
         if re.match("https?://", path):
-            raise BadPicture("is an address, not a file; download it")
+            raise BadImage("is an address, not a file; download it")
         if path.lower().endswith(NOT_READ):
-            raise BadPicture(
+            raise BadImage(
                 f"has the format {os.path.splitext(path)[1]}, which is not read; convert it to PNG"
             )
         return read_file(os.path.join(self.folder or "", path))
 
-    def take(self, rows: np.ndarray) -> "Pictures":
-        """Returns the chosen pictures (int64)."""
+    def take(self, rows: np.ndarray) -> "Images":
+        """Returns the chosen images (int64)."""
         held = None if self.held is None else [self.held[row] for row in rows]
         return replace(self, rows=self.rows[rows], held=held, sizes=self.sizes[rows])
 
     def place(self, row: int) -> str:
-        """Says where a picture stands, with its path: "train.csv line 17 (cats/1.jpg)"."""
+        """Says where an image stands, with its path: "train.csv line 17 (cats/1.jpg)"."""
         place = self.table.place(int(self.rows[row]))
         path = self._path(row) if self.table.places is None else None
         return f"{place} ({printable(path)})" if path else place
 
     def places(self) -> Places:
-        """Returns where the pictures stand in the user's data."""
+        """Returns where the images stand in the user's data."""
         return Places(self.table.of_user(self.rows), self.place, "image", lambda row: self._path(row) or "")
 
     def _cell(self, row: int) -> tuple[bytes | None, str | None]:
@@ -123,35 +123,35 @@ class Pictures:
         else:
             data, path = (value, None) if isinstance(value, bytes) else (None, value)
         if not isinstance(data, bytes | None) or not isinstance(path, str | None):
-            raise BadPicture(f"has {value!r:.40} where a picture or a path should be")
+            raise BadImage(f"has {value!r:.40} where an image or a path should be")
         return data, path
 
     def _path(self, row: int) -> str | None:
         try:
             return self._cell(row)[1]
-        except BadPicture:  # no path in a value of another kind
+        except BadImage:  # no path in a value of another kind
             return None
 
-    def _changed(self, row: int, reason: BadPicture) -> BadInput:
+    def _changed(self, row: int, reason: BadImage) -> BadInput:
         return BadInput(f"{self.place(row)} {reason}; it could be read when the run began: put it back")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The pictures of a split that can be read.
+    """The images of a split that can be read.
 
     Args:
-        pictures: Those pictures, N of them.
+        images: Those images, N of them.
         digests: SHA-256 (hex) of the encoded bytes of each, strings (N,).
         looks: A hash of the decoded pixels of each, strings (N,): files that differ may show the same.
         rows: Their rows in the table, int64 (N,), ascending.
-        bytes_held: Bytes of the decoded pictures that are held in memory; 0: none is.
+        bytes_held: Bytes of the decoded images that are held in memory; 0: none is.
         warnings: Lines to show to the user.
         facts: How many have more than 8 bits, or transparent pixels, by the names of `FACTS`; nothing where
             none has.
     """
 
-    pictures: Pictures
+    images: Images
     digests: pa.ChunkedArray
     looks: pa.ChunkedArray
     rows: np.ndarray
@@ -161,7 +161,7 @@ class Checked:
 
 
 class _Examined(NamedTuple):
-    """A picture that was read; `reason` is why not, and then all else is empty."""
+    """An image that was read; `reason` is why not, and then all else is empty."""
 
     digest: str
     look: str
@@ -182,7 +182,7 @@ def locate_and_check(
     rows: np.ndarray | None = None,
     **options: Any,
 ) -> Checked:
-    """Finds the files that a table names and reads them; see `locate_images` and `check_pictures`.
+    """Finds the files that a table names and reads them; see `locate_images` and `check_images`.
 
     Only `rows` are read (int64, ascending; None: all).
 
@@ -193,11 +193,11 @@ def locate_and_check(
         table, column, image_dir=image_dir, dataset_name=dataset_name, split=split, skip_bad=skip_bad
     )
     table = table if rows is None else table.take(rows)
-    checked = check_pictures(table, column, folder=folder, skip_bad=skip_bad, **options)
+    checked = check_images(table, column, folder=folder, skip_bad=skip_bad, **options)
     return replace(checked, warnings=[*warnings, *checked.warnings])
 
 
-def check_pictures(
+def check_images(
     table: Table,
     column: str,
     *,
@@ -208,31 +208,31 @@ def check_pictures(
     trains: bool = False,
     spare: bool = False,
 ) -> Checked:
-    """Reads every picture of a split once, in as many threads as there are cores.
+    """Reads every image of a split once, in as many threads as there are cores.
 
     Args:
         table: The split.
-        column: Its column of pictures (see `Pictures`).
+        column: Its column of images (see `Images`).
         folder: What relative paths start from.
-        skip_bad: Leave out pictures that cannot be read, with a warning; None: an error that names no flag
+        skip_bad: Leave out images that cannot be read, with a warning; None: an error that names no flag
             for it.
-        room: Bytes that decoded pictures may take; a split that needs more is not held at all.
+        room: Bytes that decoded images may take; a split that needs more is not held at all.
         background: The colour behind transparent pixels, see `decode`.
         trains: Whether a run reads them: the warnings may then name its flags.
         spare: With `skip_bad`, leave out even all of them: there are other tables.
 
     Raises:
-        BadInput: Pictures cannot be read; the message names the first, the details the others.
+        BadInput: Images cannot be read; the message names the first, the details the others.
     """
     count = len(table.columns[column])
-    everything = Pictures(table, column, np.arange(count), folder, background=background)
+    everything = Images(table, column, np.arange(count), folder, background=background)
     memory = _Memory(room)
 
     def examine(row: int) -> _Examined:
         try:
             data = everything.read(row)
             seen = inspect(data, background)
-        except BadPicture as reason:
+        except BadImage as reason:
             return _Examined("", "", False, False, False, str(reason))
         memory.keep(row, seen.pixels)
         everything.sizes[row] = seen.pixels.shape[:2]
@@ -251,11 +251,11 @@ def check_pictures(
     found = _judge(table, problems, count, skip_bad, spare)
     rows = np.array([row for row, one in enumerate(results) if not one.reason], dtype=np.int64)
     held = None if memory.held is None else [memory.held[row] for row in rows]
-    pictures = Pictures(table, column, rows, folder, held, everything.sizes[rows], background)
+    images = Images(table, column, rows, folder, held, everything.sizes[rows], background)
     good = [results[row] for row in rows]
-    facts, doubts = _doubts(pictures, good, trains)
+    facts, doubts = _doubts(images, good, trains)
     return Checked(
-        pictures,
+        images,
         digests=pa.chunked_array([pa.array([one.digest for one in good], pa.string())]),
         looks=pa.chunked_array([pa.array([one.look for one in good], pa.string())]),
         rows=rows,
@@ -266,7 +266,7 @@ def check_pictures(
 
 
 class _Memory:
-    """Decoded pictures of one split, all or none: none from the moment they take more than the room."""
+    """Decoded images of one split, all or none: none from the moment they take more than the room."""
 
     def __init__(self, room: int):
         self.held: dict[int, np.ndarray] | None = {}
@@ -274,40 +274,40 @@ class _Memory:
         self._room = room
         self._lock = threading.Lock()
 
-    def keep(self, row: int, picture: np.ndarray) -> None:
+    def keep(self, row: int, image: np.ndarray) -> None:
         with self._lock:
-            self.taken += picture.nbytes
+            self.taken += image.nbytes
             if self.held is not None and self.taken <= self._room:
-                self.held[row] = picture
+                self.held[row] = image
             else:
                 self.held = None
 
 
 def _judge(table: Table, problems: list[str], count: int, skip_bad: bool | None, spare: bool) -> list[str]:
-    """Returns the warning about bad pictures, or raises it."""
+    """Returns the warning about bad images, or raises it."""
     if not problems:
         return []
     first, number = problems[0], len(problems)
     if number == count and not spare:
-        none = f"{table.name}: none of its {count:,} pictures can be read; " if count > 1 else ""
+        none = f"{table.name}: none of its {count:,} images can be read; " if count > 1 else ""
         raise BadInput(f"{none}{first}", problems[1:])
     if skip_bad:
-        noun, verb = "picture" if count == 1 else "pictures", "is" if number == 1 else "are"
+        noun, verb = "image" if count == 1 else "images", "is" if number == 1 else "are"
         which = f"{number:,} of {count:,} {noun} cannot be read and {verb} left out"
         return [f"{table.name}: {which} (the first: {first})"]
     more = f" ({number - 1:,} more cannot be read)" if number > 1 else ""
-    advice = "" if skip_bad is None else "; --skip_bad_images leaves such pictures out"
+    advice = "" if skip_bad is None else "; --skip_bad_images leaves such images out"
     raise BadInput(f"{first}{more}{advice}", problems[1:])
 
 
 FACTS = ("images_above_8_bits", "images_with_transparency")  # in all_results.json, where there are any
 
 
-def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[dict[str, int], list[str]]:
+def _doubts(images: Images, good: list[_Examined], trains: bool) -> tuple[dict[str, int], list[str]]:
     """Returns the counts of `FACTS`, and a warning about each kind of image that may not be seen as meant."""
     kept = "the colours that the files store under them are used, often black, as `pipeline` does"
-    if pictures.background:
-        kept = f"put on {pictures.background}; `pipeline` does not do that, see the model card"
+    if images.background:
+        kept = f"put on {images.background}; `pipeline` does not do that, see the model card"
     elif trains:
         kept += "; --transparent_background white puts them on a colour"
     deep = "hftune scales their grey values, `pipeline` cuts them off to white and answers otherwise"
@@ -321,9 +321,9 @@ def _doubts(pictures: Pictures, good: list[_Examined], trains: bool) -> tuple[di
         rows = [row for row, one in enumerate(good) if getattr(one, kind)]
         counts.append(len(rows))
         if rows:
-            first = pictures.place(rows[0])
+            first = images.place(rows[0])
             count = f"{len(rows):,} of {len(good):,} images"
-            told.append(f"{pictures.table.name}: {count} have {meaning} (the first: {first})")
+            told.append(f"{images.table.name}: {count} have {meaning} (the first: {first})")
     return {name: count for name, count in zip(FACTS, counts, strict=False) if count}, told
 
 
@@ -335,8 +335,8 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def room_for_pictures() -> int:
-    """Returns how many bytes decoded pictures may take: a quarter of the memory that is free now."""
+def memory_budget() -> int:
+    """Returns how many bytes decoded images may take: a quarter of the memory that is free now."""
     free = free_memory()
     return 1 << 30 if free is None else free // 4
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from hftune.data.columns import choose_columns
 from hftune.data.image.folders import read_class_folders
-from hftune.data.image.images import locate_and_check, room_for_pictures
+from hftune.data.image.images import locate_and_check, memory_budget
 from hftune.data.image.read import read_images
-from hftune.data.image.rows import ImageCollator, ImageRows, Pictures, processed
-from hftune.data.image.splits import PICTURE, find_pictures
+from hftune.data.image.rows import ImageCollator, ImageRows, Images, processed
+from hftune.data.image.splits import PICTURE, find_images
 from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source
 from hftune.data.tables.read import Table
@@ -32,7 +32,7 @@ class ImageInputs(Inputs):
     """
 
     modality = "image"
-    plural = "pictures"
+    plural = "images"
     key = "file"
     auto_model = "AutoModelForImageClassification"
     auto_processor = "AutoImageProcessor"
@@ -60,7 +60,7 @@ class ImageInputs(Inputs):
 
     def find(self, settings: ImageSettings, test_dir: str | None = None) -> Source:
         if test_dir is None:
-            return find_pictures(settings)
+            return find_images(settings)
         table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)
         return Source({"test": table}, test_dir, files=True, warnings=tuple(warnings))
 
@@ -77,12 +77,12 @@ class ImageInputs(Inputs):
             split=of.name,
             skip_bad=settings.skip_bad_images,
             rows=rows,
-            room=room_for_pictures(),
+            room=memory_budget(),
             background=settings.transparent_background,
         )
-        return checked.pictures, checked.rows, checked.warnings
+        return checked.images, checked.rows, checked.warnings
 
-    def rows(self, values: Pictures) -> ImageRows:
+    def rows(self, values: Images) -> ImageRows:
         """Returns images as rows, each as the saved processor shows it."""
         return ImageRows(values, np.zeros(len(values), np.int64), processed(self.processor))
 

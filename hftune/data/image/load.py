@@ -12,46 +12,46 @@ from hftune.data.image.baseline import ImageBaseline
 from hftune.data.image.images import free_memory
 from hftune.data.image.processor import load_processor
 from hftune.data.image.rows import ImageCollator, ImageRows, processed
-from hftune.data.image.splits import load_picture_splits
+from hftune.data.image.splits import load_image_splits
 from hftune.data.splits import log_splits
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
 
 log = logging.getLogger(__name__)
 
-TINY = 64  # pixels: a picture of such a side has none to spare for a crop
+TINY = 64  # pixels: an image of such a side has none to spare for a crop
 
 
 def load_images(settings: ImageSettings, augment: Any = None) -> Data:
-    """Loads, checks and splits a set of pictures; training pictures get a new random view every epoch.
+    """Loads, checks and splits a set of images; training images get a new random view every epoch.
 
     Args:
-        settings: Where the pictures are, and how they are seen.
-        augment: An albumentations `Compose` of the recipe's own that ends in pictures of one size; None
+        settings: Where the images are, and how they are seen.
+        augment: An albumentations `Compose` of the recipe's own that ends in images of one size; None
             for the policy that `--augmentation` names.
 
     Raises:
         BadInput: If the data or the processor cannot be used; the message names file and row.
     """
-    splits, pictures, odd = load_picture_splits(settings)
+    splits, images, odd = load_image_splits(settings)
     sizes = {name: len(part.rows) for name, part in splits.parts.items()}
     log_splits(splits.origin, sizes, splits.task.labels, splits.warnings)
     _refuse_too_large(settings)
     prepared = load_processor(settings)
-    small = is_small(pictures["train"].sizes, prepared.image_size)
+    small = is_small(images["train"].sizes, prepared.image_size)
     chosen = policy(settings.augmentation, prepared.image_size, small) if augment is None else augment
     views: dict[str, Any] = {name: processed(prepared.processor) for name in splits.parts}
     augmenter = Augmenter(chosen, settings.seed)
     views["train"] = augmenter.view
     log.info(
-        "pictures: %s; training views of %d x %d pixels, augmentation %s: %s",
-        describe_sizes(pictures["train"].sizes),
+        "images: %s; training views of %d x %d pixels, augmentation %s: %s",
+        describe_sizes(images["train"].sizes),
         prepared.image_size,
         prepared.image_size,
         settings.augmentation if augment is None else "of the recipe's own",
         describe(augmenter.transform),
     )
-    rows = {name: ImageRows(pictures[name], part.targets, views[name]) for name, part in splits.parts.items()}
+    rows = {name: ImageRows(images[name], part.targets, views[name]) for name, part in splits.parts.items()}
     return Data(
         train=rows["train"],
         validation=rows["validation"],
@@ -63,20 +63,20 @@ def load_images(settings: ImageSettings, augment: Any = None) -> Data:
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts={**{f"{name}_samples": size for name, size in sizes.items()}, **odd},
-        baseline=ImageBaseline(pictures["train"], pictures["test"]) if "test" in rows else None,
-        picture=pictures["test"].__getitem__ if "test" in rows else None,
-        places=pictures["test"].places() if "test" in rows else None,
+        baseline=ImageBaseline(images["train"], images["test"]) if "test" in rows else None,
+        image=images["test"].__getitem__ if "test" in rows else None,
+        places=images["test"].places() if "test" in rows else None,
     )
 
 
 def is_small(sizes: np.ndarray, image_size: int) -> bool:
-    """Returns whether pictures are about as large as the training square, so that shifts replace crops.
+    """Returns whether images are about as large as the training square, so that shifts replace crops.
 
     None is larger than 1.25 squares, and they are tiny (64 pixels) or nearly all squares of one size, as in
     the sets that were made for a network's input. Photos of 192 x 256 pixels have a margin to crop.
 
     Args:
-        sizes: Height and width of each picture in pixels, int (N, 2).
+        sizes: Height and width of each image in pixels, int (N, 2).
         image_size: Side of the square.
     """
     alike = float(np.mean(sizes == np.median(sizes)))  # of heights and widths
@@ -103,7 +103,7 @@ def _refuse_too_large(settings: ImageSettings) -> None:
 
 
 def describe_sizes(sizes: np.ndarray) -> str:
-    """Says how large pictures are: "32 x 32", or the range of widths and heights."""
+    """Says how large images are: "32 x 32", or the range of widths and heights."""
     (least_height, least_width), (height, width) = sizes.min(0), sizes.max(0)
     if (least_height, least_width) == (height, width):
         return f"{width} x {height} pixels"

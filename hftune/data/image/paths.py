@@ -290,7 +290,7 @@ def _nowhere(
 
     start = f"the folder {printable(folder)}" if folder else "the working folder"
     more = f", nor do{'es' if len(lost) == 2 else ''} {len(lost) - 1:,} more" if len(lost) > 1 else ""
-    advice = ": pass another with --image_dir FOLDER, or leave such pictures out with --skip_bad_images"
+    advice = ": pass another with --image_dir FOLDER, or leave such images out with --skip_bad_images"
     return BadInput(
         f"{said(lost[0])}{more}; paths start from {start}{advice if flags else ''}",
         [said(row) for row in lost[1:]],

@@ -127,29 +127,29 @@ def _two_of_many(A: ModuleType) -> Any:
     return A.RandomOrder(operations, n=2)
 
 
-def a_third_of(picture: np.ndarray, operation: Callable[[Image.Image], Image.Image], **_: Any) -> np.ndarray:
+def a_third_of(image: np.ndarray, operation: Callable[[Image.Image], Image.Image], **_: Any) -> np.ndarray:
     """Goes a third of the way to what an operation of Pillow makes of uint8 (H, W, 3)."""
     import numpy as np
     from PIL import Image
 
-    image = Image.fromarray(picture)
-    return np.array(Image.blend(image, operation(image), 1 / 3))
+    whole = Image.fromarray(image)
+    return np.array(Image.blend(whole, operation(whole), 1 / 3))
 
 
-def central_square(picture: np.ndarray, size: int, **_: Any) -> np.ndarray:
+def central_square(image: np.ndarray, size: int, **_: Any) -> np.ndarray:
     """Returns the square in the middle of uint8 (H, W, 3), resized to (S, S, 3): as scoring sees it."""
     import cv2
 
-    side = min(picture.shape[:2])
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    square = picture[top : top + side, left : left + side]
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = image[top : top + side, left : left + side]
     if side == size:
         return square.copy()
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
 
 
-def shorten(picture: np.ndarray, **_: Any) -> np.ndarray:
+def shorten(image: np.ndarray, **_: Any) -> np.ndarray:
     """Cuts a strip's ends off, so that no side is longer than `LONGEST` times the other one."""
-    most = LONGEST * min(picture.shape[:2])
-    top, left = (max(0, length - most) // 2 for length in picture.shape[:2])
-    return picture[top : top + most, left : left + most].copy()
+    most = LONGEST * min(image.shape[:2])
+    top, left = (max(0, length - most) // 2 for length in image.shape[:2])
+    return image[top : top + most, left : left + most].copy()

@@ -1,4 +1,4 @@
-"""How pictures become a model's input when scoring and in use: the image processor that is saved with it."""
+"""How images become a model's input when scoring and in use: the image processor that is saved with it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from hftune.data.base_model import checkpoint_config
 from hftune.errors import BadInput, first_line
 from hftune.models import standalone
 from hftune.settings.image import ImageSettings
-from hftune.settings.types import nearest
+from hftune.settings.types import did_you_mean
 
-SMALL = 96  # pixels: a picture of such a side has no margin to crop away
+SMALL = 96  # pixels: an image of such a side has no margin to crop away
 CROP = 0.875  # share of a photo's shorter side that the square covers: 224 of 256, as Krizhevsky et al. 2012
 TIMM_KEYS = (  # of a pretrained_cfg: how a model is fed and what its ends are called, not where it came from
     "input_size",
@@ -46,10 +46,10 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures are fed to a model; it is called and saved as the image processor that it holds.
+    """How images are fed to a model; it is called and saved as the image processor that it holds.
 
     Args:
-        processor: Called as `processor(images=picture, return_tensors="pt")`, it returns "pixel_values",
+        processor: Called as `processor(images=image, return_tensors="pt")`, it returns "pixel_values",
             float32 (1, 3, S', S'); `save_pretrained(folder)` writes preprocessor_config.json.
         image_size: Pixels, side S of the square to train on.
         eval_image_size: Pixels, side S' of what the processor makes.
@@ -75,7 +75,7 @@ class Preprocessing:
 
 
 class TimmProcessor:
-    """Does to pictures what timm does to them when it scores a model.
+    """Does to images what timm does to them when it scores a model.
 
     transformers' class for it does not save itself, as it is read back from the `pretrained_cfg` in a
     model's config.json: whoever saves a model beside this has to put `pretrained_cfg` into its config.
@@ -93,7 +93,7 @@ class TimmProcessor:
         self._wrapped = TimmWrapperImageProcessor(pretrained_cfg=pretrained_cfg, architecture=architecture)
 
     def __call__(self, images: Any, return_tensors: str = "pt", **kwargs: Any) -> Any:
-        """Returns "pixel_values", float32 (B, 3, S', S'), of one picture or a list of pictures."""
+        """Returns "pixel_values", float32 (B, 3, S', S'), of one image or a list of images."""
         return self._wrapped(images, return_tensors=return_tensors, **kwargs)
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
@@ -149,12 +149,13 @@ def scratch_kind(settings: ImageSettings) -> Literal["standalone", "transformers
         import timm
     except ImportError:
         advice = "; the architectures of timm need: pip install 'hftune[image]'"
-        raise BadInput(f"--model_type {name}: unknown{nearest(name, known)}{advice}") from None
+        raise BadInput(f"--model_type {name}: unknown{did_you_mean(name, known)}{advice}") from None
     if timm.is_model(name) and "." not in name:  # a name with a dot and a tag names weights
         return "timm"
     known |= {*standalone.IMAGE, *timm.list_models()}
     raise BadInput(
-        f"--model_type {name}: neither timm nor transformers has such an architecture{nearest(name, known)}"
+        f"--model_type {name}: neither timm nor transformers has such an architecture"
+        f"{did_you_mean(name, known)}"
     )
 
 
@@ -257,13 +258,13 @@ def _checked(settings: ImageSettings, name: str, processor: Any, image_size: int
             f"{name}: its image processor subtracts a mean on a scale of 255 from colours of 0 to 1; correct "
             f"image_mean and image_std in preprocessor_config.json, or pass {_divided(processor)}"
         )
-    # Channels in another order show in a picture of three levels; a black border does in its corner.
+    # Channels in another order show in an image of three levels; a black border does in its corner.
     levels = (200, 100, 20)
     expected = ((torch.tensor(levels) / 255 - mean) / std)[:, None, None]
     if not torch.allclose(_pixels(name, processor, levels).double(), expected, atol=1e-4):
         raise BadInput(
-            f"{name}: its image processor does more to pictures than resize, crop and normalise them; "
-            "training pictures could not be made the same way"
+            f"{name}: its image processor does more to images than resize, crop and normalise them; "
+            "training images could not be made the same way"
         )
     # float32 has 7 digits: 0.485, not 0.48500000685453415
     mean_red, mean_green, mean_blue = (round(value, 7) for value in mean.tolist())
@@ -286,13 +287,13 @@ def _divided(processor: Any) -> str:
 def _side(name: str, processor: Any) -> int:
     height, width = _pixels(name, processor, (0, 0, 0)).shape[-2:]
     if height != width:
-        raise BadInput(f"{name}: its image processor makes {width} x {height} pixels of a picture, no square")
+        raise BadInput(f"{name}: its image processor makes {width} x {height} pixels of an image, no square")
     return height
 
 
 def _pixels(name: str, processor: Any, colour: tuple[int, ...]) -> torch.Tensor:
-    """Returns what a processor makes of a picture of one colour, float (3, H, W)."""
+    """Returns what a processor makes of an image of one colour, float (3, H, W)."""
     pixels = processor(images=Image.new("RGB", (60, 40), colour), return_tensors="pt").get("pixel_values")
     if pixels is None or pixels.ndim != 4 or pixels.shape[1] != 3:
-        raise BadInput(f"{name}: its image processor does not make pictures of three channels")
+        raise BadInput(f"{name}: its image processor does not make images of three channels")
     return pixels[0]

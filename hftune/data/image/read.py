@@ -7,7 +7,7 @@ import pyarrow as pa
 from torch.utils.data import ConcatDataset
 
 from hftune.data.image.folders import find_image_files
-from hftune.data.image.images import locate_and_check, room_for_pictures
+from hftune.data.image.images import locate_and_check, memory_budget
 from hftune.data.image.splits import PICTURE
 from hftune.data.inputs import Contents, content_column
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
@@ -30,14 +30,14 @@ def read_images(
             "-" for the paths on the lines of standard input.
         column: The lists' column of images or their paths; None: found by its kind.
         image_dir: The folder that the lists' paths start from; None: each list's own.
-        skip_bad: See `check_pictures`.
+        skip_bad: See `check_images`.
         background: The colour behind transparent pixels, see `decode`.
 
     Raises:
         BadInput: An image cannot be read, or there is none; names file and row.
     """
     found, parts = Contents(), []
-    room = room_for_pictures()
+    room = memory_budget()
     files, found.warnings = find_image_files(sources)
     spare = bool(skip_bad) and len(files) > 1  # one of several may be unreadable as a whole
     for table, key in _tables(files, column):
@@ -46,14 +46,14 @@ def read_images(
         )
         room -= checked.bytes_held
         parts.append(checked)
-        table = checked.pictures.table
+        table = checked.images.table
         names = (_name(table, key, row) for row in checked.rows.tolist())
         others = {name: values for name, values in table.columns.items() if name != key}
         found.add(names, checked.rows.tolist(), table.place, others)
     found.warnings += [line for checked in parts for line in checked.warnings]
     if not found.names:
-        raise BadInput("none of the pictures can be read", found.warnings)
-    found.values = ConcatDataset([checked.pictures for checked in parts])  # type: ignore[misc]
+        raise BadInput("none of the images can be read", found.warnings)
+    found.values = ConcatDataset([checked.images for checked in parts])  # type: ignore[misc]
     return found
 
 
@@ -76,7 +76,7 @@ def _table_of(files: list[str]) -> list[tuple[Table, str]]:
     if not files:
         return []
     places = [printable(file) for file in files]
-    return [(Table("the pictures", {"image": files}, places=places), "image")]
+    return [(Table("the images", {"image": files}, places=places), "image")]
 
 
 def _name(table: Table, column: str, row: int) -> str:

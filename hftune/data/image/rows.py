@@ -1,4 +1,4 @@
-"""Hands rows of pictures to a DataLoader, and makes batches of them."""
+"""Hands rows of images to a DataLoader, and makes batches of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hftune.errors import BadInput
 View = Callable[[np.ndarray, int], "np.ndarray | torch.Tensor"]
 
 
-class Pictures(Protocol):
-    """Pictures by their row: a list, an array (N, H, W, 3), or files that are decoded when asked for."""
+class Images(Protocol):
+    """Images by their row: a list, an array (N, H, W, 3), or files that are decoded when asked for."""
 
     def __len__(self) -> int:
         """Returns N."""
@@ -30,18 +30,18 @@ class ImageRows(Dataset):
     """Rows of one split, as a torch `DataLoader` or transformers' `Trainer` takes them.
 
     Args:
-        pictures: uint8 of shape (H, W, 3) each.
+        images: uint8 of shape (H, W, 3) each.
         targets: What the task asks for, rows first, such as class ids, int64 (N,).
-        view: What the model sees of a picture; called with the picture and its row, which is a
-            `Visit` where the training loop asks.
+        view: What the model sees of an image; called with the image and its row, which is a
+            `EpochIndex` where the training loop asks.
 
     Attributes:
-        lengths: Ones, int64 (N,): all pictures take the same room in a batch.
+        lengths: Ones, int64 (N,): all images take the same room in a batch.
         weights: Ones, int64 (N,).
     """
 
-    def __init__(self, pictures: Pictures, targets: np.ndarray, view: View):
-        self.pictures = pictures
+    def __init__(self, images: Images, targets: np.ndarray, view: View):
+        self.images = images
         self.targets = targets
         self.view = view
         self.lengths = self.weights = np.ones(len(targets), np.int64)
@@ -50,7 +50,7 @@ class ImageRows(Dataset):
         return len(self.targets)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"pixel_values": self.view(self.pictures[row], row), "labels": self.targets[row].tolist()}
+        return {"pixel_values": self.view(self.images[row], row), "labels": self.targets[row].tolist()}
 
 
 def processed(processor: Any) -> View:
@@ -65,8 +65,8 @@ def processed(processor: Any) -> View:
     return partial(_process, processor)
 
 
-def _process(processor: Any, picture: np.ndarray, row: int) -> torch.Tensor:
-    inputs = processor(images=Image.fromarray(picture), return_tensors="pt")  # as the pipeline calls it
+def _process(processor: Any, image: np.ndarray, row: int) -> torch.Tensor:
+    inputs = processor(images=Image.fromarray(image), return_tensors="pt")  # as the pipeline calls it
     return inputs["pixel_values"][0]
 
 

@@ -1,4 +1,4 @@
-"""Draws the built-in pictures of shapes, so that a fresh clone trains on images without a Hub.
+"""Draws the built-in images of shapes, so that a fresh clone trains on images without a Hub.
 
 A shape of any size, place, angle and colour lies on a cloudy, noisy ground that is as often lighter
 than it as darker, with a line and a speck that mean nothing. No pixel is brighter in one class than in
@@ -68,10 +68,10 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
 
 
 def load_shapes(seed: int = 0) -> DatasetDict:
-    """Returns pictures of shapes that are a pure function of a seed.
+    """Returns images of shapes that are a pure function of a seed.
 
     Args:
-        seed: Which pictures; the default is the one that recipes train on.
+        seed: Which images; the default is the one that recipes train on.
 
     Returns:
         Splits train, validation and test with columns image (48 x 48 RGB, PNG) and label (see
@@ -82,11 +82,11 @@ def load_shapes(seed: int = 0) -> DatasetDict:
     splits = DatasetDict()
     for split, rows in ROWS.items():
         labels = [row % len(names) for row in range(rows)]
-        pictures = [
+        files = [
             _png(draw(names[label], generator("shapes", seed, split, row)))
             for row, label in enumerate(labels)
         ]
-        images = [{"bytes": picture, "path": None} for picture in pictures]
+        images = [{"bytes": image, "path": None} for image in files]
         splits[split] = Dataset.from_dict({"image": images, "label": labels}, features=features)
     return splits
 
@@ -102,13 +102,13 @@ def draw(name: str, rng: Generator) -> np.ndarray:
         uint8 of shape (48, 48, 3).
     """
     ground, paint = _colours(rng)
-    picture = ground + _clouds(rng, strength=50)
-    picture = _over(picture, _line(rng), rng.uniform(0, 255, 3))
+    image = ground + _clouds(rng, strength=50)
+    image = _over(image, _line(rng), rng.uniform(0, 255, 3))
     shape, speck = _placed(rng, SHAPES[name], 9, 17), _placed(rng, _circle, 1.5, 3)
-    picture = _over(picture, shape, paint + _clouds(rng, strength=40))
-    picture = _over(picture, speck, rng.uniform(0, 255, 3))
-    picture += rng.uniform(-25, 25, picture.shape)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    image = _over(image, shape, paint + _clouds(rng, strength=40))
+    image = _over(image, speck, rng.uniform(0, 255, 3))
+    image += rng.uniform(-25, 25, image.shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 def _colours(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +141,7 @@ def _placed(rng: Generator, distance: Callable, smallest: float, largest: float)
 
 
 def _line(rng: Generator) -> np.ndarray:
-    """Returns distances from a line through the whole picture, (48, 48)."""
+    """Returns distances from a line through the whole image, (48, 48)."""
     width = rng.uniform(0.6, 1.6)
     left, top = rng.uniform(0, SIDE, 2)
     turn = rng.uniform(0, math.pi)
@@ -149,14 +149,14 @@ def _line(rng: Generator) -> np.ndarray:
     return abs(across) - width
 
 
-def _over(picture: np.ndarray, distance: np.ndarray, paint: np.ndarray) -> np.ndarray:
+def _over(image: np.ndarray, distance: np.ndarray, paint: np.ndarray) -> np.ndarray:
     """Paints what is inside an outline; a pixel on it is covered in part, which smooths the edge."""
     cover = np.clip(0.5 - distance, 0, 1)[:, :, None]
-    return picture * (1 - cover) + paint * cover
+    return image * (1 - cover) + paint * cover
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     # Noise hardly shrinks, and what is not compressed has the same bytes for every version of zlib.
-    Image.fromarray(picture).save(file, "PNG", compress_level=0)
+    Image.fromarray(image).save(file, "PNG", compress_level=0)
     return file.getvalue()

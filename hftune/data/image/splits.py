@@ -1,4 +1,4 @@
-"""From a user's folders, lists or Hub id to clean splits of pictures."""
+"""From a user's folders, lists or Hub id to clean splits of images."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hftune.data.columns import Content, choose_columns
 from hftune.data.image.folders import read_class_folders
-from hftune.data.image.images import Pictures, locate_and_check, room_for_pictures
+from hftune.data.image.images import Images, locate_and_check, memory_budget
 from hftune.data.image.sample import load_shapes
 from hftune.data.image.split_folders import check_class_folders, image_splits
 from hftune.data.sources import Source, find_source, naming_columns
@@ -23,7 +23,7 @@ from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
 
-NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks; the first group that occurs
+NAMES = (  # of columns of images or their paths, without "_", "-" and blanks; the first group that occurs
     ("image", "img", "picture", "photo", "filename", "file", "path", "imagepath"),
     (
         *("images", "filenames", "files", "paths", "filepath", "filepaths", "fname", "imagepaths"),
@@ -34,30 +34,30 @@ NAMES = (  # of columns of pictures or their paths, without "_", "-" and blanks;
 )
 
 
-class PictureSplits(NamedTuple):
-    """Checked splits, the pictures of each in the order of its rows, and their `Checked.facts` added up."""
+class ImageSplits(NamedTuple):
+    """Checked splits, the images of each in the order of its rows, and their `Checked.facts` added up."""
 
     splits: Splits
-    pictures: dict[str, Pictures]
+    images: dict[str, Images]
     facts: dict[str, int]
 
 
-def load_picture_splits(settings: ImageSettings) -> PictureSplits:
-    """Loads, checks and splits the pictures that the settings name; every picture is decoded once.
+def load_image_splits(settings: ImageSettings) -> ImageSplits:
+    """Loads, checks and splits the images that the settings name; every image is decoded once.
 
     Args:
-        settings: What `find_pictures` and `make_splits` read of them, and `image_column_name` and
+        settings: What `find_images` and `make_splits` read of them, and `image_column_name` and
             `label_column_name` (None: inferred), `image_dir`, `skip_bad_images`, `transparent_background`.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
     """
-    source = find_pictures(settings)
+    source = find_images(settings)
     named = settings.image_column_name, settings.label_column_name
     column, label = choose_columns(source.train, PICTURE, *named)
-    found: dict[str, Pictures] = {}
+    found: dict[str, Images] = {}
     facts: Counter[str] = Counter()
-    room = room_for_pictures()
+    room = memory_budget()
 
     def check(split: str, table: Table) -> Checked:
         nonlocal room
@@ -73,17 +73,17 @@ def load_picture_splits(settings: ImageSettings) -> PictureSplits:
             trains=True,
         )
         room -= checked.bytes_held
-        found[split] = checked.pictures
+        found[split] = checked.images
         facts.update(checked.facts)
         return Checked(checked.digests, checked.rows, checked.warnings, checked.looks)
 
     if not os.path.isdir(source.train.name):  # class folders have no columns
         source = naming_columns(source, PICTURE, column, label)
-    splits = make_splits(source, settings, content=column, label=label, check=check, noun="picture")
-    return PictureSplits(splits, _of_parts(splits, found), dict(facts))
+    splits = make_splits(source, settings, content=column, label=label, check=check, noun="image")
+    return ImageSplits(splits, _of_parts(splits, found), dict(facts))
 
 
-def find_pictures(settings: ImageSettings) -> Source:
+def find_images(settings: ImageSettings) -> Source:
     """Decides between class folders, lists, the sample and the Hub; returns the tables.
 
     Raises:
@@ -154,7 +154,7 @@ def _refuse_unknown_classes(tables: dict[str, Table], folders: dict[str, str]) -
 
 
 def _image_candidates(table: Table, label: str) -> list[str]:
-    """Returns the columns of encoded pictures, else those with a name that paths of pictures have."""
+    """Returns the columns of encoded images, else those with a name that paths of images have."""
     columns = {name: values for name, values in table.columns.items() if name != label}
     encoded = [
         name
@@ -173,11 +173,11 @@ def _image_candidates(table: Table, label: str) -> list[str]:
 PICTURE = Content("image", _image_candidates)
 
 
-def _of_parts(splits: Splits, found: dict[str, Pictures]) -> dict[str, Pictures]:
-    """Picks each split's pictures: validation may have been cut off train, and rows may be left out."""
-    pictures = {}
+def _of_parts(splits: Splits, found: dict[str, Images]) -> dict[str, Images]:
+    """Picks each split's images: validation may have been cut off train, and rows may be left out."""
+    images = {}
     for split, part in splits.parts.items():
         own = split if split in found else "train"
         checked = found[own]
-        pictures[split] = checked.take(np.searchsorted(checked.rows, part.rows))
-    return pictures
+        images[split] = checked.take(np.searchsorted(checked.rows, part.rows))
+    return images

@@ -79,7 +79,7 @@ class Table:
         """What may be wrong where no column is what is looked for, as the end of a message."""
         ending = self.name.lower().rpartition(".")[2]
         objects = [column for column, values in self.columns.items() if _holds_objects(values)]
-        if objects and ending in ("json", "jsonl"):  # of parquet, these may be pictures
+        if objects and ending in ("json", "jsonl"):  # of parquet, these may be images
             merged = " + ".join(f".[{json.dumps(column, ensure_ascii=False)}]" for column in objects[:3])
             return (
                 f"; {listed(objects)} hold objects: write what is in them as columns, for example with "
@@ -88,8 +88,8 @@ class Table:
         numbers = sum(map(_holds_numbers, self.columns.values()))
         if len(self.columns) >= MANY_COLUMNS and numbers >= 0.9 * len(self.columns):
             return (
-                f"; {numbers:,} columns hold numbers, as of pictures with one column per pixel: save each "
-                "picture as a file, and list the paths"
+                f"; {numbers:,} columns hold numbers, as of images with one column per pixel: save each "
+                "image as a file, and list the paths"
             )
         written = ending in ("csv", "tsv")  # the others have no header line
         if written and any(_is_number(column) or len(column.split()) > 2 for column in self.columns):

@@ -1,11 +1,11 @@
-"""Training texts that are changed at random, anew in every epoch, and addressably."""
+"""Training texts that are changed at random, differently in every epoch, by address."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.data.text.tokenize import Encoder, TokenRows
 from hftune.errors import BadInput
 from hftune.seed import generator
@@ -48,13 +48,13 @@ class AugmentedTexts(torch.utils.data.Dataset):
         """Returns a view of a row as `TokenRows` has it.
 
         Args:
-            row: Where the loop asks, a `Visit`, which knows its epoch; a plain number draws from torch's
-                global generator, as in transformers' `Trainer`.
+            row: Where the loop asks, an `EpochIndex`, which knows its epoch; a plain number draws from
+                torch's global generator, as in transformers' `Trainer`.
 
         Raises:
             BadInput: The function returns no text.
         """
-        if isinstance(row, Visit):
+        if isinstance(row, EpochIndex):
             address: tuple[int | str, ...] = ("augment", self._seed, row.epoch, int(row))
         else:
             address = ("augment", self._seed, "draw", int(torch.randint(2**63 - 1, ())), row)

@@ -62,7 +62,7 @@ VERDICTS = [  # claims about the film as a whole
 ]
 INTENSITIES = ["", "", "", "very ", "truly ", "quite ", "really "]
 PEOPLE = ["my brother", "a colleague", "the critic in our paper", "my neighbour", "the man at the box office"]
-FILMS = ["the film", "the whole thing", "this picture", "the movie"]
+FILMS = ["the film", "the whole thing", "this image", "the movie"]
 ASPECTS = [
     *["the acting", "the plot", "the dialogue", "the camera work", "the music", "the editing", "the ending"],
     *["the opening hour", "the lead actor", "the villain", "the humour", "the pacing"],

@@ -1,9 +1,9 @@
-"""A nine-layer residual network for small pictures: quick on two CPU cores, and it scales with its width.
+"""A nine-layer residual network for small images: quick on two CPU cores, and it scales with its width.
 
 The shape is that of David Page's "How to Train Your ResNet" (Myrtle.ai 2018): convolutions in pairs around
 two shortcuts, the strongest response of each feature, and a linear classifier whose logits start small.
-He et al. 2016 is the paper on shortcuts. Any picture of at least 8 x 8 pixels fits, as pooling ends it.
-Shapes: B pictures, H x W pixels, F features, C labels.
+He et al. 2016 is the paper on shortcuts. Any image of at least 8 x 8 pixels fits, as pooling ends it.
+Shapes: B images, H x W pixels, F features, C labels.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class ResNet9Config(PreTrainedConfig):
     Args:
         width: Features of the first layer; the deeper ones have 2, 4 and 8 times as many. 24 trains well on
             CPU, 64 is the size of the original.
-        num_channels: Channels of a picture.
+        num_channels: Channels of an image.
         image_size: Pixels, side of the square that the model was trained on.
         logit_scale: The classifier's outputs are multiplied by it, so that training begins unsure.
     """
@@ -94,10 +94,10 @@ class ResNet9ForImageClassification(PreTrainedModel):
     def forward(
         self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **kwargs: Any
     ) -> ImageClassifierOutputWithNoAttention:
-        """Classifies pictures.
+        """Classifies images.
 
         Args:
-            pixel_values: Normalised pictures, (B, channels, H, W), float.
+            pixel_values: Normalised images, (B, channels, H, W), float.
             labels: Label ids, (B,), int64; without them there is no loss.
             **kwargs: Passed to the loss, for example `num_items_in_batch`.
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader
 
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.data.image.augment import Augmenter, policy
 from hftune.data.image.presets import GREY, PRESETS, central_square
 from hftune.data.image.rows import ImageRows
@@ -34,7 +34,7 @@ class Visits:
         self.epoch = epoch
 
     def __iter__(self):
-        return (Visit.of(row, self.epoch) for row in range(ROWS))
+        return (EpochIndex.of(row, self.epoch) for row in range(ROWS))
 
     def __len__(self):
         return ROWS
@@ -54,15 +54,15 @@ def views(
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (31, 33), (16, 16), (90, 60), (9, 2)])
-def test_every_preset_makes_a_square_of_any_picture(preset, small, shape):
+def test_every_preset_makes_a_square_of_any_image(preset, small, shape):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         augmenter = Augmenter(policy(preset, 16, small), seed=0)
         for row in range(15):
-            picture = noise(*shape)
-            view = augmenter.view(picture, Visit.of(row, 0))
+            image = noise(*shape)
+            view = augmenter.view(image, EpochIndex.of(row, 0))
             assert (view.shape, view.dtype) == ((16, 16, 3), np.uint8)
-            assert np.array_equal(picture, noise(*shape)), "the picture is somebody else's"
+            assert np.array_equal(image, noise(*shape)), "the image is somebody else's"
 
 
 def test_a_long_strip_does_not_fill_the_memory():
@@ -77,8 +77,8 @@ def test_a_long_strip_does_not_fill_the_memory():
 @pytest.mark.parametrize("value", [0, 255])
 def test_black_stays_black_and_white_stays_white(preset, small, value):
     augmenter = Augmenter(policy(preset, 16, small), seed=0)
-    picture = np.full((20, 24, 3), value, np.uint8)
-    flat = [augmenter.view(picture, Visit.of(row, 0)) for row in range(10)]
+    image = np.full((20, 24, 3), value, np.uint8)
+    flat = [augmenter.view(image, EpochIndex.of(row, 0)) for row in range(10)]
     # A photo's "standard" changes the brightness, which leaves black as it is and darkens white.
     assert max(view.std() for view in flat) == 0
     if small or preset != "standard" or value == 0:
@@ -98,15 +98,15 @@ def test_views_are_the_same_where_the_augmenter_is_sent_to_a_fresh_process():
 
 def test_views_of_a_row_do_not_depend_on_what_was_seen_before():
     augmenter = Augmenter(policy("strong", 16, small=False), seed=0)
-    first = augmenter.view(PICTURES[2], Visit.of(2, 1))
+    first = augmenter.view(PICTURES[2], EpochIndex.of(2, 1))
     for row in range(5):
-        augmenter.view(PICTURES[row], Visit.of(row, 0))
-    assert np.array_equal(first, augmenter.view(PICTURES[2], Visit.of(2, 1)))
+        augmenter.view(PICTURES[row], EpochIndex.of(row, 0))
+    assert np.array_equal(first, augmenter.view(PICTURES[2], EpochIndex.of(2, 1)))
 
 
 def test_every_epoch_row_and_seed_has_its_own_views():
     augmenters = [Augmenter(policy("strong", 16, small=False), seed) for seed in (0, 1)]
-    visits = [Visit.of(row, epoch) for row in range(5) for epoch in range(4)]
+    visits = [EpochIndex.of(row, epoch) for row in range(5) for epoch in range(4)]
     seen = {augmenter.view(PICTURES[0], visit).tobytes() for augmenter in augmenters for visit in visits}
     assert len(seen) == 2 * len(visits)
 
@@ -146,14 +146,14 @@ def test_transforms_happen_independently_of_each_other():
     """Two coins of a policy fall alike half the time; with one seed for both they always do."""
     flips = A.Compose([A.HorizontalFlip(p=0.5), A.OneOf([A.InvertImg()], p=0.5)])
     augmenter = Augmenter(flips, seed=0)
-    picture = np.zeros((2, 2, 3), np.uint8)
-    picture[:, 0] = 100
-    outcomes = {augmenter.view(picture, Visit.of(row, 0))[0].tobytes() for row in range(40)}
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[:, 0] = 100
+    outcomes = {augmenter.view(image, EpochIndex.of(row, 0))[0].tobytes() for row in range(40)}
     assert len(outcomes) == 4
 
 
 def natural(height: int = 64, width: int = 64) -> np.ndarray:
-    """A picture of soft shapes that uses most of the range, with a little noise, as photos do."""
+    """An image of soft shapes that uses most of the range, with a little noise, as photos do."""
     y, x = np.mgrid[:height, :width] / 8
     waves = np.stack([np.sin(x + 1.3 * y), np.cos(0.7 * x - y), np.sin(0.4 * x * y / 4)], axis=2)
     grain = np.random.default_rng(0).normal(0, 3, waves.shape)
@@ -165,16 +165,16 @@ def plain() -> np.ndarray:
     return np.random.default_rng(0).normal(200, 3, (64, 64, 3)).clip(0, 255).astype(np.uint8)
 
 
-def change(operation, picture: np.ndarray) -> float:
-    """Returns by how many grey levels an operation changes a picture on average, at its strongest of 20."""
+def change(operation, image: np.ndarray) -> float:
+    """Returns by how many grey levels an operation changes an image on average, at its strongest of 20."""
     seeded = A.Compose([operation], seed=0)
-    return max(float(np.abs(seeded(image=picture)["image"].astype(int) - picture).mean()) for _ in range(20))
+    return max(float(np.abs(seeded(image=image)["image"].astype(int) - image).mean()) for _ in range(20))
 
 
-@pytest.mark.parametrize("picture", [natural(), plain()], ids=["natural", "plain"])
-def test_no_operation_of_randaugment_is_stronger_than_pillows_at_a_third_of_its_range(picture):
+@pytest.mark.parametrize("image", [natural(), plain()], ids=["natural", "plain"])
+def test_no_operation_of_randaugment_is_stronger_than_pillows_at_a_third_of_its_range(image):
     def pillow(operation) -> float:
-        return float(np.abs(np.asarray(operation(Image.fromarray(picture)), int) - picture).mean())
+        return float(np.abs(np.asarray(operation(Image.fromarray(image)), int) - image).mean())
 
     def enhanced(kind, factor: float) -> float:
         return pillow(lambda image: kind(image).enhance(factor))
@@ -199,28 +199,28 @@ def test_no_operation_of_randaugment_is_stronger_than_pillows_at_a_third_of_its_
         name = getattr(operation, "name", type(operation).__name__)
         seen.add(name)
         if name != "Affine":
-            assert change(operation, picture) <= most[name], name
+            assert change(operation, image) <= most[name], name
     assert seen == {*most, "Affine"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("small", [True, False])
-def test_no_preset_turns_pictures_upside_down(preset, small):
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:16] = 200
-    picture[16:] = 50
+def test_no_preset_turns_images_upside_down(preset, small):
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:16] = 200
+    image[16:] = 50
     augmenter = Augmenter(policy(preset, 32, small), seed=0)
     for row in range(60):
-        view = augmenter.view(picture, Visit.of(row, 0)).astype(float)
+        view = augmenter.view(image, EpochIndex.of(row, 0)).astype(float)
         view[np.all(np.abs(view - GREY) < 40, axis=2)] = np.nan  # erased
         top, bottom = view[:8], view[-8:]
         if np.isfinite(top).any() and np.isfinite(bottom).any():
             assert np.nanmean(top) >= np.nanmean(bottom) - 1, row
 
 
-def test_the_small_policy_shifts_pictures_and_keeps_their_pixels():
-    picture = noise(16, 16)
-    padded = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+def test_the_small_policy_shifts_images_and_keeps_their_pixels():
+    image = noise(16, 16)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
     windows = {
         padded[top : top + 16, left : left + 16][:, ::step].tobytes()
         for top in range(5)
@@ -228,27 +228,27 @@ def test_the_small_policy_shifts_pictures_and_keeps_their_pixels():
         for step in (1, -1)
     }
     augmenter = Augmenter(policy("standard", 16, small=True), seed=0)
-    seen = {augmenter.view(picture, Visit.of(row, 0)).tobytes() for row in range(300)}
+    seen = {augmenter.view(image, EpochIndex.of(row, 0)).tobytes() for row in range(300)}
     assert seen <= windows
     assert len(seen) > 40
 
 
-def test_none_shows_the_middle_of_a_picture():
-    picture = noise(16, 40)
+def test_none_shows_the_middle_of_a_image():
+    image = noise(16, 40)
     for small in (True, False):
-        view = Augmenter(policy("none", 16, small), seed=0).view(picture, Visit.of(0, 0))
-        assert np.array_equal(view, picture[:, 12:28])
+        view = Augmenter(policy("none", 16, small), seed=0).view(image, EpochIndex.of(0, 0))
+        assert np.array_equal(view, image[:, 12:28])
 
 
 def test_shrinking_takes_every_pixel_into_account():
     """A mean of k pixels of noise varies 1 / sqrt(k) as much as one; picking a few of them varies more."""
-    picture = noise(256, 256)
-    assert central_square(picture, 32).std() < 1.1 * picture.std() / 8
+    image = noise(256, 256)
+    assert central_square(image, 32).std() < 1.1 * image.std() / 8
     for preset in ("light", "standard"):
         steps = policy(preset, 32, small=False).transforms
         crop = A.Compose([step for step in steps if type(step) is not A.ColorJitter])
         # The smallest crop of "standard" is 151 pixels wide: 4.7 x 4.7 of them become one.
-        assert Augmenter(crop, seed=0).view(picture, Visit.of(0, 0)).std() < 1.1 * picture.std() / 4.7
+        assert Augmenter(crop, seed=0).view(image, EpochIndex.of(0, 0)).std() < 1.1 * image.std() / 4.7
 
 
 def test_a_recipes_own_policy_works_and_others_are_refused():

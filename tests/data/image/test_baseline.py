@@ -8,14 +8,14 @@ from hftune.tasks.single_label import SingleLabel
 
 
 def tinted(label: int, height: int, width: int, seed: int) -> np.ndarray:
-    """A noisy picture that is reddish for class 0 and bluish for class 1."""
+    """A noisy image that is reddish for class 0 and bluish for class 1."""
     noise = np.random.default_rng(seed).integers(0, 120, (height, width, 3))
     noise[..., 2 * label] += 80
     return noise.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     sizes = np.random.default_rng(0).integers(5, 60, (80, 2))
     labels = np.arange(80) % 2
     return [
@@ -23,8 +23,8 @@ def pictures():
     ], labels
 
 
-def test_colours_are_learned_and_probabilities_are_whole(pictures):
-    images, labels = pictures
+def test_colours_are_learned_and_probabilities_are_whole(images):
+    images, labels = images
     simple = ImageBaseline(images[:40], images[40:])
     found = SingleLabel(("a", "b", "c")).baselines(labels[:40], 40, simple)
     assert set(found) == {"majority", "thumbnails"}
@@ -36,8 +36,8 @@ def test_colours_are_learned_and_probabilities_are_whole(pictures):
 
 
 def test_a_thumbnail_is_a_mean_of_pixels():
-    picture = np.zeros((16, 16, 3), np.uint8)
-    picture[:8, :, 0] = 200
-    (values,) = thumbnails([picture]).reshape(1, 8, 8, 3)
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:8, :, 0] = 200
+    (values,) = thumbnails([image]).reshape(1, 8, 8, 3)
     assert values[:4, :, 0].min() == 200
     assert values[4:].max() == 0

@@ -1,4 +1,4 @@
-"""Odd pictures are read by a rule, and every kind of bad one ends in a line that names it."""
+"""Odd images are read by a rule, and every kind of bad one ends in a line that names it."""
 
 import base64
 import io
@@ -19,8 +19,8 @@ from PIL import Image
 from transformers.image_utils import load_image
 
 from hftune.data.image import decode as module
-from hftune.data.image.decode import BadPicture, decode, inspect
-from hftune.data.image.images import check_pictures
+from hftune.data.image.decode import BadImage, decode, inspect
+from hftune.data.image.images import check_images
 from hftune.data.tables.read import read_table
 from hftune.errors import BadInput
 
@@ -65,11 +65,11 @@ def exif_with_a_word_for_a_number() -> bytes:
 JPEG, PNG = encode(noise(), "JPEG"), encode(noise())
 
 
-# --- odd pictures that are read ---
+# --- odd images that are read ---
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_says_how_a_picture_is_held(orientation):
+def test_exif_says_how_a_image_is_held(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = {
@@ -108,17 +108,17 @@ def test_grey_of_16_bits_is_scaled_not_cut_off(value, kind):
     ],
 )
 def test_grey_of_32_bits_is_scaled_into_8(values, expected):
-    picture = decode(encode(values, "TIFF"))
-    assert picture.dtype == np.uint8
-    assert picture.tolist() == [[[grey] * 3 for grey in expected]]
+    image = decode(encode(values, "TIFF"))
+    assert image.dtype == np.uint8
+    assert image.tolist() == [[[grey] * 3 for grey in expected]]
 
 
 def test_float_grey_that_is_no_number_is_refused():
-    with pytest.raises(BadPicture, match="infinite or not a number"):
+    with pytest.raises(BadImage, match="infinite or not a number"):
         decode(encode(np.array([[0.0, np.nan]], np.float32), "TIFF"))
 
 
-def ordinary_pictures() -> dict[str, bytes]:
+def ordinary_images() -> dict[str, bytes]:
     rgb = Image.fromarray(noise())
     palette = rgb.quantize(8)
     alpha = Image.fromarray(noise(channels=4), "RGBA")
@@ -161,20 +161,20 @@ def ordinary_pictures() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", ordinary_pictures())
+@pytest.mark.parametrize("name", ordinary_images())
 def test_pixels_are_those_of_a_transformers_pipeline(name, tmp_path):
-    data = ordinary_pictures()[name]
-    path = str(tmp_path / "picture")
+    data = ordinary_images()[name]
+    path = str(tmp_path / "image")
     Path(path).write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = np.asarray(load_image(path))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # none of these is worth a line on the terminal
-        picture = decode(data)
-    assert picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture, expected)
-    np.testing.assert_array_equal(decode(path), picture)
+        image = decode(data)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_array_equal(decode(path), image)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -192,10 +192,10 @@ def test_alpha_is_dropped_and_a_palette_looked_up():
     assert decode(encode(cyan, "TIFF")).tolist() == [[[0, 255, 255]]]
 
 
-def test_one_pixel_is_a_picture_and_a_picture_may_be_written_to():
-    picture = decode(encode(Image.new("L", (1, 1), 7)))
-    picture += 1
-    assert picture.tolist() == [[[8, 8, 8]]]
+def test_one_pixel_is_a_image_and_a_image_may_be_written_to():
+    image = decode(encode(Image.new("L", (1, 1), 7)))
+    image += 1
+    assert image.tolist() == [[[8, 8, 8]]]
 
 
 def test_the_content_decides_not_the_extension(tmp_path):
@@ -283,10 +283,10 @@ HEIC = base64.b64decode(
 
 def test_heic_is_read_where_its_decoder_is_installed():
     pytest.importorskip("pi_heif")
-    picture = decode(HEIC)
-    assert picture.shape == (16, 16, 3)
-    np.testing.assert_allclose(picture[8, [2, 13]], [RED, BLUE], atol=4)
-    with pytest.raises(BadPicture, match=r"is truncated|is damaged|is a HEIC file without a readable header"):
+    image = decode(HEIC)
+    assert image.shape == (16, 16, 3)
+    np.testing.assert_allclose(image[8, [2, 13]], [RED, BLUE], atol=4)
+    with pytest.raises(BadImage, match=r"is truncated|is damaged|is a HEIC file without a readable header"):
         decode(HEIC[:400])
 
 
@@ -294,13 +294,13 @@ def test_heic_without_its_decoder_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     module._formats.cache_clear()
     try:
-        with pytest.raises(BadPicture, match=r"^is a HEIC file; to read it: pip install 'hftune\[image\]'$"):
+        with pytest.raises(BadImage, match=r"^is a HEIC file; to read it: pip install 'hftune\[image\]'$"):
             decode(HEIC)
     finally:
         module._formats.cache_clear()
 
 
-# --- bad pictures ---
+# --- bad images ---
 
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
 BROKEN_CRC = PNG.replace(b"IHDR", b"IHDR", 1)[:29] + b"\0\0\0\0" + PNG[33:]
@@ -323,8 +323,8 @@ BAD = [  # what is wrong, bytes, what the reason says
     ("PNG, short header", png_of(8, 8, header_bytes=12), "is truncated"),
     ("WEBP, damaged frame", DAMAGED_FRAME, "is damaged: failed to read next frame"),
     ("EXIF, a word for a number", NONSENSE_EXIF, "is damaged: its header or metadata make no sense"),
-    ("text", b"a picture of a cat\n", "is a text file, not a picture"),
-    ("HTML", b"\n<!DOCTYPE html><html>404</html>", "is an HTML page, not a picture"),
+    ("text", b"an image of a cat\n", "is a text file, not an image"),
+    ("HTML", b"\n<!DOCTYPE html><html>404</html>", "is an HTML page, not an image"),
     ("LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
     ("EPS", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is an EPS file; convert it"),
     ("PSD", b"8BPS\0\1" + bytes(40), "is a Photoshop file; convert it"),
@@ -340,7 +340,7 @@ BAD = [  # what is wrong, bytes, what the reason says
     ("truncated TGA", encode(noise(), "TGA")[:300], "is truncated"),
     ("truncated PPM", encode(noise(), "PPM")[:300], "is truncated"),
     ("gzip", b"\x1f\x8b\x08" + bytes(40), "is a compressed archive"),
-    ("random", bytes(range(256)), "is not a picture of a known format (JPEG, PNG, GIF"),
+    ("random", bytes(range(256)), "is not an image of a known format (JPEG, PNG, GIF"),
     (
         "between limit and bomb",
         png_of(10_000, 10_000),
@@ -351,22 +351,22 @@ BAD = [  # what is wrong, bytes, what the reason says
 
 
 @pytest.mark.parametrize(("data", "reason"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_bad_pictures_have_a_reason_and_a_place(data, reason, tmp_path, monkeypatch, recwarn):
+def test_bad_images_have_a_reason_and_a_place(data, reason, tmp_path, monkeypatch, recwarn):
     monkeypatch.chdir(tmp_path)
     Path("bad.jpg").write_bytes(data)
     Path("good.jpg").write_bytes(JPEG)
     Path("train.csv").write_text("image,label\ngood.jpg,a\nbad.jpg,b\n")
     table = read_table("train.csv")
     with pytest.raises(BadInput) as caught:
-        check_pictures(table, "image", folder=None, skip_bad=False, room=0)
+        check_images(table, "image", folder=None, skip_bad=False, room=0)
     message = caught.value.message
     assert message.startswith("train.csv line 3 (bad.jpg) " + reason)
-    assert message.endswith("; --skip_bad_images leaves such pictures out")
+    assert message.endswith("; --skip_bad_images leaves such images out")
     assert "\n" not in message
     assert not recwarn.list
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what a cautious user sets
-        with pytest.raises(BadPicture) as direct:
+        with pytest.raises(BadImage) as direct:
             decode(data)
     assert str(direct.value).startswith(reason)
 
@@ -387,14 +387,14 @@ def test_a_file_without_permission_is_named(tmp_path):
     if is_root:
         os.seteuid(65534)  # root may read everything
     try:
-        with pytest.raises(BadPicture, match="cannot be opened: no permission"):
+        with pytest.raises(BadImage, match="cannot be opened: no permission"):
             decode(str(path))
     finally:
         if is_root:
             os.seteuid(0)
 
 
-def test_too_many_open_files_are_not_the_pictures_fault(monkeypatch, tmp_path):
+def test_too_many_open_files_are_not_the_images_fault(monkeypatch, tmp_path):
     (tmp_path / "x.png").write_bytes(PNG)
 
     def refuse(*arguments):
@@ -421,10 +421,10 @@ def test_damage_never_escapes_as_another_error(data):
         encoded[place : place + 1] = data.draw(st.binary(max_size=3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with suppress(BadPicture):
-            picture = decode(bytes(encoded))
-            assert picture.dtype == np.uint8
-            assert picture.shape[2:] == (3,)
+        with suppress(BadImage):
+            image = decode(bytes(encoded))
+            assert image.dtype == np.uint8
+            assert image.shape[2:] == (3,)
 
 
 def test_a_bomb_is_refused_before_it_takes_memory(tmp_path):
@@ -433,12 +433,12 @@ def test_a_bomb_is_refused_before_it_takes_memory(tmp_path):
         (tmp_path / f"{side}.png").write_bytes(png_of(side, side, rows))
     code = """
 import resource, sys
-from hftune.data.image.decode import BadPicture, decode
+from hftune.data.image.decode import BadImage, decode
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     try:
         decode(path)
-    except BadPicture as reason:
+    except BadImage as reason:
         assert "pixels, more than 89,478,485" in str(reason), reason
     else:
         raise AssertionError(path)

@@ -8,14 +8,14 @@ import pytest
 
 from hftune.data.files import list_files
 from hftune.data.image.folders import images_below, read_class_folders
-from hftune.data.image.images import check_pictures
+from hftune.data.image.images import check_images
 from hftune.data.labels import number_labels
 from hftune.errors import BadInput
 from tests.data.image.test_images import JPEG
 
 
 def make(folder: Path, *paths: str) -> Path:
-    """Writes pictures, empty files of other endings, and folders (ending in a slash)."""
+    """Writes images, empty files of other endings, and folders (ending in a slash)."""
     for path in paths:
         place = folder / path
         if path.endswith("/"):
@@ -72,8 +72,8 @@ def test_home_and_links_are_followed(here, monkeypatch):
     (here / "pets" / "dog" / "2.jpg").symlink_to(here / "store" / "1.jpg")
     table, _ = read_class_folders("~/pets")
     assert table.places == ["~/pets/cat/1.jpg", "~/pets/dog/1.jpg", "~/pets/dog/2.jpg"]
-    checked = check_pictures(table, "image", folder=None, skip_bad=False, room=0)
-    assert len(checked.pictures) == 3
+    checked = check_images(table, "image", folder=None, skip_bad=False, room=0)
+    assert len(checked.images) == 3
 
 
 def test_other_files_are_left_out_and_counted(here):
@@ -90,7 +90,7 @@ def test_other_files_are_left_out_and_counted(here):
     assert len(table.places) == 2
     assert warnings == [
         "pets: 1 file left out, in no class folder (the first: pets/preview.jpg)",
-        "pets: 3 files left out, no pictures by their extensions (the first: pets/metadata.csv)",
+        "pets: 3 files left out, no images by their extensions (the first: pets/metadata.csv)",
     ]
 
 
@@ -99,31 +99,31 @@ def test_names_that_are_not_utf8_work_and_can_be_printed(here):
     with open(b"pets/cat/caf\xe9.jpg", "wb") as file:
         file.write(JPEG)
     with open(b"pets/dog/\xff.jpg", "wb") as file:
-        file.write(b"no picture")
+        file.write(b"no image")
     table, _ = read_class_folders("pets")
     assert table.places[1] == r"pets/cat/caf\udce9.jpg"
     "\n".join(table.places).encode()
-    with pytest.raises(BadInput, match=r"^pets/dog/\\udcff.jpg is a text file, not a picture; ") as caught:
-        check_pictures(table, "image", folder=None, skip_bad=False, room=0)
+    with pytest.raises(BadInput, match=r"^pets/dog/\\udcff.jpg is a text file, not an image; ") as caught:
+        check_images(table, "image", folder=None, skip_bad=False, room=0)
     str(caught.value).encode()
     (here / "pets" / "dog" / os.fsdecode(b"\xff.jpg")).unlink()
     table, _ = read_class_folders("pets")
-    assert len(check_pictures(table, "image", folder=None, skip_bad=False, room=0).pictures) == 3
+    assert len(check_images(table, "image", folder=None, skip_bad=False, room=0).images) == 3
 
 
 REFUSED = [  # what is wrong, what the folder `pets` holds, what the message says
-    ("empty", ["./"], "pets is empty; pass a folder with one folder of pictures per class"),
+    ("empty", ["./"], "pets is empty; pass a folder with one folder of images per class"),
     ("hidden files only", [".DS_Store"], "pets is empty"),
-    ("text only", ["read.txt"], "pets has no folders; pass a folder with one folder of pictures per class"),
+    ("text only", ["read.txt"], "pets has no folders; pass a folder with one folder of images per class"),
     (
         "no classes",
         ["1.jpg", "2.jpg"],
-        "pets holds pictures (1.jpg, ...) but no folders, so they have no cla",
+        "pets holds images (1.jpg, ...) but no folders, so they have no cla",
     ),
-    ("no pictures", ["cat/", "dog/x.txt"], "pets has folders (pets/cat, pets/dog) but no pictures in them"),
-    ("EPS", ["cat/1.jpg", "dog/1.EPS"], "pets/dog/1.EPS: pictures of the format .eps are not read; convert"),
-    ("SVG", ["cat/1.jpg", "dog/1.svg"], "pets/dog/1.svg: pictures of the format .svg are not read; convert"),
-    ("PSD", ["cat/1.psd"], "pets/cat/1.psd: pictures of the format .psd are not read; convert"),
+    ("no images", ["cat/", "dog/x.txt"], "pets has folders (pets/cat, pets/dog) but no images in them"),
+    ("EPS", ["cat/1.jpg", "dog/1.EPS"], "pets/dog/1.EPS: images of the format .eps are not read; convert"),
+    ("SVG", ["cat/1.jpg", "dog/1.svg"], "pets/dog/1.svg: images of the format .svg are not read; convert"),
+    ("PSD", ["cat/1.psd"], "pets/cat/1.psd: images of the format .psd are not read; convert"),
     ("case", ["Cat/1.jpg", "cat/1.jpg"], "pets/Cat and pets/cat are two classes that differ only by case"),
     ("blanks", ["a b/1.jpg", "a  b/1.jpg"], "pets/a  b and pets/a b are two classes that differ only by"),
     (
@@ -158,11 +158,11 @@ def test_all_places_of_a_problem_are_told(here):
         ("elsewhere/pets", "elsewhere/pets: no such folder"),
         (
             "data/pets.zip",
-            "data/pets.zip is not a folder; pass a folder with one folder of pictures per class; unp",
+            "data/pets.zip is not a folder; pass a folder with one folder of images per class; unp",
         ),
         (
             "data/pets/cat/1.jpg",
-            "data/pets/cat/1.jpg is not a folder; pass a folder with one folder of pictures",
+            "data/pets/cat/1.jpg is not a folder; pass a folder with one folder of images",
         ),
         ("data/gone", "data/gone is not a folder"),
     ],
@@ -194,11 +194,11 @@ def test_links_that_lead_nowhere_are_named(link, target, message, here):
         read_class_folders("pets")
 
 
-def test_a_link_to_a_missing_picture_is_left_to_the_check(here):
+def test_a_link_to_a_missing_image_is_left_to_the_check(here):
     make(here / "pets", "cat/1.jpg", "dog/1.jpg")
     (here / "pets" / "dog" / "2.jpg").symlink_to("nowhere.jpg")
     table, _ = read_class_folders("pets")
-    checked = check_pictures(table, "image", folder=None, skip_bad=True, room=0)
+    checked = check_images(table, "image", folder=None, skip_bad=True, room=0)
     assert checked.warnings[0].endswith("pets/dog/2.jpg is a link to a file that does not exist)")
 
 
@@ -263,10 +263,10 @@ def test_images_below_a_folder_are_in_order_and_what_is_left_out_is_told(here):
     assert files == ["photos/a/2.PNG", "photos/a.jpe", "photos/b.jpg"]
     assert warnings == [
         "photos: 2 files left out, of a format that is not read (the first: photos/c.svg)",
-        "photos: 2 files left out, no pictures by their extensions (the first: photos/notes.txt)",
+        "photos: 2 files left out, no images by their extensions (the first: photos/notes.txt)",
     ]
     make(here / "none", "a.svg")
-    with pytest.raises(BadInput, match=r"none: a folder without pictures \(.*1 file left out, of a format"):
+    with pytest.raises(BadInput, match=r"none: a folder without images \(.*1 file left out, of a format"):
         images_below("none")
 
 

@@ -1,4 +1,4 @@
-"""From settings to data: views of training pictures, processed scoring pictures, and the floor."""
+"""From settings to data: views of training images, processed scoring images, and the baseline."""
 
 import albumentations as A
 import numpy as np
@@ -8,7 +8,7 @@ import transformers
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.data.image.load import describe_sizes, is_small, load_images
 from hftune.errors import BadInput
 from hftune.recipes import shapes
@@ -39,17 +39,17 @@ def test_training_rows_change_and_scoring_rows_are_what_the_processor_makes(pets
     assert data.labels == CLASSES
     assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 12)
     assert data.facts == {"train_samples": 27, "validation_samples": 3, "test_samples": 12}
-    views = [data.train[Visit.of(0, epoch)]["pixel_values"] for epoch in range(20)]
+    views = [data.train[EpochIndex.of(0, epoch)]["pixel_values"] for epoch in range(20)]
     assert {view.shape for view in views} == {(16, 16, 3)}
     assert {view.dtype for view in views} == {np.dtype(np.uint8)}
     assert len({view.tobytes() for view in views}) > 3
-    assert np.array_equal(views[7], data.train[Visit.of(0, 7)]["pixel_values"])
+    assert np.array_equal(views[7], data.train[EpochIndex.of(0, 7)]["pixel_values"])
     for row, (path, label) in enumerate(files_of(pets / "test")):
         seen = data.processor(images=Image.open(path), return_tensors="pt")["pixel_values"][0]
         assert torch.equal(data.test[row]["pixel_values"], seen)
         assert seen.shape == (3, 24, 24)
         assert data.labels[data.test[row]["labels"]] == label
-        assert np.array_equal(data.picture(row), np.asarray(Image.open(path)))
+        assert np.array_equal(data.image(row), np.asarray(Image.open(path)))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -63,13 +63,13 @@ def test_a_batch_is_what_the_model_takes(workers, pets):
     first = batches[0]["pixel_values"]
     assert first.shape == (9, 3, SIDE, SIDE)
     assert first.dtype == torch.float32
-    picture = torch.from_numpy(data.train.pictures[0] / 255.0).permute(2, 0, 1)
-    torch.testing.assert_close(first[0].double(), (picture - 0.5) / 0.25, atol=1e-5, rtol=0)
+    image = torch.from_numpy(data.train.images[0] / 255.0).permute(2, 0, 1)
+    torch.testing.assert_close(first[0].double(), (image - 0.5) / 0.25, atol=1e-5, rtol=0)
     labels = torch.cat([batch["labels"] for batch in batches])
     assert labels.tolist() == data.train.targets.tolist()
 
 
-def test_the_floor_learns_from_training_pictures_and_answers_for_test_pictures(pets):
+def test_the_floor_learns_from_training_images_and_answers_for_test_images(pets):
     data = load_images(settings_for(pets, max_train_samples=9))
     found = data.task.baselines(data.train.targets, len(data.test), data.baseline)
     assert found.keys() == {"majority", "thumbnails"}
@@ -77,38 +77,38 @@ def test_the_floor_learns_from_training_pictures_and_answers_for_test_pictures(p
     assert (predicted == data.test.targets).all()  # colours tell the classes apart
 
 
-def test_without_test_pictures_there_is_no_floor_and_nothing_to_show(pets):
+def test_without_test_images_there_is_no_floor_and_nothing_to_show(pets):
     data = load_images(settings_for(pets, dataset_name=None, train_dir=str(pets / "train")))
-    assert (data.test, data.baseline, data.picture) == (None, None, None)
+    assert (data.test, data.baseline, data.image) == (None, None, None)
     assert "test_samples" not in data.facts
 
 
-@pytest.mark.parametrize("size", [12, 18])  # of pictures with 20: cropped, or taken whole and shifted
+@pytest.mark.parametrize("size", [12, 18])  # of images with 20: cropped, or taken whole and shifted
 @pytest.mark.parametrize("preset", ["none", "light", "standard", "strong", "randaugment"])
 def test_every_preset_makes_squares(preset, size, pets):
     data = load_images(settings_for(pets, augmentation=preset, image_size=size))
     for epoch in range(5):
-        assert data.train[Visit.of(epoch, epoch)]["pixel_values"].shape == (size, size, 3)
+        assert data.train[EpochIndex.of(epoch, epoch)]["pixel_values"].shape == (size, size, 3)
 
 
 def test_a_policy_of_the_recipes_own(pets, tmp_path, capsys):
     calls = []
 
-    def invert(picture, **_):
-        calls.append(picture.shape)
-        return 255 - picture
+    def invert(image, **_):
+        calls.append(image.shape)
+        return 255 - image
 
     own = A.Compose([A.CenterCrop(16, 16), A.Lambda(image=invert, p=1)])
     recipe = shapes.recipe.replace(name="own", load_data=lambda settings: load_images(settings, augment=own))
     flags = ["--dataset_name", pets, "--config_overrides", "width=4", "--image_size", 16, "--max_steps", 2]
-    flags += ["--per_device_train_batch_size", 9, "--floor", "false", "--bf16", "false"]
+    flags += ["--per_device_train_batch_size", 9, "--baselines", "false", "--bf16", "false"]
     results = run_recipe(recipe, flags, tmp_path / "run")
     assert calls == [(16, 16, 3)] * (1 + 18)  # one to see whether the model takes a batch of one row
     assert results["train_loss"] > 0
     assert "augmentation of the recipe's own" in capsys.readouterr().out
     row = load_images(settings_for(pets), augment=own).train
-    middle = row.pictures[3][2:18, 2:18]
-    assert np.array_equal(row[Visit.of(3, 0)]["pixel_values"], 255 - middle)
+    middle = row.images[3][2:18, 2:18]
+    assert np.array_equal(row[EpochIndex.of(3, 0)]["pixel_values"], 255 - middle)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_policy_of_the_recipes_own(pets, tmp_path, capsys):
 )
 def test_a_policy_that_does_not_fit_is_refused(policy, message, pets):
     with pytest.raises(BadInput, match=message):
-        load_images(settings_for(pets), augment=policy).train[Visit.of(0, 0)]
+        load_images(settings_for(pets), augment=policy).train[EpochIndex.of(0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_a_policy_that_does_not_fit_is_refused(policy, message, pets):
         ([[200, 200], [150, 150], [180, 200]], 224, False),
     ],
 )
-def test_small_pictures_are_tiny_or_squares_made_for_the_network(sizes, side, small):
+def test_small_images_are_tiny_or_squares_made_for_the_network(sizes, side, small):
     assert is_small(np.array(sizes), side) is small
 
 
-def test_the_first_lines_say_which_part_of_a_picture_is_shown(pets, caplog):
+def test_the_first_lines_say_which_part_of_a_image_is_shown(pets, caplog):
     caplog.set_level("INFO", "hftune")
     load_images(settings_for(pets))
     assert "augmentation standard: central_square, Pad, RandomCrop, HorizontalFlip" in caplog.text

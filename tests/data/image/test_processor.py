@@ -25,7 +25,7 @@ def prepared(**flags):
     return load_processor(ImageSettings(dataset_name="sample", **flags))
 
 
-def picture(width, height):
+def image(width, height):
     """Noise, so that every pixel tells where it came from."""
     return np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
@@ -51,7 +51,7 @@ def checkpoint(folder, processor):
 def test_a_small_square_is_seen_whole(model_type, size):
     found = prepared(model_type=model_type, image_size=size)
     assert (found.image_size, found.eval_image_size) == (size, size)
-    array = picture(size, size)
+    array = image(size, size)
     expected = normalised(array, found.mean, found.std)
     torch.testing.assert_close(pixels(found.processor, array), expected, atol=1e-5, rtol=0)
 
@@ -69,11 +69,11 @@ def test_what_an_architecture_is_fed_by_itself(model_type, size, colour):
     found = prepared(model_type=model_type)
     assert (found.image_size, found.eval_image_size) == (size, size)
     assert (found.mean, found.std) == colour
-    assert pixels(found.processor, picture(300, 200)).shape == (3, size, size)
+    assert pixels(found.processor, image(300, 200)).shape == (3, size, size)
 
 
 def test_a_large_photo_loses_a_margin():
-    array = picture(256, 256)  # 224 of 256 pixels remain
+    array = image(256, 256)  # 224 of 256 pixels remain
     found = prepared(model_type="vit", image_size=224)
     expected = normalised(array[16:240, 16:240], found.mean, found.std)
     torch.testing.assert_close(pixels(found.processor, array), expected, atol=1e-5, rtol=0)
@@ -86,7 +86,7 @@ def test_settings_override(model_type):
     assert (found.image_size, found.eval_image_size) == (24, 40)
     assert found.mean == (0.1, 0.2, 0.3)
     assert found.std == (0.5, 0.5, 0.5)
-    array = picture(40, 40)
+    array = image(40, 40)
     expected = normalised(array, found.mean, found.std)
     torch.testing.assert_close(pixels(found.processor, array), expected, atol=1e-5, rtol=0)
 
@@ -104,7 +104,7 @@ def test_a_checkpoint_brings_its_own(processor, side, flags, cut, tmp_path):
     found = prepared(model_name_or_path=checkpoint(tmp_path, processor), **flags)
     assert found.eval_image_size == side
     assert found.mean == pytest.approx(processor.image_mean, abs=1e-6)
-    array = picture(side + 2 * cut, side + 2 * cut)
+    array = image(side + 2 * cut, side + 2 * cut)
     inner = array[cut : cut + side, cut : cut + side]
     expected = normalised(inner, found.mean, found.std)
     torch.testing.assert_close(pixels(found.processor, array), expected, atol=1e-5, rtol=0)
@@ -121,9 +121,9 @@ def test_a_checkpoint_with_another_mean(tmp_path):
 @pytest.mark.parametrize(
     ("processor", "message"),
     [
-        (MobileViTImageProcessor(size={"shortest_edge": 256}), "does more to pictures"),  # RGB becomes BGR
-        (MobileViTImageProcessor(), "does more to pictures"),  # 224 pixels and a border
-        (ViTImageProcessor(size={"height": 32, "width": 48}), "48 x 32 pixels of a picture, no square"),
+        (MobileViTImageProcessor(size={"shortest_edge": 256}), "does more to images"),  # RGB becomes BGR
+        (MobileViTImageProcessor(), "does more to images"),  # 224 pixels and a border
+        (ViTImageProcessor(size={"height": 32, "width": 48}), "48 x 32 pixels of an image, no square"),
         (ViTImageProcessor(do_resize=False), "no square"),
     ],
 )
@@ -146,7 +146,7 @@ def test_what_is_saved_is_what_was_scored_with(model_type, tmp_path):
     found = prepared(model_type=model_type, image_size=40, image_std="0.3,0.2,0.1")
     found.processor.save_pretrained(tmp_path)
     again = AutoImageProcessor.from_pretrained(tmp_path)
-    array = picture(77, 50)
+    array = image(77, 50)
     torch.testing.assert_close(pixels(again, array), pixels(found.processor, array), atol=1e-6, rtol=0)
 
 
@@ -165,7 +165,7 @@ def test_timms_description_is_written_beside_the_model(tmp_path):
 def test_processors_travel_to_the_processes_of_a_loader(model_type):
     found = prepared(model_type=model_type, image_size=16)
     sent = copy.deepcopy(found.processor)  # asks an object for the same as sending it does
-    assert torch.equal(pixels(sent, picture(30, 20)), pixels(found.processor, picture(30, 20)))
+    assert torch.equal(pixels(sent, image(30, 20)), pixels(found.processor, image(30, 20)))
 
 
 @pytest.mark.shared
@@ -179,7 +179,7 @@ def test_a_real_checkpoint_of_timm():
     assert (found.image_size, found.mean, found.std) == (224, (0.5,) * 3, (0.5,) * 3)
     model = timm.create_model(f"local-dir:{folder}")
     view = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
-    array = picture(320, 240)
+    array = image(320, 240)
     torch.testing.assert_close(
         pixels(found.processor, array), view(Image.fromarray(array)), atol=1e-6, rtol=0
     )

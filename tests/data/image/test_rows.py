@@ -15,15 +15,15 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 N = 10
 
 
-def pictures(side: int = 16) -> np.ndarray:
+def images(side: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (N, side, side, 3), dtype=np.uint8)
 
 
 LABELS = np.arange(N) % 3
 
 
-def untouched(picture: np.ndarray, row: int) -> np.ndarray:
-    return picture
+def untouched(image: np.ndarray, row: int) -> np.ndarray:
+    return image
 
 
 def processors(side: int) -> list:
@@ -39,9 +39,9 @@ def processors(side: int) -> list:
 def test_both_kinds_of_views_give_what_the_processor_gives(index):
     processor = processors(16)[index]
     collate = ImageCollator(MEAN, STD)
-    expected = processor(images=[Image.fromarray(picture) for picture in pictures()], return_tensors="pt")
+    expected = processor(images=[Image.fromarray(image) for image in images()], return_tensors="pt")
     for view in (untouched, processed(processor)):
-        rows = ImageRows(pictures(), LABELS, view)
+        rows = ImageRows(images(), LABELS, view)
         batch = collate([rows[row] for row in range(N)])
         pixels = batch["pixel_values"]
         assert pixels.dtype == torch.float32
@@ -52,34 +52,34 @@ def test_both_kinds_of_views_give_what_the_processor_gives(index):
         assert batch["labels"].tolist() == LABELS.tolist()
 
 
-def test_a_scored_picture_is_what_the_pipeline_sees(tmp_path):
+def test_a_scored_image_is_what_the_pipeline_sees(tmp_path):
     from transformers import ImageClassificationPipeline, ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic")
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    path = tmp_path / "picture.png"
-    Image.fromarray(picture).save(path)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    path = tmp_path / "image.png"
+    Image.fromarray(image).save(path)
     for processor in processors(24):
         pipeline = ImageClassificationPipeline(
             model=ResNetForImageClassification(config), image_processor=processor
         )
         seen = pipeline.preprocess(str(path))["pixel_values"][0]
-        view = processed(processor)(picture, 0)
+        view = processed(processor)(image, 0)
         assert view.dtype == torch.float32
         assert view.shape == (3, 24, 24)
         assert torch.equal(view, seen)
 
 
-def test_rows_know_their_lengths_and_labels_and_leave_pictures_alone():
-    source = pictures()
-    rows = ImageRows(source, LABELS, lambda picture, row: picture.copy() + np.uint8(row))
+def test_rows_know_their_lengths_and_labels_and_leave_images_alone():
+    source = images()
+    rows = ImageRows(source, LABELS, lambda image, row: image.copy() + np.uint8(row))
     assert len(rows) == N
     assert (rows.lengths.dtype, rows.lengths.tolist()) == (np.dtype(np.int64), [1] * N)
     assert rows.targets is LABELS
     assert type(rows[4]["labels"]) is int
     assert np.array_equal(rows[4]["pixel_values"], source[4] + np.uint8(4))
     ImageCollator(MEAN, STD)([rows[0], rows[1]])
-    assert np.array_equal(source, pictures())
+    assert np.array_equal(source, images())
 
 
 def test_views_of_several_sizes_are_refused():
@@ -92,7 +92,7 @@ def test_views_of_several_sizes_are_refused():
 @pytest.mark.parametrize("kind", ["held", "scored"])
 def test_workers_make_the_same_batches(kind):
     view = untouched if kind == "held" else processed(processors(8)[0])
-    rows = ImageRows(pictures(), LABELS, view)
+    rows = ImageRows(images(), LABELS, view)
 
     def batches(workers: int) -> list[dict[str, torch.Tensor]]:
         return list(DataLoader(rows, 4, num_workers=workers, collate_fn=ImageCollator(MEAN, STD)))
@@ -106,7 +106,7 @@ def test_workers_make_the_same_batches(kind):
 
 
 class Probe(nn.Module):
-    """A linear classifier that remembers the pictures it was shown."""
+    """A linear classifier that remembers the images it was shown."""
 
     def __init__(self):
         super().__init__()
@@ -137,10 +137,10 @@ def test_trainer_takes_rows_and_collator_as_they_are(tmp_path, workers):
         model,
         arguments,
         data_collator=ImageCollator(MEAN, STD),
-        train_dataset=ImageRows(pictures(), LABELS, augmenter.view),
+        train_dataset=ImageRows(images(), LABELS, augmenter.view),
     ).train()
     first, second = (batch.flatten(1) for batch in model.seen)
     assert first.shape == (N, 3 * 16 * 16)
-    # In whatever order: a picture has 50 views, so that hardly one of ten comes in the same view again.
+    # In whatever order: an image has 50 views, so that hardly one of ten comes in the same view again.
     again = (first[:, None] == second[None]).all(dim=2).sum()
     assert again <= 2

@@ -30,24 +30,24 @@ def test_splits_are_balanced_and_typed(shapes):
         assert np.bincount(rows["label"]).tolist() == [ROWS[split] // 6] * 6
 
 
-def test_pictures_are_rgb_png_files(shapes):
+def test_images_are_rgb_png_files(shapes):
     for rows in shapes.values():
         for image in rows.with_format("arrow")[:]["image"].to_pylist()[:20]:
             assert image["path"] is None
-            with Image.open(io.BytesIO(image["bytes"])) as picture:
-                assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (SIDE, SIDE))
+            with Image.open(io.BytesIO(image["bytes"])) as image:
+                assert (image.format, image.mode, image.size) == ("PNG", "RGB", (SIDE, SIDE))
 
 
-def test_pictures_are_the_same_on_every_machine(shapes):
+def test_images_are_the_same_on_every_machine(shapes):
     """Scores of recipes are compared across machines; a change of the drawing changes them all."""
     digest = hashlib.sha256(b"".join(pixels(shapes[split]).tobytes() for split in ROWS))
     assert digest.hexdigest() == "d511a154f51bf49deef7fe0c42fd946baddfe5fa90f0ca7752b1510bfedc595d"
 
 
-def test_the_seed_decides_and_no_picture_is_drawn_twice(shapes):
+def test_the_seed_decides_and_no_image_is_drawn_twice(shapes):
     assert np.array_equal(draw("star", generator("x", 1)), draw("star", generator("x", 1)))
     assert not np.array_equal(draw("star", generator("x", 1)), draw("star", generator("x", 2)))
-    distinct = {picture.tobytes() for rows in shapes.values() for picture in pixels(rows)}
+    distinct = {image.tobytes() for rows in shapes.values() for image in pixels(rows)}
     assert len(distinct) == sum(ROWS.values())
 
 

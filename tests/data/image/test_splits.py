@@ -1,4 +1,4 @@
-"""Folders, lists, columns of bytes: the same pictures are the same splits, and rows keep their pictures."""
+"""Folders, lists, columns of bytes: the same images are the same splits, and rows keep their images."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from hftune.data.image.splits import load_picture_splits
+from hftune.data.image.splits import load_image_splits
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
 
@@ -21,12 +21,12 @@ SIDE = 20
 
 
 def painted(label: str, number: int, split: str = "train") -> np.ndarray:
-    """A picture of its class's colour whose first pixel says which one it is, uint8 (20, 20, 3)."""
+    """An image of its class's colour whose first pixel says which one it is, uint8 (20, 20, 3)."""
     first = {"train": 0, "validation": 80, "test": 160}[split]
-    picture = np.random.default_rng(first + number).integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
-    picture[..., 2 - CLASSES.index(label)] += 180
-    picture[0, 0] = first + number
-    return picture
+    image = np.random.default_rng(first + number).integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
+    image[..., 2 - CLASSES.index(label)] += 180
+    image[0, 0] = first + number
+    return image
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -77,7 +77,7 @@ def here(tmp_path, monkeypatch):
 
 
 def load(**given):
-    return load_picture_splits(ImageSettings(model_type="resnet9", **given))
+    return load_image_splits(ImageSettings(model_type="resnet9", **given))
 
 
 def refused(**given) -> BadInput:
@@ -92,7 +92,7 @@ def relative_files(here: Path, split: str) -> list[tuple[str, str]]:
 
 
 def stored(here: Path) -> dict[str, dict[str, str]]:
-    """Stores the pictures of `here` in every way that is read; returns the flags of each."""
+    """Stores the images of `here` in every way that is read; returns the flags of each."""
     for split in ("train", "test"):
         write_list(here / f"pets/{split}.csv", relative_files(here, split))
         absolute = [(str(path), label) for path, label in files_of(here / "pets" / split)]
@@ -109,7 +109,7 @@ def stored(here: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def test_pictures_have_one_fingerprint_however_they_are_stored(here):
+def test_images_have_one_fingerprint_however_they_are_stored(here):
     found = {way: load(**flags) for way, flags in stored(here).items()}
     assert {way: len({part.splits.fingerprint}) for way, part in found.items()} == dict.fromkeys(found, 1)
     assert len({part.splits.fingerprint for part in found.values()}) == 1
@@ -136,15 +136,15 @@ def test_doubles_are_found_by_their_pixels_and_the_fingerprint_goes_by_the_files
     assert plain.facts == on_white.facts == {"images_with_transparency": 3}
     told = "\n".join(plain.splits.warnings)
     assert "3 of 24 images have transparent pixels" in told
-    assert "2 train rows repeat an earlier picture, 2 of them with another label" in told
+    assert "2 train rows repeat an earlier image, 2 of them with another label" in told
     assert "repeat" not in "\n".join(on_white.splits.warnings)
     assert plain.splits.fingerprint == on_white.splits.fingerprint != before
-    row = next(row for row, size in enumerate(on_white.pictures["train"].sizes) if size[0] == 8)
-    assert set(np.unique(on_white.pictures["train"][row])) == {0, 255}
-    assert plain.pictures["train"][row].max() == 0
+    row = next(row for row, size in enumerate(on_white.images["train"].sizes) if size[0] == 8)
+    assert set(np.unique(on_white.images["train"][row])) == {0, 255}
+    assert plain.images["train"][row].max() == 0
 
 
-@pytest.mark.parametrize("change", ["a pixel", "a class", "the order", "another test picture"])
+@pytest.mark.parametrize("change", ["a pixel", "a class", "the order", "another test image"])
 def test_the_fingerprint_sees_every_change(change, here):
     before = load(dataset_name="pets").splits.fingerprint
     path = here / "pets/train/green/08.png"
@@ -160,13 +160,13 @@ def test_the_fingerprint_sees_every_change(change, here):
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_rows_keep_their_pictures_and_classes_through_every_cut(held, here, monkeypatch):
-    """Validation is cut off, rows are drawn, bad ones left out: each row still has its own picture."""
+def test_rows_keep_their_images_and_classes_through_every_cut(held, here, monkeypatch):
+    """Validation is cut off, rows are drawn, bad ones left out: each row still has its own image."""
     if not held:
-        monkeypatch.setattr("hftune.data.image.splits.room_for_pictures", lambda: 0)
+        monkeypatch.setattr("hftune.data.image.splits.memory_budget", lambda: 0)
     for name in ("blue/00", "green/11", "red/23"):
-        (here / f"pets/train/{name}.png").write_bytes(b"no picture")
-    splits, pictures, _ = load(
+        (here / f"pets/train/{name}.png").write_bytes(b"no image")
+    splits, images, _ = load(
         train_dir="pets/train",
         test_dir="pets/test",
         skip_bad_images=True,
@@ -181,15 +181,15 @@ def test_rows_keep_their_pictures_and_classes_through_every_cut(held, here, monk
     }
     seen = set()
     for name, part in splits.parts.items():
-        assert (pictures[name].held is not None) == held
-        assert len(pictures[name]) == len(part.targets) == len(part.rows)
+        assert (images[name].held is not None) == held
+        assert len(images[name]) == len(part.targets) == len(part.rows)
         first = 160 if name == "test" else 0
         for row, label in enumerate(part.targets):
-            picture = pictures[name][row]
-            number = int(picture[0, 0, 0])
+            image = images[name][row]
+            number = int(image[0, 0, 0])
             expected = painted(CLASSES[label], number - first, "test" if first else "train")
-            assert np.array_equal(picture, expected)
-            assert pictures[name].sizes[row].tolist() == [SIDE, SIDE]
+            assert np.array_equal(image, expected)
+            assert images[name].sizes[row].tolist() == [SIDE, SIDE]
             seen.add(number)
     assert len(seen) == 18
     assert not seen & {0, 11, 23}
@@ -201,7 +201,7 @@ def test_paths_in_a_list_start_at_the_list(here, monkeypatch):
     monkeypatch.chdir(here / "elsewhere")
     found = load(train_file="../pets/train.csv", test_file="../pets/test.csv")
     assert len(found.splits.parts["test"].targets) == 12
-    assert found.pictures["test"].place(0) == "../pets/test.csv line 2 (test/blue/00.png)"
+    assert found.images["test"].place(0) == "../pets/test.csv line 2 (test/blue/00.png)"
 
 
 def test_a_missing_file_is_named_with_list_line_and_path(here):
@@ -214,7 +214,7 @@ def test_a_missing_file_is_named_with_list_line_and_path(here):
 
 
 @pytest.mark.parametrize("alias", ["validation", "valid", "val", "dev"])
-def test_own_validation_pictures_are_used(alias, here):
+def test_own_validation_images_are_used(alias, here):
     write_class_folders(here / "pets" / alias, 2, "validation")
     by_name, by_flag = (
         load(dataset_name="pets"),
@@ -236,11 +236,11 @@ def test_a_folder_of_classes_alone_is_all_train(here):
     assert by_name.splits.fingerprint == by_flag.splits.fingerprint
 
 
-def test_the_sample_has_pictures():
-    splits, pictures, _ = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
+def test_the_sample_has_images():
+    splits, images, _ = load(dataset_name="sample", max_train_samples=60, max_eval_samples=12)
     assert splits.task.labels == ("circle", "square", "triangle", "star", "cross", "ring")
     assert np.bincount(splits.parts["train"].targets).tolist() == [10] * 6
-    assert pictures["test"][0].shape == (48, 48, 3)
+    assert images["test"][0].shape == (48, 48, 3)
 
 
 def test_columns_are_found_by_kind_or_name_or_flag(here):
@@ -264,15 +264,15 @@ def test_other_splits_need_the_column_of_train(here):
     assert "pets/b.csv" in refused(train_file="pets/a.csv", test_file="pets/b.csv").message
 
 
-def test_a_picture_in_train_and_test_is_told(here):
-    picture = (here / "pets/train/red/17.png").read_bytes()
-    (here / "pets/test/red/copy.png").write_bytes(picture)
+def test_a_image_in_train_and_test_is_told(here):
+    image = (here / "pets/train/red/17.png").read_bytes()
+    (here / "pets/test/red/copy.png").write_bytes(image)
     given = {"train_dir": "pets/train", "validation_dir": "pets/test", "test_dir": "pets/test"}
-    told = "1 test pictures also stand in train (first: pets/test/red/copy.png = pets/train/red/17.png)"
+    told = "1 test images also stand in train (first: pets/test/red/copy.png = pets/train/red/17.png)"
     assert told in load(**given).splits.warnings
 
 
-def test_a_class_of_which_no_picture_can_be_read_is_not_trained_on(here):
+def test_a_class_of_which_no_image_can_be_read_is_not_trained_on(here):
     """Its logit would never be taught anything, and nothing would say so."""
     for path in (here / "pets/train/green").iterdir():
         path.write_bytes(b"")
@@ -343,7 +343,7 @@ def test_lists_beside_their_images_are_read_as_lists(here):
         write_list(here / f"pets/{split}/metadata.csv", rows)
     found = load(dataset_name="pets")
     assert found.splits.fingerprint == by_folder
-    assert found.pictures["test"].place(0) == "pets/test/metadata.csv line 2 (blue/00.png)"
+    assert found.images["test"].place(0) == "pets/test/metadata.csv line 2 (blue/00.png)"
     (here / "pets/test/metadata.csv").unlink()
     assert refused(dataset_name="pets").message.startswith(
         "pets: some splits are lists (pets/train/metadata.csv)"
@@ -377,7 +377,7 @@ def test_the_folder_of_paths_can_be_named(here):
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "data/cifar10").is_dir(), reason="no real data beside the project")
 def test_cifar10_is_read_as_it_is():
-    splits, pictures, _ = load(dataset_name=str(SHARED / "data/cifar10"))
+    splits, images, _ = load(dataset_name=str(SHARED / "data/cifar10"))
     assert {name: len(part.targets) for name, part in splits.parts.items()} == {
         "train": 45_000,
         "validation": 5_000,
@@ -386,4 +386,4 @@ def test_cifar10_is_read_as_it_is():
     assert splits.task.labels == CIFAR10
     for name, each in (("train", 4_500), ("validation", 500), ("test", 1_000)):
         assert np.bincount(splits.parts[name].targets).tolist() == [each] * 10
-        assert np.all(pictures[name].sizes == 32)
+        assert np.all(images[name].sizes == 32)

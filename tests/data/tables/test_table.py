@@ -14,7 +14,7 @@ def table(name: str, columns: dict[str, list]) -> Table:
     ("columns", "advice"),
     [
         ({"id": [1], "data": [{"text": "a"}]}, """; data hold objects: write what is in them as columns, """),
-        ({f"pixel{n}": ["0"] for n in range(784)}, "; 784 columns hold numbers, as of pictures with one col"),
+        ({f"pixel{n}": ["0"] for n in range(784)}, "; 784 columns hold numbers, as of images with one col"),
         ({"I loved it": ["so so"], "1": ["0"]}, "; is the header line missing?"),
         ({"title": ["so so"], "note": ["0"]}, ""),
     ],
@@ -24,7 +24,7 @@ def test_advice_fits_what_the_columns_hold(columns, advice):
     assert len(table("x.csv", columns).column_list) < 100
 
 
-def test_objects_of_a_parquet_file_may_be_pictures():
+def test_objects_of_a_parquet_file_may_be_images():
     assert table("x.parquet", {"image": [{"bytes": b"", "path": "a.png"}], "id": [1]}).advice == ""
 
 

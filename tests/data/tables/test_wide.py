@@ -55,7 +55,7 @@ def test_a_column_per_pixel_is_said_to_be_that():
     with pytest.raises(BadInput) as caught:
         choose_columns(rows, PICTURE, None, None)
     assert caught.value.message.startswith("x.csv has no column that is plainly the image (columns: label, ")
-    assert "785 columns hold numbers, as of pictures with one column per pixel" in caught.value.message
+    assert "785 columns hold numbers, as of images with one column per pixel" in caught.value.message
     assert len(str(caught.value)) < 300
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hftune.data.dataset import Visit
+from hftune.data.dataset import EpochIndex
 from hftune.data.loader import batch_loader
 from hftune.data.text.load import load_text
 from hftune.errors import BadInput
@@ -27,18 +27,21 @@ def load(reviews, augment, **changes):
 def test_views_are_new_in_every_epoch_and_the_same_for_one(reviews):
     rows = load(reviews, drop_words).train
     views = {
-        epoch: [rows[Visit.of(row, epoch)]["input_ids"].tolist() for row in range(20)] for epoch in (0, 1)
+        epoch: [rows[EpochIndex.of(row, epoch)]["input_ids"].tolist() for row in range(20)]
+        for epoch in (0, 1)
     }
-    again = [load(reviews, drop_words).train[Visit.of(row, 1)]["input_ids"].tolist() for row in range(20)]
+    again = [
+        load(reviews, drop_words).train[EpochIndex.of(row, 1)]["input_ids"].tolist() for row in range(20)
+    ]
     assert views[1] == again
     assert sum(a != b for a, b in zip(views[0], views[1], strict=True)) > 15
     other = load(reviews, drop_words, seed=7).train
-    assert [other[Visit.of(row, 1)]["input_ids"].tolist() for row in range(20)] != again
+    assert [other[EpochIndex.of(row, 1)]["input_ids"].tolist() for row in range(20)] != again
 
 
 def test_workers_change_nothing_and_scored_rows_stay(reviews):
     data, plain = load(reviews, drop_words), load(reviews, None)
-    batches = [[Visit.of(row, 3) for row in range(first, first + 8)] for first in (0, 8)]
+    batches = [[EpochIndex.of(row, 3) for row in range(first, first + 8)] for first in (0, 8)]
     found = [
         [
             batch["input_ids"]
@@ -58,13 +61,13 @@ def test_workers_change_nothing_and_scored_rows_stay(reviews):
 
 def test_a_view_is_cut_like_any_text_and_an_empty_one_is_one_unknown_token(reviews):
     long = load(reviews, lambda text, random: " ".join([text] * 50), max_length=20).train
-    assert len(long[Visit.of(0, 0)]["input_ids"]) == 20
-    assert len(load(reviews, lambda text, random: "").train[Visit.of(0, 0)]["input_ids"]) >= 1
+    assert len(long[EpochIndex.of(0, 0)]["input_ids"]) == 20
+    assert len(load(reviews, lambda text, random: "").train[EpochIndex.of(0, 0)]["input_ids"]) >= 1
 
 
 def test_no_text_is_one_line(reviews):
     with pytest.raises(BadInput, match="augment: returns a NoneType for train row 2, not a text"):
-        load(reviews, lambda text, random: None).train[Visit.of(2, 0)]
+        load(reviews, lambda text, random: None).train[EpochIndex.of(2, 0)]
 
 
 def augmented(settings):

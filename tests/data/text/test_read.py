@@ -37,7 +37,7 @@ def test_texts_keep_the_order_of_words_files_and_lines(monkeypatch):
     write("folder/b.jsonl", json.dumps({"text": "seventh"}) + "\n")
     write("folder/a.txt", "sixth")
     write("folder/.hidden.txt", "never")
-    write("folder/picture.png", b"\x89PNG")
+    write("folder/image.png", b"\x89PNG")
     pq.write_table(pa.table({"label": [0], "sentence": ["eighth"]}), "table.parquet")
     feed(monkeypatch, b"ninth\ntenth")
     words = ["zero.", "lines.txt", "table.csv", "one.csv", "folder", "table.parquet", "-", "the last"]

@@ -15,29 +15,29 @@ def model():
     return net.eval()
 
 
-def logits(model, pictures):
+def logits(model, images):
     with torch.no_grad():
-        return model(pixel_values=pictures).logits
+        return model(pixel_values=images).logits
 
 
 def test_logits_do_not_depend_on_neighbours(model):
-    pictures = torch.randn(6, 3, 32, 32)
-    together = logits(model, pictures)
-    alone = torch.cat([logits(model, picture[None]) for picture in pictures])
+    images = torch.randn(6, 3, 32, 32)
+    together = logits(model, images)
+    alone = torch.cat([logits(model, image[None]) for image in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(together[0], together[1], atol=1e-3)  # it does look at them
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 31), (32, 32), (64, 48)])
-def test_any_picture_of_8_pixels_fits(model, size):
+def test_any_image_of_8_pixels_fits(model, size):
     assert logits(model, torch.randn(2, 3, *size)).shape == (2, 5)
 
 
 def test_a_layout_of_memory_changes_nothing(model):
-    pictures = torch.randn(4, 3, 32, 32)
-    expected = logits(model, pictures)
+    images = torch.randn(4, 3, 32, 32)
+    expected = logits(model, images)
     model.to(memory_format=torch.channels_last)
-    found = logits(model, pictures.contiguous(memory_format=torch.channels_last))
+    found = logits(model, images.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -82,5 +82,5 @@ def test_it_is_found_by_name_and_travels_with_its_code(model, tmp_path):
     again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
     assert type(again) is ResNet9ForImageClassification
     assert again.config.id2label[4] == "e"
-    pictures = torch.randn(2, 3, 20, 20)
-    torch.testing.assert_close(logits(again, pictures), logits(model, pictures))
+    images = torch.randn(2, 3, 20, 20)
+    torch.testing.assert_close(logits(again, images), logits(model, images))
