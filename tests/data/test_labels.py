@@ -204,7 +204,7 @@ def test_gaps_are_closed_with_a_warning():
         (["pos", "neg"], ["neg "], "test.csv line 2: label 'neg ' differs only by case or blanks from 'neg'"),
         (["a", "b"], ["a", "c"], "test.csv line 3: label 'c' does not occur in train.csv"),
         ([0, 1], [0, 1, 2], "test.csv line 4: label '2' does not occur in train.csv"),
-        ([[0], [1, 2]], None, "train.csv line 3: the label (column 'label') is a list of 2 ([1, 2]); only s"),
+        ([[0], [1, 2]], None, "train.csv line 3: the label (column 'label') is a list of 2 ([1, 2]); for s"),
         (["a", "['a', 'b']"], None, "train.csv line 3: the label (column 'label') is a list of 2 (['a', 'b'"),
         (["a", "['a' 'b']"], None, "is a list of 2"),
         (["a", "[a, b]"], None, "is a list of 2"),
