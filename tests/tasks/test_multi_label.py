@@ -7,17 +7,23 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics as sk
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hftune.cli import eval, predict
+from hftune.data.image.load import load_images
 from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
+from hftune.models.image import build_image_classifier
 from hftune.recipes import imdb_bag
+from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.tasks import task_of
 from hftune.tasks.multi_label import MultiLabel
 from hftune.training.evaluate import score, score_with_intervals
+from tests.data.image.test_splits import write_class_folders
 from tests.runs import run_recipe
 
 WORDS = {"red": "a red ball", "round": "so round it rolls", "loud": "a loud bang"}
@@ -139,6 +145,28 @@ def write(path, rows: int) -> str:
         lines.append(json.dumps({"text": text, "labels": chosen}))
     path.write_text("\n".join(lines) + "\n")
     return str(path)
+
+
+def test_images_have_several_labels_too(tmp_path):
+    write_class_folders(tmp_path, 4, "test")
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
+    page = "".join(f"{file},{row % 2},{(row + 1) % 3 > 0:d}\n" for row, file in enumerate(files))
+    (tmp_path / "list.csv").write_text(f"image,big,bright\n{page}")
+    files = dict.fromkeys(("train_file", "validation_file"), str(tmp_path / "list.csv"))
+    named = {"label_column_name": "big,bright", "task": "multi_label", "model_type": "resnet9"}
+    settings = ImageSettings(image_size=16, config_overrides="width=4", **named, **files)
+    data = load_images(settings)
+    assert data.labels == ("big", "bright")
+    assert data.train.targets[:2].tolist() == [[0, 1], [1, 1]]
+    batch = data.collate([data.train[row] for row in range(4)])
+    assert batch["labels"].dtype == torch.float32
+    model = build_image_classifier(settings, data)
+    assert model.config.problem_type == "multi_label_classification"
+    loss = data.task.loss(settings, data.train.targets)(model, batch)
+    expected = binary_cross_entropy_with_logits(model(**batch).logits, batch["labels"])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    with pytest.raises(BadInput, match="--mixup: not for --task multi_label"):
+        data.task.loss(settings.replace(mixup=0.2), data.train.targets)
 
 
 USE = """
