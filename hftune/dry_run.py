@@ -31,7 +31,6 @@ from hftune.storage.checkpoint import load_checkpoint
 from hftune.storage.files import can_write_in
 from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
-from hftune.tasks import find_task
 from hftune.training.accelerator import check_trackers, log_to
 from hftune.training.estimate import (
     LONGEST,
@@ -64,8 +63,8 @@ from hftune.training.setup import (
     build_plan,
     check_choice,
     check_recipe_flags,
-    evaluation_metrics,
     prepare_model,
+    refuse_unknown_metric,
     set_up,
 )
 
@@ -222,7 +221,7 @@ def play(
     Raises:
         HftuneError: A part is not ready; those behind it cannot be tried.
     """
-    evaluation_metrics(recipe, find_task(settings.task)(), settings)
+    refuse_unknown_metric(recipe, settings)
     check_trackers(settings)
     check_recipe_flags(recipe, settings)
     # Trackers would begin a run of their own somewhere, the simple models to beat take a while, and with

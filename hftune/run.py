@@ -30,7 +30,6 @@ from hftune.storage.files import read_json, write_json
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir
 from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
-from hftune.tasks import find_task
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run
 from hftune.training.freezing import rows_needed
@@ -52,7 +51,7 @@ from hftune.training.same_run import (
 )
 from hftune.training.saved_model import read_back, save_model
 from hftune.training.schedule import Schedule
-from hftune.training.setup import build_plan, check_choice, evaluation_metrics, prepare_model, set_up
+from hftune.training.setup import build_plan, check_choice, prepare_model, refuse_unknown_metric, set_up
 from hftune.training.state import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
     Raises:
         HftuneError: Any ending that has an exit code of its own.
     """
-    evaluation_metrics(recipe, find_task(settings.task)(), settings)  # unknown names are refused at once
+    refuse_unknown_metric(recipe, settings)
     refuse_foreign_files(run_dir, settings)
     with own_state():
         prepared = prepare(recipe, settings, run_dir, stop, begun_precision(settings, run_dir))

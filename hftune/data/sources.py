@@ -20,7 +20,8 @@ from hftune.data.tables.row_marks import follow_marks
 from hftune.errors import BadInput
 from hftune.runtime.offline import hub_id, of_the_cache
 from hftune.settings.base import Settings
-from hftune.tasks import find_task
+from hftune.tasks import chosen_task
+from hftune.tasks.base import Task
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 _WITHOUT_HUB = (
@@ -58,7 +59,9 @@ class Source:
         return self.tables["train"]
 
 
-def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDict]) -> Source:
+def find_source(
+    settings: Settings, load_sample: Callable[[], datasets.DatasetDict], task: Task | None = None
+) -> Source:
     """Decides between files, sample, folder and Hub, reads, and follows columns that name splits.
 
     Args:
@@ -66,11 +69,12 @@ def find_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDi
             `dataset_config_name` and `dataset_revision`, or `train_file`, `validation_file` and `test_file`;
             `split_column_name` (None: found by its usual names) and the columns that are something else.
         load_sample: Makes the built-in data of the recipe's kind.
+        task: What is asked of a row; None: the settings' task.
 
     Raises:
         BadInput: The data cannot be had; the message names the file or the Hub id.
     """
-    source, task = _read_source(settings, load_sample), find_task(settings.task)()
+    source, task = _read_source(settings, load_sample), chosen_task(settings, task)
     joined = {name: task.join_columns(of, settings.label_column_name) for name, of in source.tables.items()}
     source = replace(source, tables=joined)
     others = ("label_column_name", "text_column_name", "image_column_name")

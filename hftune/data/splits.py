@@ -19,7 +19,7 @@ from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed, shown
 from hftune.seed import permutation
 from hftune.settings.base import Settings
-from hftune.tasks import find_task
+from hftune.tasks import chosen_task
 from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ def make_splits(
     label: str,
     check: Callable[[str, Table], Checked],
     noun: str,
+    task: Task | None = None,
 ) -> Splits:
     """Checks the rows of a source, reads their targets, and cuts validation rows off where there are none.
 
@@ -87,12 +88,13 @@ def make_splits(
         label: The label column.
         check: Checks the content of one split's table.
         noun: What a row holds: "text" or "image".
+        task: What is asked of a row; None: the settings' task.
 
     Raises:
         BadInput: The data cannot be used; the message names file and row.
     """
-    task = find_task(settings.task)(pos_label=settings.pos_label)
-    parts, task, warnings = _clean(source, settings, task, (content, label), check)
+    asked = chosen_task(settings, task)
+    parts, task, warnings = _clean(source, settings, asked, (content, label), check)
     warnings[:0] = source.warnings
     seed = settings.data_seed
     how = source.validation

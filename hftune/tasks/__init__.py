@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hftune.errors import BadInput
 
 if TYPE_CHECKING:
+    from hftune.settings.base import Settings
     from hftune.tasks.base import Task
 
 TASKS = {  # --task NAME; imported when it is used
@@ -34,6 +36,22 @@ def find_task(name: str) -> type[Task]:
 def name_of(task: Task) -> str:
     """Returns the name of a task in `TASKS`."""
     return next(name for name in TASKS if find_task(name) is type(task))
+
+
+def chosen_task(settings: Settings, own: Task | None = None) -> Task:
+    """Returns the task that rows are read for: the one of `--task`, or a recipe's own of the same kind.
+
+    Raises:
+        BadInput: There is no such task, or the recipe's is of another kind. A saved model finds its task by
+            its kind, transformers' `problem_type`.
+    """
+    named = find_task(settings.task)(pos_label=settings.pos_label)
+    if own is None:
+        return named
+    if own.problem_type != named.problem_type:
+        kind = f"{type(own).__name__}, the recipe's own task, is of the kind {own.problem_type}"
+        raise BadInput(f"--task {settings.task}: {kind}, not {named.problem_type}")
+    return replace(own, pos_label=settings.pos_label or own.pos_label)
 
 
 def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:

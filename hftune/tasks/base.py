@@ -110,7 +110,10 @@ class Task(ABC):
     @property
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
-        """Its scores by name; the first one chooses the best model, and "log_loss" is among them."""
+        """Its scores by name, "log_loss" among them.
+
+        The first one, of which more is better, chooses the best model and is compared with the baselines'.
+        """
 
     @abstractmethod
     def read_targets(

@@ -14,6 +14,7 @@ from hftune.errors import BadInput
 from hftune.models.cls_only import compute_cls_only
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
+from hftune.tasks import find_task
 from hftune.tasks.base import OF_THE_LOSS, Predictions, Task
 from hftune.training import optim
 from hftune.training.context import Run
@@ -251,3 +252,14 @@ def evaluation_metrics(recipe: Recipe, task: Task, settings: Settings) -> list[s
     for name in names:
         task.metric(name)
     return names
+
+
+def refuse_unknown_metric(recipe: Recipe, settings: Settings) -> None:
+    """Raises `BadInput`, before any data are read, for a metric to choose by that nobody knows.
+
+    The recipe's names are believed: which metrics a task of its own has is known when its data are loaded.
+    """
+    task = find_task(settings.task)()
+    chosen = best_metric(task, settings)
+    if settings.task != recipe.settings.task or chosen not in recipe.metrics:
+        task.metric(chosen)

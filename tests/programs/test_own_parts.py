@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hftune.cli import eval as evaluate
+
 PAGE = (Path(__file__).parents[2] / "docs" / "own_parts.md").read_text()
 SECTIONS = PAGE.replace("They share", "## Base\n", 1)
 FIRST, *BLOCKS = re.findall(r"^## (.+?)$.*?^```python\n(.*?)^```", SECTIONS, re.MULTILINE | re.DOTALL)
@@ -33,6 +35,13 @@ def test_a_block_runs_as_it_stands(title, code, folder, monkeypatch, capsys):
     if title == "A metric":
         results = scope["results"]
         assert results["test_cost_low"] <= results["test_cost"] <= results["test_cost_high"]
+        run = folder / "runs" / "complaints"
+        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        assert min(line["eval_cost"] for line in log if "eval_cost" in line) == results["eval_cost"]
+        assert "cost per row" in (run / "README.md").read_text()
+        assert "cost per row" in capsys.readouterr().out
+        evaluate.main([str(run)])  # knows the task's own metrics
+        assert f"{results['test_accuracy']:.3f} [" in capsys.readouterr().out
     if title == "In a notebook":
         assert "--learning_rate: expected a number" in capsys.readouterr().out
     if title == "In a sweep":

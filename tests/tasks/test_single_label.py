@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 
 from hftune.errors import BadInput, NonFiniteError
 from hftune.settings.base import Settings
-from hftune.tasks import find_task, intervals, task_of
+from hftune.tasks import chosen_task, find_task, intervals, task_of
 from hftune.tasks.class_metrics import area_under_roc, rank
 from hftune.tasks.single_label import SingleLabel
 from hftune.training.evaluate import compare, label_results, score, score_with_intervals
@@ -321,3 +321,15 @@ def test_baselines_are_finite_where_a_class_or_all_others_are_absent():
 
 def test_settings_name_the_task():
     assert find_task(Settings().task) is SingleLabel
+
+
+class Own(SingleLabel):
+    """A task that a recipe brings."""
+
+
+def test_a_task_of_ones_own_is_of_the_kind_that_the_settings_name():
+    assert chosen_task(Settings(pos_label="b")) == SingleLabel(pos_label="b")
+    assert chosen_task(Settings(pos_label="b"), Own(pos_label="a")) == Own(pos_label="b")
+    assert chosen_task(Settings(), Own(pos_label="a")) == Own(pos_label="a")
+    with pytest.raises(BadInput, match=r"^--task multi_label: Own, the recipe's own task, is"):
+        chosen_task(Settings(task="multi_label"), Own())

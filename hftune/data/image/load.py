@@ -16,24 +16,26 @@ from hftune.data.image.splits import load_image_splits
 from hftune.data.splits import log_splits
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
+from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
 TINY = 64  # pixels: an image of such a side has none to spare for a crop
 
 
-def load_images(settings: ImageSettings, augment: Any = None) -> Data:
+def load_images(settings: ImageSettings, augment: Any = None, task: Task | None = None) -> Data:
     """Loads, checks and splits a set of images; training images get a new random view every epoch.
 
     Args:
         settings: Where the images are, and how they are seen.
         augment: An albumentations `Compose` of the recipe's own that ends in images of one size; None
             for the policy that `--augmentation` names.
+        task: What is asked of a row, where it is the recipe's own; None for the one that `--task` names.
 
     Raises:
         BadInput: If the data or the processor cannot be used; the message names file and row.
     """
-    splits, images, odd = load_image_splits(settings)
+    splits, images, odd = load_image_splits(settings, task)
     sizes = {name: len(part.rows) for name, part in splits.parts.items()}
     log_splits(splits.origin, sizes, splits.task.labels, splits.warnings)
     _refuse_too_large(settings)

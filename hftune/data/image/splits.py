@@ -22,6 +22,7 @@ from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
+from hftune.tasks.base import Task
 
 NAMES = (  # of columns of images or their paths, without "_", "-" and blanks; the first group that occurs
     ("image", "img", "picture", "photo", "filename", "file", "path", "imagepath"),
@@ -42,17 +43,18 @@ class ImageSplits(NamedTuple):
     facts: dict[str, int]
 
 
-def load_image_splits(settings: ImageSettings) -> ImageSplits:
+def load_image_splits(settings: ImageSettings, task: Task | None = None) -> ImageSplits:
     """Loads, checks and splits the images that the settings name; every image is decoded once.
 
     Args:
         settings: What `find_images` and `make_splits` read of them, and `image_column_name` and
             `label_column_name` (None: inferred), `image_dir`, `skip_bad_images`, `transparent_background`.
+        task: What is asked of a row; None: the settings' task.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
     """
-    source = find_images(settings)
+    source = find_images(settings, task)
     named = settings.image_column_name, settings.label_column_name
     column, label = choose_columns(source.train, PICTURE, *named)
     found: dict[str, Images] = {}
@@ -79,11 +81,11 @@ def load_image_splits(settings: ImageSettings) -> ImageSplits:
 
     if not os.path.isdir(source.train.name):  # class folders have no columns
         source = naming_columns(source, PICTURE, column, label)
-    splits = make_splits(source, settings, content=column, label=label, check=check, noun="image")
+    splits = make_splits(source, settings, content=column, label=label, check=check, noun="image", task=task)
     return ImageSplits(splits, _of_parts(splits, found), dict(facts))
 
 
-def find_images(settings: ImageSettings) -> Source:
+def find_images(settings: ImageSettings, task: Task | None = None) -> Source:
     """Decides between class folders, lists, the sample and the Hub; returns the tables.
 
     Raises:
@@ -105,13 +107,13 @@ def find_images(settings: ImageSettings) -> Source:
             )
         if "train" in lists:
             files = {f"{split}_file": path for split, path in lists.items()}
-            source = find_source(settings.replace(dataset_name=None, **files), load_shapes)
+            source = find_source(settings.replace(dataset_name=None, **files), load_shapes, task)
             return replace(source, warnings=(*warnings, *source.warnings))
         if lists:
             tables = {split: read_table(path) for split, path in lists.items()}
             return Source(tables, name, files=True, warnings=tuple(warnings))
     if not folders:
-        return find_source(settings, load_shapes)
+        return find_source(settings, load_shapes, task)
     if "train" in folders:
         warnings += check_class_folders(folders["train"])
     tables = {}

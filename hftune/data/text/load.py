@@ -16,11 +16,12 @@ from hftune.data.text.tokenizer import AS_WRITTEN, prepare_tokenizer
 from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
+from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
 
-def load_text(settings: TextSettings, augment: Augment | None = None) -> Data:
+def load_text(settings: TextSettings, augment: Augment | None = None, task: Task | None = None) -> Data:
     """Loads, splits, tokenizes and cuts a text data set.
 
     Args:
@@ -28,11 +29,12 @@ def load_text(settings: TextSettings, augment: Augment | None = None) -> Data:
         augment: Changes each training text anew in every epoch: from the text and a random generator, whose
             numbers depend on (seed, epoch, row) alone, to the text to train on. Validation and test texts
             stay as they are.
+        task: What is asked of a row, where it is the recipe's own; None for the one that `--task` names.
 
     Raises:
         BadInput: If the data or the tokenizer cannot be used; the message names file and row.
     """
-    splits = load_splits(settings)
+    splits = load_splits(settings, task)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets = {name: split for name, split in parts.items() if split is not None}
     sizes = {name: len(split) for name, split in sets.items()}

@@ -46,17 +46,18 @@ class TextSplits:
     test_places: Places | None = None
 
 
-def load_splits(settings: TextSettings) -> TextSplits:
+def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
     """Loads, checks and splits the texts that the settings name.
 
     Args:
         settings: What `find_source` and `make_splits` read of them, and `text_column_name` and
             `label_column_name` (None: inferred).
+        task: What is asked of a row; None: the settings' task.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
     """
-    source = find_source(settings, load_sample)
+    source = find_source(settings, load_sample, task)
     text, label = choose_columns(source.train, TEXT, settings.text_column_name, settings.label_column_name)
 
     def check(split: str, table: Table) -> Checked:
@@ -64,7 +65,7 @@ def load_splits(settings: TextSettings) -> TextSplits:
         return Checked(texts, None, warnings)
 
     source = naming_columns(source, TEXT, text, label)
-    splits = make_splits(source, settings, content=text, label=label, check=check, noun="text")
+    splits = make_splits(source, settings, content=text, label=label, check=check, noun="text", task=task)
     sets = {
         split: _dataset(part, f"{splits.fingerprint[:32]}-{split}") for split, part in splits.parts.items()
     }
