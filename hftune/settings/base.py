@@ -1,6 +1,6 @@
 """The settings of a run: names, defaults, help texts and what their values may be.
 
-A field's comment is its help text and a `# --- name ---` line opens a section: `flags.py` reads both
+A field's comment is its help text and a `# --- name ---` line opens a section: `help.py` reads both
 from this source for `--help`. Names are those of transformers' `TrainingArguments` and example
 scripts, so that nothing has to be learned twice.
 """

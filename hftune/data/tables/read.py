@@ -1,7 +1,7 @@
 """The one door to a file of rows: csv, tsv, json or parquet, decided by its ending.
 
 Rules of reading, each with its reason, stand where they are kept: what is a file and what is text in
-`file_text`, csv and tsv in `csv_table` and `csv_quotes`, json in `json_table`. For all of them: nothing is
+`file_text`, csv and tsv in `csv` and `csv_quotes`, json in `json`. For all of them: nothing is
 guessed that could shift or merge values in silence, whole numbers stay whole numbers, and what was read in
 another way than the usual one is said.
 """
