@@ -21,7 +21,7 @@ class HftuneError(Exception):
     """
 
     exit_code = 1
-    told = False  # whether `launch` has printed it
+    printed = False  # whether `launch` has printed it
 
     def __init__(self, message: str, details: list[str] | None = None):
         self.message = _cut(message)

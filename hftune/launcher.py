@@ -71,7 +71,7 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
         if isinstance(explained, StoppedBySignal):
             raise SystemExit(code) from None
         end_with_exit_codes()
-        explained.told = True
+        explained.printed = True
         raise explained from None
     except SystemExit as ending:  # --help and --version
         code = ending.code if isinstance(ending.code, int) else 1
@@ -125,7 +125,7 @@ def end_with_exit_codes() -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, HftuneError) and error.told:
+        if isinstance(error, HftuneError) and error.printed:
             raise SystemExit(error.exit_code)
         before(kind, error, trace)
 

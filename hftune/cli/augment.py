@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         raise BadInput("hftune augment: which recipe? hftune augment NAME [flags]")
     recipe = find_recipe(argv[0])
     settings = configure(recipe, argv[1:])
-    path = _picture(Path(settings.output_dir or Path("runs") / recipe.name))
+    path = _drawing(Path(settings.output_dir or Path("runs") / recipe.name))
     from hftune.data.image.rows import ImageRows
     from hftune.report.plots import draw_views
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     print(f"look at {path}")
 
 
-def _picture(folder: Path) -> Path:
+def _drawing(folder: Path) -> Path:
     """Returns the image to write; its folder is there, or can be made."""
     if not can_write_in(folder):
         raise BadInput(f"--output_dir {folder} cannot be written; choose another")

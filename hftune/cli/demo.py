@@ -30,7 +30,7 @@ EXAMPLES = 4
 
 
 def main(argv: list[str]) -> None:
-    """Serves the page until the process is told to end.
+    """Serves the page until the process gets a signal.
 
     Args:
         argv: The model, and the flags of `FLAGS`.

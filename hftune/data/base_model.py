@@ -20,7 +20,7 @@ from hftune.errors import BadInput, first_line
 from hftune.models import standalone
 
 Kind = Literal["texts", "images"]
-standalone.register_all()  # whoever reads a checkpoint imports this file
+standalone.register_all()  # what reads a checkpoint imports this file
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.gguf", "*.onnx", "*.msgpack")
 
 

@@ -69,8 +69,8 @@ class Places:
     def take(self, chosen: np.ndarray) -> Places:
         """Returns where the chosen rows (int64) stand."""
 
-        def of(told: Callable[[int], str]) -> Callable[[int], str]:
-            return lambda row: told(int(chosen[row]))
+        def of(at: Callable[[int], str]) -> Callable[[int], str]:
+            return lambda row: at(int(chosen[row]))
 
         return Places(self.rows[chosen], of(self.place), self.noun, of(self.content))
 

@@ -73,7 +73,7 @@ def batch_loader(
 
 
 def _leave_signals_to_main(_worker: int) -> None:
-    """Lets a worker go on when a whole group is told to stop: the training asks it for a few rows yet."""
+    """Lets a worker go on when a whole group gets a signal: the training asks it for a few rows yet."""
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     threading.Thread(target=_end_when_main_says, args=(os.getppid(), signals), daemon=True).start()

@@ -55,7 +55,7 @@ class Failed(Exception):
         self.reason, self.passing, self.status, self.pause = reason, passing, status, pause
 
 
-def insist(attempt: Callable[[], T], seconds: float, transfer: float = 0.0) -> T:
+def retry(attempt: Callable[[], T], seconds: float, transfer: float = 0.0) -> T:
     """Tries until it works, the Hub refuses or the time is over; use it inside `careful_client`.
 
     Args:

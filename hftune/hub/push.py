@@ -15,7 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from hftune.errors import BadInput, PushFailed
-from hftune.hub.client import Failed, careful_client, insist, web_address
+from hftune.hub.client import Failed, careful_client, retry, web_address
 from hftune.hub.files import files_of
 from hftune.report.model_use import set_repo_id
 from hftune.runtime.offline import is_offline
@@ -68,13 +68,13 @@ def prepare(hub_model_id: str | None, default_name: str, *, private: bool, revis
     api = HfApi()
     with careful_client():
         try:
-            user = insist(api.whoami, PREFLIGHT_SECONDS)
+            user = retry(api.whoami, PREFLIGHT_SECONDS)
         except Failed as failed:
             raise _bad_token(failed) from None
         _check_role(user)
         target = Target(name if "/" in name else f"{user['name']}/{name}", revision, private)
         try:
-            insist(lambda: _create(api, target), PREFLIGHT_SECONDS)
+            retry(lambda: _create(api, target), PREFLIGHT_SECONDS)
         except Failed as failed:
             raise _bad_repository(target, failed, user) from None
     return target
@@ -100,7 +100,7 @@ def push(run_dir: Path, target: Target) -> str:
     api = HfApi()
     with careful_client():
         try:
-            commit = insist(lambda: _settle(api, target, run_dir, files), DEADLINE, transfer)
+            commit = retry(lambda: _settle(api, target, run_dir, files), DEADLINE, transfer)
         except Failed as failed:
             command = finishing_command(run_dir, target)
             reason = f"not pushed to {target.repo_id}: the Hub {failed.reason}"

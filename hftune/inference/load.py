@@ -244,7 +244,7 @@ def _load_model(name: str, revision: str | None, kind: type[Inputs], trust: bool
     )
     if unfit := sorted(key for key, *_ in found["mismatched_keys"]):
         raise BadInput(
-            f"{name}: {unfit[0]} of its weights has another shape than config.json says; get both anew",
+            f"{name}: {unfit[0]} of its weights has another shape than config.json says; download both again",
             unfit[1:],
         )
     absent = sorted(key for key in found["missing_keys"] if not key.endswith("num_batches_tracked"))

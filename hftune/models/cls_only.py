@@ -20,7 +20,7 @@ def compute_cls_only(model: PreTrainedModel) -> None:
     """Lets the last layer of a text classifier compute the state of the first token only.
 
     Logits, loss and gradients stay what they are, up to rounding. The backbone's `last_hidden_state`
-    becomes (B, 1, H), so this is for whoever reads nothing but logits and loss. Nothing of it is saved. A
+    becomes (B, 1, H), so this is for code that reads logits and loss alone. Nothing of it is saved. A
     model of another architecture than those below, or one that reads more than its first token, stays as
     it is.
 

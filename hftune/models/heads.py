@@ -60,7 +60,7 @@ def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[
         labels: The data's.
 
     Returns:
-        Whether it knows them; if not, the caller makes the classifier anew.
+        Whether it knows them; if not, the caller initialises the classifier.
     """
     saved, labels = list(saved), list(labels)
     if saved == labels:
@@ -81,7 +81,7 @@ def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[
 
 
 def reinit_head(model: PreTrainedModel) -> None:
-    """Draws the classifier anew, as the architecture draws it."""
+    """Initialises the classifier, as the architecture draws it."""
     log.info("the classifier is new: it starts from random numbers")
     for layer in head_layers(model).values():
         for name, parameter in list(layer.named_parameters(recurse=False)):

@@ -116,7 +116,7 @@ def _timm_from_scratch(settings: ImageSettings, prepared: Preprocessing, task: T
     source = timm.create_model(architecture, num_classes=len(task.labels), **model_args)
     if settings.checkpoint_path:
         _fill(source, settings)
-    # Not by the constructor: it draws every convolution anew, all with one small deviation, from which a
+    # Not by the constructor: it draws every convolution again, all with one small deviation, from which a
     # deep net does not learn, and would save weights under names that timm does not know.
     return TimmWrapperForImageClassification.from_pretrained(
         None, config=config, state_dict=source.state_dict(), dtype=torch.float32
@@ -148,7 +148,7 @@ def _model_args(
 
     Args:
         settings: What `--config_overrides` is read from.
-        prepared: Its square is told to architectures that have to know it, such as ViT.
+        prepared: Its square is passed to architectures that have to know it, such as ViT.
         source: timm's description of the input, as it was before the settings' sizes.
         saved: What the checkpoint was made with.
     """

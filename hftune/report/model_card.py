@@ -29,7 +29,7 @@ from hftune.tasks.base import Task as Asked
 HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}
 KNOWN_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc")
 SPLITS = ("train", "validation", "test")
-# What changes no number, what the page says elsewhere, and what names folders of one machine.
+# What changes no number, what another part of the page says, and what names folders of one machine.
 HIDDEN_IN_CARD = re.compile(
     r"dataset_.*|.*_file|.*_dir|.*_column_name|model_name_or_path|model_type|resume_from_checkpoint|"
     r"(save|logging)_.*|report_to|dataloader_num_workers|baselines|(push_to_)?hub(_.*)?|seed|per_device_eval_batch_size"

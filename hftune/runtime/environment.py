@@ -33,7 +33,7 @@ def prepare_environment() -> None:
 def tune_malloc() -> None:
     """Lets malloc keep what a step frees for the next one, instead of returning it to the system.
 
-    By default glibc maps every tensor above some megabytes anew, and the system fills its pages with
+    By default glibc maps every tensor above some megabytes again, and the system fills its pages with
     zeros first: a sixth of a small network's step on a CPU. Variables of malloc that the user has set
     are left alone, and so are other C libraries.
     """

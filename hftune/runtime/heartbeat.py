@@ -33,7 +33,7 @@ class Heartbeat:
         self._on_loss = on_loss
         self._rank = int(os.environ.get("RANK", "0"))
         self._world = int(os.environ.get("WORLD_SIZE", "1"))
-        # torchrun's store outlives a restart of its processes, whose counts begin anew
+        # torchrun's store outlives a restart of its processes, whose counts begin at 0
         self._attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._heard = dict.fromkeys(range(self._world), 0)  # rank -> own beat at which it was last heard
         self._now = 0

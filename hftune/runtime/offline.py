@@ -143,7 +143,7 @@ def endpoint() -> str:
 
 
 def is_offline() -> bool:
-    """Says whether the user has told the Hugging Face libraries to stay offline."""
+    """Says whether the user asked the Hugging Face libraries to stay offline."""
     word = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return word.upper() in ("1", "ON", "YES", "TRUE")
 

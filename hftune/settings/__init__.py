@@ -1,1 +1,1 @@
-"""What a run is told: settings, their defaults and checks, the command line and YAML, `--help`."""
+"""Settings of a run: their defaults and checks, the command line and YAML, `--help`."""

@@ -87,7 +87,7 @@ IMPLIES: dict[tuple[str, Any], dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every kind of run can be told; values are converted and checked when one is made.
+    """The settings of every kind of run; values are converted and checked when one is made.
 
     Raises:
         BadInput: A value has the wrong type, is impossible, or contradicts another one.
@@ -138,7 +138,7 @@ class Settings:
     label_smoothing_factor: float = 0.0  # share of the target that is spread over all classes
     class_weight: str | None = None  # "balanced" (rarer classes weigh more), or one per class: "0.3,0.7"
     freeze: str | None = None  # what stays as it is: "backbone", or a regular expression of parameter names
-    # epochs between thawing one more layer, from the top; 0: everything trains from the start
+    # epochs between unfreezing one more layer, from the top; 0: everything trains from the start
     gradual_unfreezing: float = 0.0
     model_ema: float = 0.0  # decay of a running mean of the weights, scored and saved instead; 0: none
 

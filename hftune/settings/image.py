@@ -13,7 +13,7 @@ Augmentation = Literal[*PRESETS]  # type: ignore[valid-type]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings(Settings):
-    """What a run on images can be told besides."""
+    """The further settings of a run on images."""
 
     # --- data ---
     train_dir: str | None = None  # folder with one folder of images per class, instead of dataset_name

@@ -12,7 +12,7 @@ ModelType = Literal[*standalone.TEXT]  # type: ignore[valid-type]
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings(Settings):
-    """What a run on texts can be told besides."""
+    """The further settings of a run on texts."""
 
     # --- model ---
     model_type: ModelType | None = None  # small model to train from scratch

@@ -105,7 +105,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         BadInput: The folder is no whole checkpoint; names the file and what is wrong with it.
     """
     if reason := verify_checkpoint(path):
-        raise BadInput(f"{reason}; resume from another checkpoint or start anew")
+        raise BadInput(f"{reason}; resume from another checkpoint or start again")
     manifest = json.loads((path / "manifest.json").read_bytes())
     names = [name for name in manifest["files"] if name.endswith(".safetensors")]
     return Checkpoint(

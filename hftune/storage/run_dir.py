@@ -185,7 +185,7 @@ def write_exit(run_dir: Path, code: int, reason: str, command: str | None) -> No
     """Writes exit.json: how the run ended and what goes on from there.
 
     The launchers of accelerate and torch flatten every exit code to 1; this file keeps the true one.
-    The run is over and the user has been told, so a disk that takes no more is no further news.
+    The run is over and the user has its message, so a full disk adds nothing.
 
     Args:
         run_dir: The run's folder.

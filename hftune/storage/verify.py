@@ -79,9 +79,9 @@ class RunState:
             return f"it is done: use {self.path} as a model, or publish it: hftune push {self.path}"
         from_there = f"goes on from checkpoint-{newest}" if newest is not None else ""
         if self.problems:
-            then = f"{from_there} and writes them anew" if from_there else "trains it anew"
+            then = f"{from_there} and writes them again" if from_there else "trains it from the start"
         else:
-            then = from_there or "starts anew, nothing was saved"
+            then = from_there or "starts from nothing, as nothing was saved"
         # The command would go on from these, and find no best model at its end.
         lost = [state for state in self.checkpoints if state.lost_best is not None]
         dead_ends = [state for state in lost if newest is None or state.step > newest]
@@ -146,7 +146,7 @@ def _state(run_dir: Path, step: int) -> CheckpointState | None:
         size = sum(file.lstat().st_size for file in path.iterdir())
     except FileNotFoundError:  # a run that trains has just replaced it by a newer one
         return None
-    except OSError:  # told by the reason
+    except OSError:  # the reason says it
         size = 0
     return CheckpointState(step, size, reason and reason.removeprefix(f"{path}/"))
 
@@ -183,7 +183,7 @@ def _record(run_dir: Path) -> tuple[RunRecord | None, list[str]]:
 def _ending(run_dir: Path) -> dict[str, Any] | None:
     try:
         ending = read_json(run_dir / "exit.json")
-    except BadInput:  # nobody told: killed, or copied without it
+    except BadInput:  # no exit.json: killed, or copied without it
         return None
     return ending if isinstance(ending, dict) and {"code", "reason"} <= ending.keys() else None
 

@@ -50,7 +50,7 @@ def freeze(model: PreTrainedModel, pattern: str) -> int:
 def gradual_unfreezing(
     epochs_per_layer: float, steps_per_epoch: int
 ) -> Callable[[int, PreTrainedModel], None]:
-    """Thaws the backbone from the top, one layer after another (ULMFiT, Howard and Ruder 2018).
+    """Unfreezes the backbone from the top, one layer after another (ULMFiT, Howard and Ruder 2018).
 
     Args:
         epochs_per_layer: Epochs between one layer and the next; at first only the head trains.

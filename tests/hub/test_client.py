@@ -8,7 +8,7 @@ from huggingface_hub import constants, get_session, logging
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import are_progress_bars_disabled, httpx
 
-from hftune.hub.client import Failed, careful_client, explain, insist, web_address
+from hftune.hub.client import Failed, careful_client, explain, retry, web_address
 from hftune.hub.files import redact, secrets
 
 TOKEN = "hf_" + "aB3" * 12
@@ -82,7 +82,7 @@ def test_bugs_are_not_explained():
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        insist(attempt, 1.0)
+        retry(attempt, 1.0)
 
 
 def test_a_pause_beyond_the_deadline_is_not_waited_for(monkeypatch):
@@ -92,13 +92,13 @@ def test_a_pause_beyond_the_deadline_is_not_waited_for(monkeypatch):
         raise answered(429, **{"Retry-After": "3600"})
 
     with pytest.raises(Failed, match="answers 429"):
-        insist(attempt, 60.0)
+        retry(attempt, 60.0)
 
 
 def test_an_attempt_that_never_ends_is_left_behind():
     began = time.monotonic()
     with pytest.raises(Failed, match=r"gave no complete answer within 0 s"):
-        insist(lambda: time.sleep(20), 0.1, transfer=0.1)
+        retry(lambda: time.sleep(20), 0.1, transfer=0.1)
     assert time.monotonic() - began < 10
 
 
@@ -115,7 +115,7 @@ def test_a_slow_attempt_does_not_use_up_the_time_for_others(monkeypatch):
             raise answered(503)
         return "done"
 
-    assert insist(attempt, 10.0, transfer=60.0) == "done"
+    assert retry(attempt, 10.0, transfer=60.0) == "done"
 
 
 def test_every_request_has_a_bound_and_the_client_is_left_as_it_was():
@@ -126,7 +126,7 @@ def test_every_request_has_a_bound_and_the_client_is_left_as_it_was():
     before = state()
     with careful_client():
         assert constants.HF_HUB_DISABLE_XET
-        assert insist(lambda: get_session().timeout, 5.0) == httpx.Timeout(30.0, connect=10.0)
+        assert retry(lambda: get_session().timeout, 5.0) == httpx.Timeout(30.0, connect=10.0)
     assert state() == before
 
 

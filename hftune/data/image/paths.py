@@ -1,7 +1,7 @@
 """Finds the files that a list of images names, also where a path is not quite as the file system has it.
 
 Lists come from other machines and tools: ids without an ending, backslashes, another case or coding of
-letters, names whose folder is said elsewhere. What is meant without doubt is read, and counted in a
+letters, names whose folder another column has. What is meant without doubt is read, and counted in a
 warning; all else is an error that says where paths start and what is near.
 """
 

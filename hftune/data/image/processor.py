@@ -78,7 +78,7 @@ class TimmProcessor:
     """Does to images what timm does to them when it scores a model.
 
     transformers' class for it does not save itself, as it is read back from the `pretrained_cfg` in a
-    model's config.json: whoever saves a model beside this has to put `pretrained_cfg` into its config.
+    model's config.json: a model saved beside this needs `pretrained_cfg` into its config.
 
     Args:
         architecture: timm's name of the architecture.

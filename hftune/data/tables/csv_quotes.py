@@ -17,7 +17,7 @@ part of the text, as in a tsv that was exported without quoting. The rule that t
 - If a line in between is like a row, or all lines have the form and one is like a row, it is a warning; so is
   the form of three lines and more in a file without a column that tells.
 
-A file of one column has no separators, and nothing can be told there.
+A file of one column has no separators, and nothing can be found out there.
 """
 
 import io

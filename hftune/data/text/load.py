@@ -26,7 +26,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
 
     Args:
         settings: Where the texts are, and how they are tokenized.
-        augment: Changes each training text anew in every epoch: from the text and a random generator, whose
+        augment: Changes each training text, differently in every epoch: from the text and a random generator, whose
             numbers depend on (seed, epoch, row) alone, to the text to train on. Validation and test texts
             stay as they are.
         task: What is asked of a row, where it is the recipe's own; None for the one that `--task` names.
@@ -109,12 +109,12 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
     except (OSError, ValueError, KeyError) as error:
         reason = why_not_loaded(error)
         raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: {reason}") from None
-    tokenizer.model_max_length = settings.max_length  # what whoever loads the model should cut at
+    tokenizer.model_max_length = settings.max_length  # where `pipeline` cuts
     return tokenizer
 
 
 def truncation_side(truncation: str) -> str:
-    """Returns transformers' word for the end at which whoever loads the model should cut.
+    """Returns transformers' word for the end at which `pipeline` should cut.
 
     It has none for `head+tail`, which becomes the nearest thing, the tail: three quarters of what it keeps.
     """

@@ -33,7 +33,7 @@ def train_tokenizer(
         vocab_size: The most words kept, most frequent first, ties in alphabetical order.
         min_frequency: Words seen less often are unknown.
         max_length: Tokens that the model will read at most, stored with the tokenizer.
-        truncation_side: The end at which whoever loads it should cut, stored with it too.
+        truncation_side: The end at which a long text is cut, stored with it too.
 
     Returns:
         A tokenizer with `[PAD]` = 0 and `[UNK]` = 1.
