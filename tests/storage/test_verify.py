@@ -128,7 +128,8 @@ def test_nothing_whole_is_code_2(run_dir, capsys):
     error, said = refused(run_dir, capsys)
     assert said.count("broken: manifest.json") == 6
     assert error == (
-        f"{run_dir}: nothing whole to go on from; repeat the same command: it starts from nothing, as nothing was saved"
+        f"{run_dir}: nothing whole to go on from; repeat the same command: "
+        "it starts from nothing, as nothing was saved"
     )
 
 

@@ -26,9 +26,9 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
 
     Args:
         settings: Where the texts are, and how they are tokenized.
-        augment: Changes each training text, differently in every epoch: from the text and a random generator, whose
-            numbers depend on (seed, epoch, row) alone, to the text to train on. Validation and test texts
-            stay as they are.
+        augment: Changes each training text, differently in every epoch: from the text and a random
+            generator, whose numbers depend on (seed, epoch, row) alone, to the text to train on. Validation
+            and test texts stay as they are.
         task: What is asked of a row, where it is the recipe's own; None for the one that `--task` names.
 
     Raises:
