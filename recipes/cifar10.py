@@ -26,12 +26,14 @@ class Settings(hftune.ImageSettings):
     """What this recipe chooses; every other setting keeps its default."""
 
     dataset_name: str = "uoft-cs/cifar10"
-    model_type: str = "resnet9"
-    config_overrides: str = "width=24"
+    train_val_split: float = 0.04
     image_size: int = 32
     image_mean: str = "0.491,0.482,0.447"
     image_std: str = "0.247,0.243,0.262"
-    train_val_split: float = 0.04
+
+    model_type: str = "resnet9"
+    config_overrides: str = "width=24"
+
     per_device_train_batch_size: int = 128
     per_device_eval_batch_size: int = 256
     optim: str = "sgd"
@@ -54,7 +56,14 @@ def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
     return hftune.build_image_classifier(settings, data)
 
 
-METRICS = ("accuracy", "f1_macro", "ece")
-recipe = hftune.Recipe("cifar10", __doc__, Settings(), load_data, build_model, METRICS)
+recipe = hftune.Recipe(
+    "cifar10",
+    __doc__,
+    Settings(),
+    load_data,
+    build_model,
+    metrics=("accuracy", "f1_macro", "ece"),
+)
+
 if __name__ == "__main__":
     hftune.launch(recipe)

@@ -29,16 +29,18 @@ class Settings(hftune.ImageSettings):
     """What this recipe chooses; every other setting keeps its default."""
 
     dataset_name: str = "hftune/hot-dog"
+    train_val_split: float = 0.05  # 25 photos: too few to choose by, so the last average is taken
+    load_best_model_at_end: bool = False
+
     model_name_or_path: str = "timm/mobilenetv2_100.ra_in1k"
     freeze_batch_norm: bool = True  # batches of 32 would blur what a million photos measured
+
     learning_rate: float = 1e-4
     head_lr_multiplier: float = 10.0
     warmup_steps: float = 0.1
     num_train_epochs: float = 12.0
     label_smoothing_factor: float = 0.1
     model_ema: float = 0.98  # 473 photos make noisy steps
-    train_val_split: float = 0.05  # 25 photos: too few to choose by, so the last average is taken
-    load_best_model_at_end: bool = False
 
 
 def load_data(settings: Settings) -> hftune.Data:
@@ -51,8 +53,14 @@ def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
     return hftune.build_image_classifier(settings, data)
 
 
-METRICS = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "ece")
-recipe = hftune.Recipe("hotdog", __doc__, Settings(), load_data, build_model, METRICS)
+recipe = hftune.Recipe(
+    "hotdog",
+    __doc__,
+    Settings(),
+    load_data,
+    build_model,
+    metrics=("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "ece"),
+)
 
 if __name__ == "__main__":
     hftune.launch(recipe)

@@ -27,8 +27,10 @@ class Settings(hftune.TextSettings):
     """What this recipe chooses; every other setting keeps its default."""
 
     dataset_name: str = "stanfordnlp/imdb"
-    model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
     max_length: int = 512
+
+    model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
+
     per_device_train_batch_size: int = 16
     learning_rate: float = 5e-5
     head_lr_multiplier: float = 10.0
