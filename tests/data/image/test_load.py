@@ -184,7 +184,7 @@ def test_the_four_parts_run_in_trainer(pets, tmp_path):
     assert np.isfinite(trainer.train().training_loss)
     assert any(not torch.equal(value, before[name]) for name, value in model.named_parameters())
     theirs = trainer.predict(data.test).predictions
-    ours = predict(model, data.test, data.collate, trainer.accelerator, num_labels=3, rows_per_batch=8)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    found = predict(data.task, model, data.test, data.collate, trainer.accelerator, rows_per_batch=8)
+    np.testing.assert_allclose(found["logits"], theirs, atol=1e-5)
     trainer.save_model(str(tmp_path / "saved"))
     assert (tmp_path / "saved/preprocessor_config.json").exists()
