@@ -125,6 +125,7 @@ def test_a_launch_leaves_the_process_as_it_was(flags, tmp_path):
 
 
 def test_the_programs_own_accelerator_lives_on(flags, tmp_path):
+    AcceleratorState._reset_state(reset_partial_state=True)  # which other tests may have left
     own = Accelerator(cpu=True, mixed_precision="bf16")
     run_recipe(imdb_textcnn.recipe, flags, tmp_path / "run")
     assert own.mixed_precision == "bf16"
@@ -169,7 +170,7 @@ def test_a_run_without_the_hub_does_not_keep_the_next_one_from_it(monkeypatch):
 
     from hftune.launcher import kept_environment
 
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with kept_environment():
         go_offline()

@@ -216,8 +216,8 @@ def test_the_four_parts_run_in_trainer(flags, tmp_path):
     trainer = transformers.Trainer(model, arguments, train_dataset=data.train, data_collator=data.collate)
     assert np.isfinite(trainer.train().training_loss)
     theirs = trainer.predict(data.test).predictions
-    ours = predict(model, data.test, data.collate, trainer.accelerator, num_labels=2, rows_per_batch=8)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    found = predict(data.task, model, data.test, data.collate, trainer.accelerator, rows_per_batch=8)
+    np.testing.assert_allclose(found["logits"], theirs, atol=1e-5)
 
 
 def test_without_a_network_it_says_what_to_pass(tmp_path):

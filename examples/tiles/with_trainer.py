@@ -3,8 +3,6 @@
 from tiles import recipe
 from transformers import Trainer, TrainingArguments
 
-from hftune.training.evaluate import score
-
 
 def main() -> None:
     """Trains, scores the test tiles and saves the model."""
@@ -13,8 +11,8 @@ def main() -> None:
     model = recipe.build_model(settings, data)
 
     def compute_metrics(answers) -> dict[str, float]:
-        predictions = {"logits": answers.predictions}
-        return score(data.task, "eval", predictions, answers.label_ids, recipe.metrics)
+        rows = data.task.scored({"logits": answers.predictions}, answers.label_ids, recipe.metrics)
+        return {name: data.task.metric(name).compute(rows, answers.label_ids) for name in recipe.metrics}
 
     trainer = Trainer(
         model,

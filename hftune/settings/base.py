@@ -56,7 +56,7 @@ LEAST = {
 }
 
 # Former names of settings -> their present names; the command line, YAML and run.json may have either.
-ALIASES: dict[str, str] = {"baselines": "baselines"}
+ALIASES: dict[str, str] = {"floor": "baselines"}
 
 # A value that is given takes the place of what a recipe chose instead of it or because of it:
 # `--train_file x.csv` clears the recipe's dataset_name, another optim clears the old one's optim_args.

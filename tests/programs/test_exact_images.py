@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from hftune.errors import HftuneError
 from hftune.recipes import hotdog_features, shapes
 from hftune.storage.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
-from hftune.training.evaluate import score
+from hftune.training.evaluate import predict, score
 from hftune.training.log import read_log
 from tests.runs import (
     COLOURS,
@@ -226,8 +226,8 @@ def validation_loss(changes: dict, tensors: dict[str, torch.Tensor]) -> float:
     model = shapes.recipe.build_model(settings, data)
     model.load_state_dict(tensors)
     rows = settings.per_device_eval_batch_size
-    counts = score(model, data.validation, data.collate, Accelerator(), num_labels=3, rows_per_batch=rows)
-    return counts.compute(["log_loss"])["log_loss"]
+    found = predict(data.task, model, data.validation, data.collate, Accelerator(), rows_per_batch=rows)
+    return score(data.task, "eval", found, data.validation.targets, ["log_loss"])["eval_loss"]
 
 
 def test_the_mirror_adds_scores_and_changes_none(images, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from hftune.errors import NonFiniteError
 from hftune.storage.checkpoint import list_checkpoints
 from hftune.tasks.base import model_loss
-from hftune.training import setup as assemble
+from hftune.tasks.single_label import SingleLabel
 from hftune.training.nonfinite import first_non_finite_module, non_finite
 from proofs.jobs import PATIENCE, Group, make_jobs
 from tests.tiny import tiny_model
@@ -107,10 +107,10 @@ def test_many_rows_are_cut_short(model):
 
 def spoil_the_second_process() -> None:
     """Makes the third loss of process 1 NaN, in whatever process this is called."""
-    choose_loss = assemble.choose_loss
+    choose_loss = SingleLabel.loss
 
-    def choose(settings, data):
-        loss, calls = choose_loss(settings, data), []
+    def choose(self, settings, targets):
+        loss, calls = choose_loss(self, settings, targets), []
 
         def spoiled(model, batch):
             calls.append(batch)
@@ -119,7 +119,7 @@ def spoil_the_second_process() -> None:
 
         return spoiled
 
-    assemble.choose_loss = choose
+    SingleLabel.loss = choose
 
 
 def test_a_nan_in_one_of_two_processes_ends_both_in_that_step(tmp_path):
