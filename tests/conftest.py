@@ -19,6 +19,7 @@ for name in ("HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_MODULES_CACHE", "HF_TOKEN", 
 os.environ |= {
     "HF_HOME": CACHE,
     "HF_DATASETS_CACHE": os.path.join(CACHE, "datasets"),
+    "MPLCONFIGDIR": os.path.join(CACHE, "matplotlib"),  # else each new home looks for fonts
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",  # torch and what else uses OpenMP; the machine may be busy with other tests
 }
