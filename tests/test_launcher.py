@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState, PartialState
 from hftune.errors import BadInput, HftuneError
 from hftune.launcher import launch, own_flags
 from hftune.recipes import imdb, imdb_textcnn
-from hftune.runtime.offline import go_offline
+from hftune.runtime.offline import OFFLINE, go_offline
 from tests.runs import digest, run_recipe, small_textcnn
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -170,7 +170,8 @@ def test_a_run_without_the_hub_does_not_keep_the_next_one_from_it(monkeypatch):
 
     from hftune.launcher import kept_environment
 
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for name in OFFLINE:  # other tests may have set them
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with kept_environment():
         go_offline()
