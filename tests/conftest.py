@@ -29,6 +29,15 @@ settings.register_profile("hftune", deadline=None, suppress_health_check=[Health
 settings.load_profile("hftune")
 
 
+@pytest.fixture(autouse=True)
+def as_offline_as_before():
+    """A command that ran in this process may have set the libraries' variables, which programs inherit."""
+    yield
+    for name in ("HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ.pop(name, None)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 @pytest.fixture
 def quick_disk(monkeypatch):
     """Waiting for the disk matters when the power fails, which no run here arranges."""
