@@ -83,4 +83,4 @@ def _is_folder(entry: os.DirEntry, shown: str) -> bool:
             raise BadInput(f"{printable(shown)} is a link that leads back to itself; remove it") from None
         if entry.name.lower().endswith(IMAGE_SUFFIXES):
             return False  # the check of the images says what is wrong with it
-        raise BadInput(f"{printable(shown)} is a broken link ({error.strerror}); mend or remove it") from None
+        raise BadInput(f"{printable(shown)} is a broken link ({error.strerror}); fix or remove it") from None

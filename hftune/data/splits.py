@@ -191,7 +191,7 @@ def _clean(
     if len(lost := np.flatnonzero((before > 0) & (after == 0))):
         place, several = tables["train"].name, [task.labels[label] for label in lost]
         raise BadInput(
-            f"{place}: no row of class {several[0]!r} can be used; mend or remove them", several[1:]
+            f"{place}: no row of class {several[0]!r} can be used; fix or remove them", several[1:]
         )
     return parts, task, warnings + found
 

@@ -1,6 +1,6 @@
 """Tells the state of a run directory: how far it came, what of it is whole, who holds it, what to do next.
 
-Nothing is written or mended, so that it may be asked at any time, of a run that is training too.
+Nothing is written or repaired, so that it may be asked at any time, of a run that is training too.
 """
 
 import fcntl
