@@ -260,7 +260,7 @@ def play(
     published = f"; {len(files_of(folder)):,} files to push" if settings.push_to_hub else ""
     yield f"scores, card and model written{published}"
 
-    yield check_loads_without_hftune(bare(model, training), few, folder)
+    yield check_loads_without_hftune(as_saved(model, training), few, folder)
 
     weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     yield disk_words(run_dir, checkpoint_size, checkpoints_kept(settings, schedule), weights)
@@ -320,7 +320,7 @@ def make_steps(training: Training, console: Console) -> tuple[Progress, Stopwatc
     return progress, watch
 
 
-def bare(model: PreTrainedModel, training: Training) -> PreTrainedModel:
+def as_saved(model: PreTrainedModel, training: Training) -> PreTrainedModel:
     """Returns the model as it was saved: on the CPU, without autocast."""
     training.accelerator.unwrap_model(training.model, keep_fp32_wrapper=False)
     return model.to("cpu").eval()  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Checkpoints with every bit flipped, cut off, swapped, lost or joined by a stranger: each is noticed."""
+"""Checkpoints with every bit flipped, cut off, swapped, lost or joined by another file: each is noticed."""
 
 import random
 import shutil
@@ -57,10 +57,10 @@ def damages(path: Path, draw: random.Random, flips: int | None) -> Iterator[str]
         file.unlink()
         yield "missing"
         file.write_bytes(good)
-    stranger = path / "weights.bin"
-    stranger.write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    yield "a stranger"
-    stranger.unlink()
+    unknown = path / "weights.bin"
+    unknown.write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    yield "an unknown file"
+    unknown.unlink()
 
 
 def all_noticed(claim: str, path: Path, draw: random.Random, flips: int | None) -> Row:

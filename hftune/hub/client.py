@@ -132,7 +132,7 @@ def careful_client() -> Iterator[None]:
 def explain(error: BaseException) -> Failed | None:
     """Says why a request failed, without addresses and tokens; None if it is no failure of a request."""
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__  # an upload that fails is a bare RuntimeError
+        error = error.__cause__  # an upload that fails is a RuntimeError without it
     if isinstance(error, HfHubHTTPError):
         return _answered(error)
     if isinstance(error, OfflineModeIsEnabled):

@@ -34,7 +34,7 @@ def how_to_use(run_dir: Path, task: Task, config: Mapping[str, Any], hub_id: str
     Returns:
         Markdown that begins with `TITLE`.
     """
-    where = hub_id or f"./{run_dir.resolve().name}"  # a bare name would be asked of the Hub
+    where = hub_id or f"./{run_dir.resolve().name}"  # a name without ./ would be asked of the Hub
     return render(
         "model_use.md",
         task=task,

@@ -54,6 +54,8 @@ def check_choice(settings: Settings, data: Data) -> None:
     """
     if settings.eval_strategy != "no":
         metric = best_metric(data.task, settings)
+        if metric != settings.metric_for_best_model:
+            log.info("best model: chosen by %s; this task has no %s", metric, settings.metric_for_best_model)
         if warning := data.task.check_metric(metric, data.validation.targets):
             log.warning("%s", warning)
 

@@ -69,7 +69,7 @@ def test_every_kind_of_damage_is_noticed(tmp_path):
     path = small_checkpoints(tmp_path / "run")
     row = all_noticed("", path, random.Random(0), 60)
     assert row.held == row.tried > 4 * 60
-    assert {"flipped", "cut", "too", "swapped", "missing", "stranger"} <= set(
+    assert {"flipped", "cut", "too", "swapped", "missing", "unknown"} <= set(
         row.note.replace(",", "").split()
     )
 
