@@ -81,12 +81,37 @@ def find_source(
     used = [getattr(settings, name, None) for name in others]
     marked = follow_marks(source.tables, settings.split_column_name, used)
     source = replace(source, tables=marked.tables, warnings=(*source.warnings, *marked.warnings))
-    if marked.column is None:
-        return source
+    if marked.column is not None:
+        source = replace(
+            source,
+            origin=f"{source.origin}, splits by column {marked.column!r}",
+            validation=source.validation
+            if "validation" not in marked.tables
+            else f"column {marked.column!r}",
+        )
+    return test_on(source, settings.test_split) if settings.test_split else source
+
+
+def test_on(source: Source, split: str) -> Source:
+    """Returns a source whose test rows are those of another split, which then is no split of its own.
+
+    Sets such as GLUE's keep the labels of their test split to themselves and are scored on validation rows.
+
+    Args:
+        source: What was found.
+        split: Name of the split, such as "validation"; validation rows are then cut from train.
+
+    Raises:
+        BadInput: There is no such split, or it is train.
+    """
+    if split not in source.tables or split == "train":
+        there = ", ".join(name for name in source.tables if name != "train") or "none but train"
+        raise BadInput(f"--test_split {split}: {source.origin} has no such split to test on (it has {there})")
+    others = {name: of for name, of in source.tables.items() if name not in (split, "test")}
     return replace(
         source,
-        origin=f"{source.origin}, splits by column {marked.column!r}",
-        validation=source.validation if "validation" not in marked.tables else f"column {marked.column!r}",
+        tables=others | {"test": source.tables[split]},
+        origin=f"{source.origin}, tested on {split}",
     )
 
 

@@ -171,6 +171,8 @@ def _clean(
             tables[split] = table
             continue
         advice = "for rows without: hftune predict RUN FILE"
+        if split == "test" and "validation" in source.tables:
+            advice += "; --test_split validation tests on the validation rows"
         if getattr(settings, f"{split}_file", None):
             raise BadInput(f"{table.name} {missing}: a {split} split needs labels; {advice}")
         warnings.append(f"{table.name} {missing} and is left out; {advice}")

@@ -102,6 +102,7 @@ class Settings:
     test_file: str | None = None  # rows that are scored once, at the end
     label_column_name: str | None = None  # column of the labels (else found by its usual names)
     split_column_name: str | None = None  # column that names each row's split (else found by its usual names)
+    test_split: str | None = None  # split to test on where test has no labels, as in GLUE: validation
     train_val_split: float = 0.1  # share of training rows to validate on if the data has no validation rows
     max_train_samples: int | None = None  # train on this many rows, drawn at random
     max_eval_samples: int | None = None  # validate and test on at most this many rows each

@@ -31,7 +31,8 @@ TEST = [(f"test number {i}", "neg" if i % 2 else "pos") for i in range(10)]
 
 def ask(**given):
     names = "dataset_name dataset_config_name dataset_revision train_file validation_file test_file "
-    names += "text_column_name label_column_name split_column_name max_train_samples max_eval_samples"
+    names += "text_column_name label_column_name split_column_name test_split max_train_samples "
+    names += "max_eval_samples"
     return load_splits(
         SimpleNamespace(
             **dict.fromkeys(names.split())
@@ -225,6 +226,20 @@ def test_folder_of_parquet_files_is_loaded_and_its_unlabelled_test_left_out(tmp_
         f"{name}/test-00000-of-00001.parquet has no labels (all are -1 or missing) and is left out; for rows "
         "without: hftune predict RUN FILE"
     )
+
+
+def test_a_set_without_public_test_labels_is_tested_on_the_split_that_is_named(tmp_path):
+    splits = {"train": ROWS, "validation": TEST, "test": [(text, "") for text, _ in ROWS[:3]]}
+    for split, rows in splits.items():
+        write_csv(tmp_path / f"{split}.csv", rows)
+    found = ask(dataset_name=str(tmp_path), test_split="validation")
+    assert pairs(found, "test") == [(text, int(label == "pos")) for text, label in TEST]
+    assert len(found.train) + len(found.validation) == len(ROWS)
+    assert "tested on validation" in found.origin
+    with pytest.raises(BadInput, match=r"--test_split dev: .* has no such split to test on \(it has"):
+        ask(dataset_name=str(tmp_path), test_split="dev")
+    with pytest.raises(BadInput, match="--test_split train"):
+        ask(dataset_name=str(tmp_path), test_split="train")
 
 
 def test_splits_that_are_not_used_are_named_unless_they_have_no_labels(tmp_path):
