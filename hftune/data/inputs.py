@@ -23,11 +23,11 @@ from hftune.settings.base import Settings
 _FILES = ("dataset_name", "train_file", "validation_file", "test_file")
 _FOLDERS = ("train_dir", "validation_dir", "test_dir", "image_dir")
 _COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "split_column_name")
-_OTHERS = ("dataset_config_name", "dataset_revision", "test_split", "data_seed", "skip_bad_images")
-_LIMITS = ("max_eval_samples",)
+_SET = ("dataset_config_name", "dataset_revision", "test_split")
+_ROWS = ("data_seed", "skip_bad_images", "max_eval_samples")
 _COMPUTING = ("task", "per_device_eval_batch_size", "bf16", "fp16")
 # On which a run's test rows and their scores depend.
-SCORING_SETTINGS = _FILES + _FOLDERS + _COLUMNS + _OTHERS + _LIMITS + _COMPUTING
+SCORING_SETTINGS = _FILES + _FOLDERS + _COLUMNS + _SET + _ROWS + _COMPUTING
 
 Ids = np.ndarray | None
 Checked = tuple[Any, np.ndarray, list[str]]

@@ -224,7 +224,7 @@ def test_folder_of_parquet_files_is_loaded_and_its_unlabelled_test_left_out(tmp_
     assert found.task.labels == ("neg", "pos")
     assert found.warnings[0] == (
         f"{name}/test-00000-of-00001.parquet has no labels (all are -1 or missing) and is left out; for rows "
-        "without: hftune predict RUN FILE"
+        "without: hftune predict RUN FILE; --test_split validation tests on the validation rows"
     )
 
 
