@@ -16,56 +16,16 @@ import shlex
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from page import table
+from result_runs import RUNS, SECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-class Run(NamedTuple):
-    """One row of the table: its section, a recipe file, and flags beyond the recipe's own settings."""
-
-    section: str
-    recipe: str
-    flags: tuple[str, ...] = ()
-
-
-# What one core without a GPU, shared with other work, trained in 40 minutes; see docs/results.md.
-SUBSET = (
-    *("--max_train_samples", "12000", "--num_train_epochs", "1", "--max_length", "256"),
-    *("--truncation", "head+tail", "--config_overrides", "attention_probs_dropout_prob=0"),
-    *("--learning_rate", "1e-4"),
-)
-# The same architecture without its ImageNet weights; more epochs and a higher rate, as random weights need.
-SCRATCH = ("--model_type", "mobilenetv2_100", "--learning_rate", "2e-3", "--num_train_epochs", "8")
-SEEDS = ("42", "1", "2")
-RUNS = {
-    "bag": Run("IMDb", "recipes/imdb_bag.py"),
-    "textcnn": Run("IMDb", "recipes/imdb_textcnn.py", ("--embeddings", "runs/imdb.vec")),  # imdb_vectors.py
-    "bilstm": Run("IMDb", "recipes/imdb_bilstm.py", ("--embeddings", "runs/imdb.vec")),
-    "minilm": Run("IMDb", "recipes/imdb.py", SUBSET),
-    **{f"hotdog, seed {seed}": Run("Hot dog", "recipes/hotdog.py", ("--seed", seed)) for seed in SEEDS},
-    "hotdog from scratch": Run("Hot dog", "recipes/hotdog.py", SCRATCH),
-    "hotdog features": Run("Hot dog", "recipes/hotdog_features.py"),
-    "cifar10": Run("CIFAR-10", "recipes/cifar10.py", ("--test_time_augmentation",)),
-}
-NOTES = {
-    "IMDb": """25,000 test reviews of stanfordnlp/imdb. The baseline is TF-IDF with logistic regression.
-
-Why a network can stay under the baseline: the losses in the table at the end. Where the loss on the last
-training rows is far below the one on validation rows, the network has learned its 22,500 reviews by
-heart and is short of data, not of size; the baseline holds a weight for every frequent pair of words under
-a strong prior, which is hard to beat from scratch. A pretrained encoder has seen other text.""",
-    "Hot dog": """500 test photos of hftune/hot-dog, from 473 photos to train on and 25 to watch. The
-baseline is logistic regression on thumbnails of 8 x 8 pixels. Features: a linear layer on what the frozen
-network sees. From scratch: the same architecture without its ImageNet weights, to show what they give.""",
-    "CIFAR-10": """10,000 test images of uoft-cs/cifar10, in a copy that was saved as JPEG at a quality
-of about 75, which costs a little. Scored on the images as they are; the mean over each and its mirror
-image is in the last column.""",
-}
 
 PAGE = """# Results
 
@@ -190,10 +150,11 @@ def commit() -> str:
 def render(entries: dict[str, dict[str, Any]]) -> str:
     """Returns the page as Markdown."""
     sections = ""
-    for section, note in NOTES.items():
-        own = {name: entry for name, entry in entries.items() if RUNS[name].section == section}
+    for title, section in SECTIONS.items():
+        own = {name: entry for name, entry in entries.items() if RUNS[name].section == title}
         if own:
-            sections += f"## {section}\n\n{note}\n\n{table(score_rows(own))}\n\n{over_seeds(own)}"
+            scores = table(score_rows(own, section.scores))
+            sections += f"## {title}\n\n{section.note}\n\n{scores}\n\n{over_seeds(own, section.scores)}"
     circumstances = [["Recipe", "Machine", "Threads", "torch", "transformers", "Date", "Commit"]]
     circumstances[0] += ["Training loss at the end", "Validation loss"]
     for name, entry in entries.items():
@@ -205,41 +166,46 @@ def render(entries: dict[str, dict[str, Any]]) -> str:
     return PAGE.format(sections=sections, circumstances=table(circumstances))
 
 
-def score_rows(entries: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """Returns a section's table; what none of its runs measured has no column."""
-    rows = [
-        ["Recipe", "Command", "Accuracy", "F1", "Baseline", "Above the baseline", "Minutes", "Mirrored too"]
-    ]
+def score_rows(entries: dict[str, dict[str, Any]], scores: Mapping[str, str]) -> list[list[str]]:
+    """Returns a section's table; what none of its runs measured has no column.
+
+    Args:
+        entries: Its runs.
+        scores: Metric by heading; the baseline is compared by the first one.
+    """
+    first_heading, first = next(iter(scores.items()))
+    rows = [["Recipe", "Command", *scores, f"Baseline, {first_heading}", "Above the baseline", "Minutes"]]
+    rows[0] += ["Mirrored too"]
     for name, entry in entries.items():
         results = entry["results"]
-        baseline = "tfidf" if "test_tfidf_accuracy" in results else "thumbnails"
-        rows.append(
-            [
-                name,
-                f"`{entry['command']}`",
-                with_interval(results, "test_accuracy"),
-                with_interval(results, "test_f1" if "test_f1" in results else "test_f1_macro"),
-                with_interval(results, f"test_{baseline}_accuracy"),
-                with_interval(results, f"test_accuracy_over_{baseline}", sign="+"),
-                f"{results['train_runtime'] / 60:.1f}",
-                with_interval(results, "test_mirrored_accuracy"),
-            ]
-        )
-    return rows if any(row[-1] != "-" for row in rows[1:]) else [row[:-1] for row in rows]
+        baseline = "thumbnails" if f"test_thumbnails_{first}" in results else "tfidf"
+        cells = [with_interval(results, f"test_{metric}") for metric in scores.values()]
+        cells += [with_interval(results, f"test_{baseline}_{first}")]
+        cells += [with_interval(results, f"test_{first}_over_{baseline}", sign="+")]
+        cells += [f"{results['train_runtime'] / 60:.1f}", with_interval(results, f"test_mirrored_{first}")]
+        rows.append([name, f"`{entry['command']}`", *cells])
+    measured = [at for at in range(len(rows[0])) if any(row[at] != "-" for row in rows[1:])]
+    return [[row[at] for at in measured] for row in rows]
 
 
-def over_seeds(entries: dict[str, dict[str, Any]]) -> str:
-    """Returns a paragraph with mean and deviation of the recipes that were run with several seeds."""
-    by_recipe: dict[str, list[float]] = {}
+def over_seeds(entries: dict[str, dict[str, Any]], scores: Mapping[str, str]) -> str:
+    """Returns a line with mean and deviation for each recipe that was run with several seeds."""
+    by_recipe: dict[str, list[dict[str, float]]] = {}
     for name, entry in entries.items():
         if ", seed" in name:
-            by_recipe.setdefault(name.split(",")[0], []).append(entry["results"]["test_accuracy"])
-    return "".join(
-        f"{name}: mean accuracy {statistics.mean(scores):.4f} over {len(scores)} seeds, "
-        f"standard deviation {statistics.stdev(scores):.4f}.\n\n"
-        for name, scores in by_recipe.items()
-        if len(scores) > 1
-    )
+            by_recipe.setdefault(name.split(",")[0], []).append(entry["results"])
+    lines = ""
+    for name, results in by_recipe.items():
+        if len(results) > 1:
+            means = (of_seeds(heading, results, f"test_{metric}") for heading, metric in scores.items())
+            lines += f"{name}, {len(results)} seeds: {'; '.join(means)}.\n\n"
+    return lines
+
+
+def of_seeds(heading: str, results: list[dict[str, float]], key: str) -> str:
+    """Returns a score's mean over runs and its standard deviation."""
+    values = [one[key] for one in results]
+    return f"mean {heading} {statistics.mean(values):.4f}, standard deviation {statistics.stdev(values):.4f}"
 
 
 def with_interval(results: dict[str, float], key: str, sign: str = "") -> str:

@@ -268,7 +268,7 @@ def test_each_side_has_one_gpu_at_the_most(given, seen, tmp_path, monkeypatch):
 
 def scores(value: float) -> dict[str, float]:
     """What all_results.json holds of a run with this accuracy."""
-    names = ("test_accuracy", "test_f1_macro", "test_thumbnails_accuracy", "test_accuracy_over_thumbnails")
+    names = ("test_accuracy", "test_f1", "test_thumbnails_accuracy", "test_accuracy_over_thumbnails")
     parts = {"": value, "_low": value - 0.1, "_high": value + 0.1}
     found = {f"{name}{part}": number for name in names for part, number in parts.items()}
     return found | {"train_runtime": 90.0, "eval_loss": 0.25}
@@ -295,7 +295,7 @@ def test_the_page_of_results_has_each_run_and_the_mean_over_seeds():
     line = next(line for line in text.splitlines() if line.startswith("| hotdog, seed 1 | `accelerate"))
     assert "| 0.7500 [0.6500, 0.8500] |" in line
     assert line.endswith("| +0.7500 [+0.6500, +0.8500] | 1.5 |")  # and no column of mirrors
-    assert "hotdog: mean accuracy 0.6250 over 2 seeds, standard deviation 0.1768." in text
+    assert "hotdog, 2 seeds: mean Accuracy 0.6250, standard deviation 0.1768; mean F1 0.6250" in text
     assert "| hotdog, seed 42 | a machine | 6 | 2 | 5 | 2030-01-02 | 0123456789 | 0.125 | 0.250 |" in text
     entries["hotdog, seed 1"]["results"] |= {
         f"test_mirrored_accuracy{part}": 0.5 for part in ("", "_low", "_high")
