@@ -67,6 +67,7 @@ from hftune.training.setup import (
     refuse_unknown_metric,
     set_up,
 )
+from hftune.training.tune import tune
 
 STAGES = ("settings", "data", "model", "training", "result", "loading", "disk", "time", "memory")
 OF_THE_MODEL = ("training", "result", "loading")  # stages in which the model runs
@@ -253,6 +254,7 @@ def play(
     yield f"{describe_steps(data)}, an evaluation; a checkpoint of {size(checkpoint_size)} read back"
 
     state.take(checkpoint)
+    few = tune(run, few, model)
     save_model(model, few, folder)
     scores, labels = score_result(run, few, read_back(run, model))
     results = training_results(progress, few_plan) | data.facts | scores

@@ -53,6 +53,7 @@ from hftune.training.saved_model import read_back, save_model
 from hftune.training.schedule import Schedule
 from hftune.training.setup import build_plan, check_choice, prepare_model, refuse_unknown_metric, set_up
 from hftune.training.state import find_checkpoint
+from hftune.training.tune import tune
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def run_prepared(run: Run) -> dict[str, float]:
         model = build(run, data)
         record = begin(run, data, parts | identify_model(model), earlier, record)
         results = train(run, data, model, record)
+        data = tune(run, data, model)
         saved = save(run, data, model)
         scores, labels = score_result(run, data, saved)
         results |= scores
@@ -264,5 +266,5 @@ def show_finished(run: Run, data: Data) -> dict[str, float]:
 def show_result(run: Run, data: Data, results: dict[str, float]) -> None:
     """Prints what a finished run came to, the same when it ends and when it is asked for again."""
     advice = what_to_try(results, read_log(run.run_dir / "log.jsonl"), run.settings, data.task)
-    steps = next_steps(run.run_dir)
+    steps = next_steps(run.run_dir, data.task)
     print_summary(run.console, run.recipe.name, results, run.run_dir, steps, data.task, advice=advice)

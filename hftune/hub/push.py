@@ -19,6 +19,7 @@ from hftune.hub.client import Failed, careful_client, retry, web_address
 from hftune.hub.files import files_of
 from hftune.report.model_use import set_repo_id
 from hftune.runtime.offline import is_offline
+from hftune.tasks import task_of
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def push(run_dir: Path, target: Target) -> str:
         BadInput: A file holds a token or a path of this machine; see `files_of`.
         PushFailed: The Hub refuses, or the time is over; the message holds the command that finishes it.
     """
-    set_repo_id(run_dir, target.repo_id)
+    set_repo_id(run_dir, target.repo_id, task_of)
     files = files_of(run_dir)
     transfer = sum(path.stat().st_size for path in files) / SLOWEST
     api = HfApi()

@@ -18,13 +18,12 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 from hftune.errors import BadInput
 from hftune.report.label_scores import label_section, named_labels
 from hftune.report.markdown import plain, render, score, table, text
-from hftune.report.model_use import HUB, INPUTS, Task, how_to_use
+from hftune.report.model_use import HUB, how_to_use
 from hftune.report.summary import BASELINES, BESIDE, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
 from hftune.storage.files import read_json, write_text
-from hftune.tasks.base import LabelScores
-from hftune.tasks.base import Task as Asked
+from hftune.tasks.base import LabelScores, Task
 
 HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}
 KNOWN_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc")
@@ -43,9 +42,9 @@ class Card:
 
     Args:
         name: The recipe's name.
-        task: The pipeline that runs the model.
+        task: What the model was asked; it names labels, scores and its pipeline.
+        modality: What a row is, "text" or "image".
         settings: The run's settings.
-        asked: What the model does with a row; it names labels and scores.
         results: The content of `all_results.json`; nan where a score is not defined.
         versions: Package versions, see `hftune.storage.run_dir.package_versions`.
         label_scores: Those of each label on the test rows; () without a test set.
@@ -57,8 +56,8 @@ class Card:
 
     name: str
     task: Task
+    modality: str
     settings: Settings
-    asked: Asked
     results: Mapping[str, float]
     versions: Mapping[str, str]
     label_scores: Sequence[LabelScores] = ()
@@ -67,9 +66,14 @@ class Card:
     hub_id: str | None = None
 
     @property
+    def pipeline(self) -> str:
+        """The name of the pipeline that runs the model."""
+        return self.task.use(self.modality).pipeline
+
+    @property
     def first(self) -> str:
         """The task's first metric."""
-        return next(iter(self.asked.metrics))
+        return next(iter(self.task.metrics))
 
     @property
     def is_sample(self) -> bool:
@@ -116,9 +120,9 @@ def write_card(run_dir: Path, card: Card) -> None:
 
 def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the template names."""
-    settings, results, asked = card.settings, card.results, card.asked
+    settings, results, task = card.settings, card.results, card.task
     metrics = metrics_of(results)
-    inputs = INPUTS[card.task]
+    inputs = f"{card.modality}s"
     rows = {split: results.get(f"{split}_samples", 0) for split in SPLITS}
     changed = [[f"`{name}`", text(value, most=400)] for name, value in _changed(settings).items()]
     return {
@@ -129,13 +133,13 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "inputs": inputs,
         "link": lambda name, kind="": f"[{text(name)}]({HUB}/{kind}{name})",
         "interval": lambda key: _interval(results, key),
-        "opening": f"It {asked.describe(inputs)}: {named_labels(asked.labels)}.",
+        "opening": f"It {task.describe(inputs)}: {named_labels(task.labels)}.",
         "label_section": label_section(card.label_scores),
         "architecture": config.get("architecture") or config.get("architectures", ["model"])[0],
         "own_weights": settings.model_name_or_path or settings.checkpoint_path,
-        "how_to_use": how_to_use(run_dir, card.task, config, card.hub_id),
+        "how_to_use": how_to_use(run_dir, task, card.modality, config, card.hub_id),
         "tested": any(f"test_{name}" in results for name in metrics),
-        "verdict": verdict(results, asked),
+        "verdict": verdict(results, task),
         "difference": f"test_{card.first}_over_majority",
         "scores": _scores(card, metrics),
         "meanings": _meanings(card, metrics),
@@ -163,14 +167,14 @@ def _metadata(card: Card, config: Mapping[str, Any], metrics: list[str]) -> Mode
     own = {"hftune-sample": "hftune's built-in sample", "custom": "data of the author's own"}
     scores = [
         EvalResult(
-            task_type=card.task,
+            task_type=card.pipeline,
             dataset_type=kind,
             dataset_name=own.get(kind, kind),
             dataset_config=card.settings.dataset_config_name if card.dataset else None,
             dataset_split="test",
             dataset_revision=card.revision,
             metric_type=HUB_METRICS.get(metric, metric),
-            metric_name=card.asked.title(metric),
+            metric_name=card.task.title(metric),
             metric_value=card.results[f"test_{metric}"],
         )
         for metric in metrics
@@ -178,7 +182,7 @@ def _metadata(card: Card, config: Mapping[str, Any], metrics: list[str]) -> Mode
     ]
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=card.task,
+        pipeline_tag=card.pipeline,
         base_model=card.base_model,
         datasets=[card.dataset] if card.dataset else None,
         metrics=[name for name in names if name in KNOWN_METRICS] or None,
@@ -190,7 +194,7 @@ def _metadata(card: Card, config: Mapping[str, Any], metrics: list[str]) -> Mode
 
 def _eval_entries(card: Card) -> list[dict[str, Any]]:
     """Returns the score that `.eval_results` holds, one per data set and task: the task's first metric."""
-    key, title = f"test_{card.first}", card.asked.title(card.first)
+    key, title = f"test_{card.first}", card.task.title(card.first)
     rows, interval = card.results.get("test_samples"), _interval(card.results, key)
     tested = f"{title} on {rows:,.0f} test rows" if rows else title
     entry = EvalResultEntry(
@@ -206,9 +210,9 @@ def _eval_entries(card: Card) -> list[dict[str, Any]]:
 
 def _meanings(card: Card, metrics: list[str]) -> dict[str, list[str]]:
     """Returns the legend of the scores: what is said, and the titles of which it is said."""
-    falling = [name for name in metrics if not card.asked.metric(name).greater_is_better]
-    said = {**card.asked.meaning(metrics), "less is better": falling}
-    found = {text(meaning): [card.asked.title(name) for name in names] for meaning, names in said.items()}
+    falling = [name for name in metrics if not card.task.metric(name).greater_is_better]
+    said = {**card.task.meaning(metrics), "less is better": falling}
+    found = {text(meaning): [card.task.title(name) for name in names] for meaning, names in said.items()}
     simple = [title for name, title in BASELINES.items() if f"test_{name}_{card.first}" in card.results]
     found["simple models, trained and tested on the same rows"] = simple
     return {meaning: names for meaning, names in found.items() if names}
@@ -219,7 +223,7 @@ def _scores(card: Card, metrics: list[str]) -> str:
     columns = {"test_": "test"} | {f"test_{name}_": title for name, title in BESIDE.items()}
     columns |= {"eval_": "validation", "eval_majority_": f"{BASELINES['majority']}, validation"}
     results = card.results
-    head, rows = ["score"], [[card.asked.title(metric)] for metric in metrics]
+    head, rows = ["score"], [[card.task.title(metric)] for metric in metrics]
     for prefix, title in columns.items():
         if not any(prefix + metric in results for metric in metrics):
             continue

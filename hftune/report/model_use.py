@@ -1,33 +1,29 @@
 """The part of a model card that depends on where the model is: how to use it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from hftune.errors import BadInput
 from hftune.report.markdown import quoted, render
 from hftune.storage.files import read_json, write_text
+from hftune.tasks.base import Task
 
 HUB = "https://huggingface.co"
 TITLE = "## How to use it"  # of the template
-Task = Literal["text-classification", "image-classification"]
 
 
-INPUTS: dict[Task, str] = {"text-classification": "texts", "image-classification": "images"}
-ARGUMENTS: dict[Task, str] = {  # of a call with a reader's own input
-    "text-classification": '"Write a text of your own here.", truncation=True',  # as the tokenizer says
-    "image-classification": '"photo.jpg"',
-}
-
-
-def how_to_use(run_dir: Path, task: Task, config: Mapping[str, Any], hub_id: str | None) -> str:
+def how_to_use(
+    run_dir: Path, task: Task, modality: str, config: Mapping[str, Any], hub_id: str | None
+) -> str:
     """Shows how to use a model, in lines that run as they are printed.
 
     Args:
         run_dir: The run's folder.
-        task: The pipeline that runs the model.
+        task: What the model was asked; it knows its pipeline.
+        modality: What a row is, "text" or "image".
         config: The content of the model's config.json.
         hub_id: OWNER/NAME under which the model is published; None: used from its folder.
 
@@ -35,30 +31,33 @@ def how_to_use(run_dir: Path, task: Task, config: Mapping[str, Any], hub_id: str
         Markdown that begins with `TITLE`.
     """
     where = hub_id or f"./{run_dir.resolve().name}"  # a name without ./ would be asked of the Hub
+    use = task.use(modality)
     return render(
         "model_use.md",
-        task=task,
+        images=modality == "image",
         hub_id=hub_id,
         timm=config.get("model_type") == "timm_wrapper",
-        call=pipeline_call(task, where, config),
-        arguments=ARGUMENTS[task],
+        call=pipeline_call(task, modality, where, config),
+        arguments=use.arguments,
+        reading=use.reading,
         background=config.get("transparent_background"),
         source_files=_source_files(config),
     )
 
 
-def pipeline_call(task: Task, where: str, config: Mapping[str, Any]) -> str:
+def pipeline_call(task: Task, modality: str, where: str, config: Mapping[str, Any]) -> str:
     """Returns the Python expression that makes the pipeline of a saved model."""
-    arguments = [quoted(task), quoted(where)]
+    use = task.use(modality)
+    arguments = [quoted(use.pipeline), quoted(where), *([use.options] if use.options else [])]
     arguments += ["trust_remote_code=True"] if "auto_map" in config else []  # its source file came along
     return f"pipeline({', '.join(arguments)})"
 
 
-def use_line(run_dir: Path, config: Mapping[str, Any]) -> str:
+def use_line(run_dir: Path, task: Task, config: Mapping[str, Any]) -> str:
     """Returns one line of Python that uses the model of a run, also for texts longer than it reads."""
-    task = task_of(run_dir)
-    call = pipeline_call(task, str(run_dir), config)
-    return f"from transformers import pipeline; {call}({ARGUMENTS[task]})"
+    modality = modality_of(run_dir)
+    call = pipeline_call(task, modality, str(run_dir), config)
+    return f"from transformers import pipeline; {call}({task.use(modality).arguments})"
 
 
 def _source_files(config: Mapping[str, Any]) -> list[str]:
@@ -69,18 +68,18 @@ def _source_files(config: Mapping[str, Any]) -> list[str]:
     return sorted({f"{name.split('--')[-1].split('.')[0]}.py" for name in classes})
 
 
-def task_of(run_dir: Path) -> Task:
-    """Returns the pipeline that runs a saved model: images come with an image processor."""
-    images = (run_dir / "preprocessor_config.json").exists()
-    return "image-classification" if images else "text-classification"
+def modality_of(run_dir: Path) -> str:
+    """Returns what a saved model reads, "text" or "image": images come with an image processor."""
+    return "image" if (run_dir / "preprocessor_config.json").exists() else "text"
 
 
-def set_repo_id(run_dir: Path, hub_id: str) -> None:
+def set_repo_id(run_dir: Path, hub_id: str, task_of: Callable[[Mapping[str, Any]], Task]) -> None:
     """Makes the card of a finished run name the repository that the run goes to; the rest stays as it is.
 
     Args:
         run_dir: The run's folder; one without a card, or whose card has no such part, is left alone.
         hub_id: OWNER/NAME.
+        task_of: Finds the task in a model's config, `hftune.tasks.task_of`.
 
     Raises:
         BadInput: The card is not UTF-8, or cannot be written.
@@ -96,7 +95,7 @@ def set_repo_id(run_dir: Path, hub_id: str) -> None:
         return
     _, following, after = rest.partition("\n## ")
     config = read_json(run_dir / "config.json")
-    new = how_to_use(run_dir, task_of(run_dir), config, hub_id)
+    new = how_to_use(run_dir, task_of(config), modality_of(run_dir), config, hub_id)
     _rewrite(page, f"{before}\n{new}\n{following}{after}")
     for path in sorted(run_dir.glob(".eval_results/*.yaml")):
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))

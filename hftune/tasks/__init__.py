@@ -45,7 +45,7 @@ def chosen_task(settings: Settings, own: Task | None = None) -> Task:
         BadInput: There is no such task, or the recipe's is of another kind. A saved model finds its task by
             its kind, transformers' `problem_type`.
     """
-    named = find_task(settings.task)(pos_label=settings.pos_label)
+    named = find_task(settings.task).of_settings(settings)
     if own is None:
         return named
     if own.problem_type != named.problem_type:
@@ -55,7 +55,7 @@ def chosen_task(settings: Settings, own: Task | None = None) -> Task:
 
 
 def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:
-    """Returns the task of a saved model.
+    """Returns the task of a saved model, with what it chose on its validation rows (`Task.tune`).
 
     Args:
         config: The content of its config.json, or `config.to_dict()`.
@@ -68,4 +68,4 @@ def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:
     labels = tuple(config.get("label_names") or (str(names[number]) for number in sorted(names, key=int)))
     kinds = [find_task(name) for name in TASKS]
     kind = next((kind for kind in kinds if kind.problem_type == config.get("problem_type")), kinds[0])
-    return kind(labels, pos_label)
+    return kind.of_config(config, labels, pos_label)

@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -62,6 +63,31 @@ class LabelScores(NamedTuple):
     rows: int
 
 
+class Use(NamedTuple):
+    """How plain transformers uses a saved model: what a card and the end of a run show.
+
+    Args:
+        pipeline: The name of its pipeline.
+        options: Further arguments of `pipeline(...)`, Python source such as `top_k=3`.
+        arguments: What a call of the pipeline is given, Python source; one row.
+        reading: Markdown: how an answer becomes a decision, where the pipeline's own words do not say it.
+            Its Python names the pipeline `classify`.
+    """
+
+    pipeline: str
+    options: str = ""
+    arguments: str = ""
+    reading: str = ""
+
+
+USES: Mapping[str, Use] = MappingProxyType(  # by what a row is, see `Inputs.modality`
+    {
+        "text": Use("text-classification", arguments='"Write a text of your own here.", truncation=True'),
+        "image": Use("image-classification", arguments='"photo.jpg"'),
+    }
+)
+
+
 class SimpleModel(Protocol):
     """A model that takes seconds to train, to compare with: `hftune.data.baselines`."""
 
@@ -104,6 +130,22 @@ class Task(ABC):
     no_answer: ClassVar[dict[str, Any]]  # `answer` of a row that cannot be answered
     limit: ClassVar[str]  # a sentence for the model card: what its answers cannot say
     simplest: ClassVar[str]  # what the baseline "majority" does, to stand behind "differs from"
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Self:
+        """Returns the task that the settings ask for, before any data are read."""
+        return cls(pos_label=settings.pos_label)
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], labels: tuple[str, ...], pos_label: str | None) -> Self:
+        """Returns the task of a saved model, with what `tune` chose.
+
+        Args:
+            config: The content of its config.json, where `model_config` stands.
+            labels: Its C names.
+            pos_label: See `Task`.
+        """
+        return cls(labels, pos_label)
 
     # --- every task says these ---
 
@@ -211,6 +253,27 @@ class Task(ABC):
             if getattr(settings, flag):
                 raise BadInput(f"--{flag}: not for --task {settings.task}; leave it out")
         return model_loss
+
+    def tune(self, predictions: Predictions, targets: np.ndarray) -> Self:
+        """Returns the task with what it chooses on validation rows, such as thresholds.
+
+        Asked once the best weights are known, and before an evaluation is scored. `model_config` then says
+        what was chosen, and `of_config` reads it. The same on every process: nothing is drawn.
+
+        Args:
+            predictions: What `predict` returned of the validation rows; without a `tune` of its own a task
+                chooses nothing, and nothing is predicted for it.
+            targets: Those of the same rows.
+        """
+        return self
+
+    def use(self, modality: str) -> Use:
+        """Says how plain transformers uses a saved model of this task.
+
+        Args:
+            modality: What a row is, "text" or "image".
+        """
+        return USES[modality]
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> Predictions:
         """Returns what is kept of a model's output, (B, ...) on the CPU; `batch` has no "labels"."""

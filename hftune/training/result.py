@@ -7,7 +7,7 @@ import torch
 from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data
 from hftune.report.model_card import Card, write_card
-from hftune.report.model_use import task_of
+from hftune.report.model_use import modality_of
 from hftune.report.predictions import write_predictions
 from hftune.report.summary import draw_curve
 from hftune.storage.run_dir import package_versions
@@ -90,9 +90,9 @@ def describe_result(
     draw_curve(read_log(folder / "log.jsonl"), curve, data.task, best, apart)
     card = Card(
         name=run.recipe.name,
-        task=task_of(folder),
+        modality=modality_of(folder),
         settings=settings,
-        asked=data.task,
+        task=data.task,
         results=results,
         versions=package_versions(),
         label_scores=label_scores,

@@ -215,7 +215,7 @@ def _evaluation(run: Run, data: Data, model: torch.nn.Module) -> Callable[[], di
         predictions = predict_split(run, data, model, rows)
         if (answer := task.only_answer(predictions)) is not None:
             log.info("all %s validation rows are answered %r", f"{len(rows):,}", task.labels[answer])
-        return score(task, "eval", predictions, rows.targets, names)
+        return score(task.tune(predictions, rows.targets), "eval", predictions, rows.targets, names)
 
     return evaluate
 

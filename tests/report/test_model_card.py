@@ -26,6 +26,7 @@ from hftune.report.model_card import Card, write_card
 from hftune.report.model_use import set_repo_id
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
+from hftune.tasks import task_of
 from hftune.tasks.single_label import SingleLabel
 
 SHARED_HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
@@ -73,9 +74,9 @@ def per_class(counts, labels):
 def card_of(settings=None, **changes) -> Card:
     parts = {
         "name": "reviews",
-        "task": "text-classification",
+        "modality": "text",
         "settings": settings or TextSettings(dataset_name="acme/reviews", model_name_or_path="acme/encoder"),
-        "asked": SingleLabel(("negative", "positive")),
+        "task": SingleLabel(("negative", "positive")),
         "results": RESULTS,
         "versions": VERSIONS,
         "label_scores": per_class(COUNTS, ("negative", "positive")),
@@ -206,7 +207,7 @@ def test_a_model_that_does_not_beat_the_floor_says_so(run_dir):
 
 def test_the_floor_of_images(run_dir):
     results = {name.replace("tfidf", "thumbnails"): value for name, value in RESULTS.items()}
-    page = written(run_dir, card_of(ImageSettings(), task="image-classification", results=results))
+    page = written(run_dir, card_of(ImageSettings(), modality="image", results=results))
     assert "better than thumbnails + logistic regression" in page
     assert "thumbnails + logistic regression" in table(page, "score")["score"]
     assert "tokens" not in page
@@ -275,7 +276,7 @@ def test_of_many_classes_the_weakest_are_shown(run_dir):
     for number in range(30, 60):
         counts[number, number], counts[number, 0] = 50 - number // 2, number // 2
     asked, scores = SingleLabel(tuple(labels)), per_class(counts, labels)
-    page = written(run_dir, card_of(asked=asked, label_scores=scores))
+    page = written(run_dir, card_of(task=asked, label_scores=scores))
     rows = table(page, "class")
     assert len(rows) == 1 + 20
     scores = [float(row[2]) for row in list(rows.values())[1:]]
@@ -303,7 +304,7 @@ def test_odd_names_stay_what_they_are(run_dir):
     page = written(
         run_dir,
         card_of(
-            asked=SingleLabel(tuple(labels)),
+            task=SingleLabel(tuple(labels)),
             label_scores=per_class(counts, labels),
             name="a\n---\nb: [x](y) | 'é'",
         ),
@@ -360,7 +361,7 @@ def test_hub_data_and_models_are_linked(run_dir):
 def test_mistakes_are_shown_of_the_sample_alone(run_dir, name, published):
     for image in ("confusion", "curve", "mistakes", "gradcam"):
         (run_dir / f"{image}.png").write_bytes(b"")
-    page = written(run_dir, card_of(ImageSettings(dataset_name=name), task="image-classification"))
+    page = written(run_dir, card_of(ImageSettings(dataset_name=name), modality="image"))
     assert ("mistakes.png" in page) == published
     assert re.findall(r"\]\((\w+)\.png\)", page)[:2] == ["confusion", "curve"]
     assert "gradcam" not in page
@@ -428,7 +429,7 @@ def test_readdressed_a_card_is_the_card_of_the_other_place(run_dir):
     expected = both(card_of(hub_id="bob/copy"))
     for hub_id in ("ann/reviews", None):  # pushed before, or used from its folder until then
         assert both(card_of(hub_id=hub_id)) != expected
-        set_repo_id(run_dir, "bob/copy")
+        set_repo_id(run_dir, "bob/copy", task_of)
         assert ((run_dir / "README.md").read_text(), yaml.safe_load(entries.read_text())) == expected
 
 
@@ -436,12 +437,12 @@ def test_a_card_that_its_author_has_changed_keeps_the_changes(run_dir):
     page = written(run_dir, card_of(hub_id="ann/reviews"))
     mine = page.replace("pipeline_tag: text-classification\n", "license: mit\n") + "\n## Thanks\n\nto Zoë\n"
     (run_dir / "README.md").write_text(mine, encoding="utf-8")
-    set_repo_id(run_dir, "bob/copy")
+    set_repo_id(run_dir, "bob/copy", task_of)
     changed = (run_dir / "README.md").read_text(encoding="utf-8")
     assert changed == mine.replace("ann/reviews", "bob/copy")
     (run_dir / "README.md").write_bytes(mine.encode("latin-1", "replace"))
     with pytest.raises(BadInput, match=rf"^{run_dir}/README\.md: byte \d+ is not UTF-8"):
-        set_repo_id(run_dir, "ann/reviews")
+        set_repo_id(run_dir, "ann/reviews", task_of)
 
 
 def test_to_the_same_place_nothing_is_written(run_dir, monkeypatch):
@@ -451,9 +452,9 @@ def test_to_the_same_place_nothing_is_written(run_dir, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     monkeypatch.setattr("hftune.report.model_use.write_text", fail)
-    set_repo_id(run_dir, "ann/reviews")
+    set_repo_id(run_dir, "ann/reviews", task_of)
     with pytest.raises(OSError, match="Read-only"):
-        set_repo_id(run_dir, "bob/copy")
+        set_repo_id(run_dir, "bob/copy", task_of)
 
 
 def test_a_model_without_source_code_asks_for_no_trust(run_dir):
@@ -466,7 +467,7 @@ def test_timm_is_said_to_be_needed(run_dir):
     (run_dir / "config.json").write_text(
         json.dumps({"model_type": "timm_wrapper", "architecture": "vit_tiny"})
     )
-    page = written(run_dir, card_of(ImageSettings(), task="image-classification"))
+    page = written(run_dir, card_of(ImageSettings(), modality="image"))
     assert "pip install transformers torch torchvision pillow timm" in page
     assert front(run_dir)["tags"] == ["hftune", "timm"]
     assert front(run_dir)["library_name"] == "transformers"
@@ -492,17 +493,17 @@ def save_image_model(folder: Path) -> None:
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
-@pytest.mark.parametrize("task", ["text-classification", "image-classification"])
-def test_the_code_runs_as_printed(tmp_path, task):
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_the_code_runs_as_printed(tmp_path, modality):
     """In another Python, in the folder that the page names, with no hftune to import."""
     run_dir = tmp_path / "it's a run"
-    save_text_model(run_dir) if task.startswith("text") else save_image_model(run_dir)
-    settings = TextSettings() if task.startswith("text") else ImageSettings()
-    page = written(run_dir, card_of(settings, task=task))
-    assert ("trust_remote_code=True" in page) == task.startswith("text")
+    save_text_model(run_dir) if modality == "text" else save_image_model(run_dir)
+    settings = TextSettings() if modality == "text" else ImageSettings()
+    page = written(run_dir, card_of(settings, modality=modality))
+    assert ("trust_remote_code=True" in page) == (modality == "text")
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.jpg")
     code = printed_code(page)
-    if task.startswith("image"):
+    if modality == "image":
         code += code.splitlines()[-1].split("# your own: ")[1]  # what the comment offers runs too
     code = f"import sys; sys.modules['hftune'] = None\n{code}"
     environment = {

@@ -8,33 +8,34 @@ from PIL import Image
 
 from hftune.data.image.decode import decode
 from hftune.report.model_use import how_to_use, use_line
+from hftune.tasks.single_label import SingleLabel
 
-TEXTS, PICTURES = "text-classification", "image-classification"
+TASK = SingleLabel(("neg", "pos"))
 
 
 def test_a_model_in_a_folder_is_never_asked_of_the_hub(tmp_path):
-    said = how_to_use(tmp_path / "imdb", TEXTS, {}, None)
+    said = how_to_use(tmp_path / "imdb", TASK, "text", {}, None)
     assert 'classify = pipeline("text-classification", "./imdb")' in said
     assert "Start Python in the folder that holds the model's own." in said
     assert "trust_remote_code" not in said
 
 
 def test_a_published_model_is_named_as_the_hub_knows_it():
-    said = how_to_use(Path("imdb"), TEXTS, {}, "ann/films")
+    said = how_to_use(Path("imdb"), TASK, "text", {}, "ann/films")
     assert 'pipeline("text-classification", "ann/films")' in said
     assert "Start Python" not in said
 
 
 @pytest.mark.parametrize(
-    ("task", "config", "packages"),
+    ("modality", "config", "packages"),
     [
-        (TEXTS, {}, "transformers torch"),
-        (PICTURES, {}, "transformers torch torchvision pillow"),
-        (PICTURES, {"model_type": "timm_wrapper"}, "transformers torch torchvision pillow timm"),
+        ("text", {}, "transformers torch"),
+        ("image", {}, "transformers torch torchvision pillow"),
+        ("image", {"model_type": "timm_wrapper"}, "transformers torch torchvision pillow timm"),
     ],
 )
-def test_what_must_be_installed_is_what_the_model_needs(task, config, packages):
-    assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), task, config, "ann/x")
+def test_what_must_be_installed_is_what_the_model_needs(modality, config, packages):
+    assert f"Needs `pip install {packages}`," in how_to_use(Path("x"), TASK, modality, config, "ann/x")
 
 
 @pytest.mark.parametrize("colour", ["white", "#0080ff"])
@@ -43,12 +44,12 @@ def test_the_lines_for_transparent_images_make_what_the_model_was_trained_on(col
     monkeypatch.chdir(tmp_path)
     Image.fromarray(pixels).save("icon.png")
     config = {"transparent_background": colour}
-    said = how_to_use(Path("x"), PICTURES, config, "ann/x")
+    said = how_to_use(Path("x"), TASK, "image", config, "ann/x")
     code = said.split("```python\n")[2].split("```")[0]
     seen = []
     exec(code, {"Image": Image, "classify": seen.append, "print": lambda _: None})
     np.testing.assert_array_equal(np.asarray(seen[0]), decode("icon.png", colour))
-    assert "icon.png" not in how_to_use(Path("x"), PICTURES, {"transparent_background": None}, "ann/x")
+    assert "icon.png" not in how_to_use(Path("x"), TASK, "image", {"transparent_background": None}, "ann/x")
 
 
 def test_every_file_that_would_run_is_named_once():
@@ -57,19 +58,19 @@ def test_every_file_that_would_run_is_named_once():
         "AutoModelForSequenceClassification": "textcnn.TextCNNForSequenceClassification",
         "AutoTokenizer": [None, "ann/words--tokenizer.WordTokenizer"],
     }
-    said = how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, "ann/x")
+    said = how_to_use(Path("x"), TASK, "text", {"auto_map": auto_map}, "ann/x")
     assert "trust_remote_code=True)" in said
     assert "`trust_remote_code=True` runs `textcnn.py` and `tokenizer.py`, the model's source code." in said
     assert 'Adding `revision="COMMIT"` then pins' in said
-    assert "pins" not in how_to_use(Path("x"), TEXTS, {"auto_map": auto_map}, None)
+    assert "pins" not in how_to_use(Path("x"), TASK, "text", {"auto_map": auto_map}, None)
 
 
 def test_the_printed_line_cuts_long_texts_and_is_the_cards(tmp_path):
     config = {"auto_map": {"AutoConfig": "textcnn.TextCNNConfig"}}
-    line = use_line(tmp_path, config)
+    line = use_line(tmp_path, TASK, config)
     call = f'pipeline("text-classification", "{tmp_path}", trust_remote_code=True)'
     assert line.startswith(f"from transformers import pipeline; {call}(")
     assert line.endswith(", truncation=True)")
-    assert "truncation=True" in how_to_use(tmp_path, TEXTS, config, None)
+    assert "truncation=True" in how_to_use(tmp_path, TASK, "text", config, None)
     (tmp_path / "preprocessor_config.json").touch()
-    assert "truncation" not in use_line(tmp_path, {})
+    assert "truncation" not in use_line(tmp_path, TASK, {})
