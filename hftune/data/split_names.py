@@ -23,6 +23,22 @@ _GLUED = re.compile(
 )
 _HOLD_OUT = re.compile(r"\b(hold|held) out\b")
 
+# Words of other languages, in lower case and without accents. No name is read by them, as some mean other
+# things too; but folders and files that are called so are not mixed with others in silence.
+_OTHER_LANGUAGES = (
+    "entrainement apprentissage essai essais entrenamiento entreno validacion prueba "
+    "pruebas ensayo treino treinamento validacao teste testes addestramento allenamento "
+    "convalida validazione prova collaudo validierung validierungsdaten trainingsdaten "
+    "schulung testdaten prufung pruefung validatie trening treningowe walidacja "
+    "walidacyjne testowe traning validering testning træning trenovaci validacni testovaci "
+    "antrenare antrenament validare testare egitim dogrulama sinama pelatihan validasi "
+    "pengujian entrenament validacio обучение обучающая тренировка тренировочная валидация "
+    "валидационная тест тестовая навчання тренування валідація εκπαιδευση επικυρωση δοκιμη "
+    "훈련 학습 검증 테스트 تدريب تحقق اختبار "
+)
+_FOREIGN = frozenset(_OTHER_LANGUAGES.split())
+_STEMS = ("训练", "訓練", "学習", "学习", "验证", "驗證", "検証", "测试", "測試", "テスト")  # as in 训练集
+
 
 def split_of_name(name: str) -> str | None:
     """Tells which split a name means.
@@ -44,6 +60,12 @@ def split_of_name(name: str) -> str | None:
 def mentions_split(name: str) -> bool:
     """Tells whether a word of a name means a split, whatever its other words say, as in "train_small"."""
     return any(word in _SPLIT_OF for word in _words(name))
+
+
+def is_split_elsewhere(name: str) -> bool:
+    """Tells whether a name means a split in another language, such as "entraînement" or "测试集"."""
+    words = [word for word in map(_without_accents, _words(name)) if word not in _FILLERS]
+    return bool(words) and all(word in _FOREIGN or word.startswith(_STEMS) for word in words)
 
 
 def find_splits(names: Iterable[str]) -> dict[str, list[str]]:
@@ -92,3 +114,8 @@ def _words(name: str) -> list[str]:
         glued = None if word in _SPLIT_OF else _GLUED.fullmatch(word)
         words += glued.groups() if glued else [word]
     return words
+
+
+def _without_accents(word: str) -> str:
+    letters = unicodedata.normalize("NFKD", word)
+    return unicodedata.normalize("NFC", "".join(c for c in letters if unicodedata.category(c) != "Mn"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hftune.data.split_names import UNCLEAR, find_splits, mentions_split, split_of_name
+from hftune.data.split_names import UNCLEAR, find_splits, is_split_elsewhere, mentions_split, split_of_name
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,13 @@ def test_a_word_among_others_is_a_mention() -> None:
     assert mentions_split("reviews_train_small")
     assert mentions_split("PublicTest")
     assert not mentions_split("contest")
+
+
+def test_words_of_other_languages_are_known_but_not_read() -> None:
+    names = "Entraînement VALIDACIÓN prueba 01_Prüfung teste_data обучение Тест 训练集 テスト用 검증 eğitim"
+    assert all(map(is_split_elsewhere, names.split()))
+    assert not any(map(split_of_name, names.split()))
+    assert not any(map(is_split_elsewhere, ("train", "Test", "data", "prova_foto", "entrée", "评价", "dato")))
 
 
 def test_evaluation_is_test_unless_there_is_another_test_and_no_validation() -> None:

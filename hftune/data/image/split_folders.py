@@ -8,7 +8,13 @@ from pathlib import Path
 
 from hftune.data.files import list_files, list_folders
 from hftune.data.image.folders import check_folder, sort_files
-from hftune.data.split_names import UNCLEAR, find_splits, mentions_split, without_common_words
+from hftune.data.split_names import (
+    UNCLEAR,
+    find_splits,
+    is_split_elsewhere,
+    mentions_split,
+    without_common_words,
+)
 from hftune.data.tables.folders import is_configured
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.errors import BadInput, listed, printable
@@ -44,6 +50,7 @@ def image_splits(name: str) -> tuple[dict[str, str], list[str]]:
         )
     if len(images) <= 10 * len(shards) or is_configured(Path(name).expanduser()):
         return {}, []  # the images are a preview at most, or it says itself how it is to be read
+    _refuse_other_languages(name, list_folders(name))
     splits = _splits_among(list_folders(name))
     if any(_is_divided(os.path.join(name, folder)) for folder in _all(splits)):
         return _from_folders(name, splits, images)
@@ -84,6 +91,7 @@ def check_class_folders(name: str) -> list[str]:
             f"{name} holds one folder, {printable(folders[0])}, around the others ({listed(inside[0])}); "
             f"pass {printable(inner)}"
         )
+    _refuse_other_languages(name, folders)
     splits = _splits_among(folders)
     _refuse_splits(name, folders, splits)
     warnings = [
@@ -118,6 +126,20 @@ def _divided_mentions(name: str, folders: list[str]) -> list[str]:
     mentions = [folder for folder in folders if mentions_split(folder) and not find_splits([folder])]
     found = [folder for folder in mentions if _is_divided(os.path.join(name, folder))]
     return found if len(found) > 1 else []
+
+
+def _refuse_other_languages(name: str, folders: list[str]) -> None:
+    """Raises `BadInput` for folders of class folders whose names mean a split in another language."""
+    named = [folder for folder in folders if is_split_elsewhere(folder)]
+    paths = {folder: os.path.join(name, folder) for folder in named}
+    splits = [
+        folder for folder, path in paths.items() if _is_divided(path) and not _has_images(path, below=False)
+    ]
+    if splits:
+        raise BadInput(
+            f"{name} holds splits by the names of its folders ({listed(splits)}), which are not in "
+            "English; say which is which with --train_dir, --validation_dir and --test_dir"
+        )
 
 
 def _refuse_splits(name: str, folders: list[str], splits: dict[str, list[str]]) -> None:

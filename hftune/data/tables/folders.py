@@ -13,6 +13,7 @@ from hftune.data.split_names import (
     SPLITS,
     UNCLEAR,
     find_splits,
+    is_split_elsewhere,
     mentions_split,
     split_of_name,
     without_common_words,
@@ -77,7 +78,7 @@ def find_files(name: str) -> Files | None:
     if here:
         splits, rest = _sort(name, {str(path): _SHARD.sub("", path.stem) for path in here})
         rest += [str(root / folder) for folder in below]
-        if folders := [folder for folder in below if mentions_split(folder)]:
+        if folders := [f for f in below if mentions_split(f) or is_split_elsewhere(f)]:
             raise BadInput(f"{name} holds files and the folder {folders[0]}, which means a split; {_ADVICE}")
     elif below:
         found, rest = _sort(name, {str(root / folder): folder for folder in below})
@@ -149,7 +150,8 @@ def _sort(name: str, names: dict[str, str]) -> tuple[dict[str, list[str]], list[
     found = find_splits(dict.fromkeys(plain.values()))
     splits = {split: [path for path in plain if plain[path] in words] for split, words in found.items()}
     rest = [path for path in plain if not any(path in paths for paths in splits.values())]
-    unclear = splits.pop(UNCLEAR, []) + [path for path in rest if mentions_split(plain[path])]
+    elsewhere = [path for path in rest if is_split_elsewhere(plain[path])] if len(plain) > 1 else []
+    unclear = splits.pop(UNCLEAR, []) + [path for path in rest if mentions_split(plain[path])] + elsewhere
     if len(plain) == 1 and unclear and unclear == rest and _is_train_alone(*plain.values()):
         return {"train": rest}, []
     if unclear:

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.split_names import SPLITS, UNCLEAR, find_splits, mentions_split, split_of_name
+from hftune.data.split_names import (
+    SPLITS,
+    UNCLEAR,
+    find_splits,
+    is_split_elsewhere,
+    mentions_split,
+    split_of_name,
+)
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed
 
@@ -71,7 +78,8 @@ def follow_marks(tables: Mapping[str, Table], wanted: str | None, used: Collecti
                 )
             return Marked({**kept, **made}, column, warnings)
         if set(meanings.split.values()) != {"train"}:
-            why = ", as other splits are given" if len(kept) > 1 else ""
+            hold_out = "; to hold rows out by it, write train, validation or test there"
+            why = ", as other splits are given" if len(kept) > 1 else hold_out
             warnings.append(
                 f"{train.name}: column {column!r} ({meanings.counts()}) is not used for splits{why}"
             )
@@ -111,16 +119,23 @@ def _of_other_splits(table: Table, split: str, used: Collection[str | None]) -> 
 
 
 def _unnamed_splits(table: Table, used: Collection[str | None]) -> list[str]:
-    """Returns the columns of other names whose values are train and another split, and nothing else."""
+    """Returns the columns of other names whose values are splits, in any language, and nothing else."""
     named, found = _candidates(table, used), []
     for column, values in table.columns.items():
         if column in used or column in named or isinstance(values, list) or not _holds_words(values.type):
             continue
         different = values.unique().to_pylist()
-        splits = {split_of_name(word) for word in different if word} if len(different) < _MANY else set()
-        if {"train"} < splits <= set(SPLITS):
+        if not 1 < len(different) < _MANY:
+            continue
+        splits = {split_of_name(word) for word in different if word}
+        elsewhere = any(word and is_split_elsewhere(word) for word in different)
+        if {"train"} < splits <= set(SPLITS) or (elsewhere and all(map(_is_a_split, different))):
             found.append(column)
     return found
+
+
+def _is_a_split(word: str | None) -> bool:
+    return bool(word) and (split_of_name(str(word)) in SPLITS or is_split_elsewhere(str(word)))
 
 
 def _holds_words(kind: pa.DataType) -> bool:
@@ -161,7 +176,7 @@ def _splits(table: Table, meanings: _Meanings, wanted: str | None) -> dict[str, 
     """Returns the table's rows by split, or None where the column says nothing of splits."""
     column, known = meanings.column, {split for split in meanings.split.values() if split}
     unknown = [value for value, split in meanings.split.items() if split is None]
-    apart = known - {"train"} or any(mentions_split(value) for value in unknown)
+    apart = known - {"train"} or any(mentions_split(value) or is_split_elsewhere(value) for value in unknown)
     if unknown and (wanted or apart):
         first = table.place(meanings.rows.index(unknown[0]))
         raise BadInput(

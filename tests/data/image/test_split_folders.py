@@ -117,6 +117,14 @@ REFUSED = {
         ["metadata.csv", "train/1.jpg", "test/1.jpg"],
         "data/metadata.csv is one list for the folders test, train",
     ),
+    "another language": (
+        classes("entraînement", "test"),
+        "data holds splits by the names of its folders (entraînement), which are not in English",
+    ),
+    "validation in another language": (
+        classes("train", "Validierung", "test"),
+        "data holds splits by the names of its folders (Validierung), which are not in English",
+    ),
     "nothing": (
         ["train/cat/", "README.md"],
         "data holds no images and no other data; pass a folder with one",
@@ -148,6 +156,11 @@ NO_CLASSES = {
     "twice": (
         classes("seg_train/seg_train", "seg_test/seg_test"),
         "data holds splits (seg_test, seg_train), not classes; pass it with",
+    ),
+    "another language": (
+        classes("prueba", "entrenamiento"),
+        "data holds splits by the names of its folders (entrenamiento, prueba), which are not in "
+        "English; say which is which with --train_dir, --validation_dir and --test_dir",
     ),
     "not which": (
         classes("train_a", "test_b"),
@@ -187,6 +200,7 @@ def test_the_advice_names_the_folder_to_train_on(here):
 
 CLASSES = {
     "plain": (["cat/1.jpg", "dog/1.jpg"], []),
+    "a word with another meaning": (["foto/1.jpg", "prova/1.jpg"], []),
     "nested": (["cat/a/1.jpg", "cat/b/1.jpg", "dog/a/1.jpg", "dog/c/1.jpg"], []),
     "images beside folders": (["cat/a/1.jpg", "cat/2.jpg", "dog/a/1.jpg", "dog/2.jpg"], []),
     "a vehicle": (
@@ -196,6 +210,13 @@ CLASSES = {
     "an opposite": (
         ["invalid/1.jpg", "valid/1.jpg"],
         ["data/valid is taken as a class, although its name can mean a split"],
+    ),
+    "alike inside": (
+        classes("part A", "part B"),
+        [
+            "data: part A, part B are taken as classes, but the same folders (cat, dog) lie in each; if they "
+            "are splits, pass them with --train_dir, --validation_dir and --test_dir"
+        ],
     ),
     "splits by one word of several": (
         [*classes("x_train", "y_test"), "samples/1.jpg"],
@@ -213,13 +234,6 @@ CLASSES = {
             ),
             "data: test_rig, test_strip, test_tube are taken as classes, but the same folders (cat, dog) lie "
             "in each; if they are splits, pass them with --train_dir, --validation_dir and --test_dir",
-        ],
-    ),
-    "another language": (
-        classes("Pruefung", "Schulung"),
-        [
-            "data: Pruefung, Schulung are taken as classes, but the same folders (cat, dog) lie in each; if "
-            "they are splits, pass them with --train_dir, --validation_dir and --test_dir"
         ],
     ),
 }

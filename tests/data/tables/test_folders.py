@@ -37,6 +37,7 @@ def fill(folder: Path, *names: str) -> str:
         ("reviews.csv", {"train": ["reviews.csv"]}),
         ("train.csv", {"train": ["train.csv"]}),
         ("my_train_rows.csv", {"train": ["my_train_rows.csv"]}),
+        ("entrenamiento.csv", {"train": ["entrenamiento.csv"]}),
         ("monday.csv tuesday.csv", {"train": ["monday.csv", "tuesday.csv"]}),
     ],
 )  # fmt: skip
@@ -62,6 +63,10 @@ def test_files_that_are_no_split_are_named(tmp_path):
         ("my_test_rows.csv", "the name of my_test_rows.csv means a split"),
         ("train.csv val.csv valid.csv", "val.csv and valid.csv are both the validation split; remove one"),
         ("train.csv train.tsv", "train.csv and train.tsv are both the train split"),
+        ("entrenamiento.csv prueba.csv", "the name of entrenamiento.csv means a split, but not which"),
+        ("train.csv Prüfung.csv", "the name of Prüfung.csv means a split, but not which"),
+        ("训练集/a.csv 测试集/a.csv", "means a split, but not which; call the files train, validation"),
+        ("train.csv prueba/a.csv", "holds files and the folder prueba, which means a split"),
         ("train.csv test/a.csv", "holds files and the folder test, which means a split"),
     ],
 )

@@ -50,13 +50,16 @@ def test_a_column_of_yes_and_no(column, values, sizes):
     assert {split: part.rows for split, part in tables.items()} == sizes
 
 
+HOW = "; to hold rows out by it, write train, validation or test there"
+
+
 @pytest.mark.parametrize(
     ("column", "values", "warned"),
     [
-        ("split", ["a", "b", "a"], ["a.csv: column 'split' (a: 2, b: 1) is not used for splits"]),
-        ("fold", [0, 1, 2], ["a.csv: column 'fold' (0: 1, 1: 1, 2: 1) is not used for splits"]),
+        ("split", ["a", "b", "a"], [f"a.csv: column 'split' (a: 2, b: 1) is not used for splits{HOW}"]),
+        ("fold", [0, 1, 2], [f"a.csv: column 'fold' (0: 1, 1: 1, 2: 1) is not used for splits{HOW}"]),
         ("split", ["train", "train", "train"], []),
-        ("kfold", [0, 1, 2], ["a.csv: column 'kfold' (0: 1, 1: 1, 2: 1) is not used for splits"]),
+        ("kfold", [0, 1, 2], [f"a.csv: column 'kfold' (0: 1, 1: 1, 2: 1) is not used for splits{HOW}"]),
         (
             "kind",
             ["train", "test", "test"],
@@ -65,7 +68,16 @@ def test_a_column_of_yes_and_no(column, values, sizes):
                 "uses it"
             ],
         ),
+        (
+            "conjunto",
+            ["entrenamiento", "prueba", "prueba"],
+            [
+                "a.csv: column 'conjunto' (entrenamiento: 1, prueba: 2) is not used for splits; "
+                "--split_column_name conjunto uses it"
+            ],
+        ),
         ("vehicle", ["train", "bus", "train"], []),
+        ("kind", ["prueba", "prueba", "prueba"], []),
         ("kind", ["test", "val", "test"], []),
     ],
 )
@@ -83,6 +95,10 @@ def test_what_is_no_split_is_left_and_named(column, values, warned):
         ),
         (["train", "test", None], "a.csv line 4: column 'split' says '', which is no split"),
         (["Training", "PublicTest", "Training"], "a.csv line 3: column 'split' says 'PublicTest'"),
+        (
+            ["训练", "测试", "训练"],
+            "column 'split' says '训练', which is no split; write train, validation or",
+        ),
         (["train", "trainval", "train"], "says 'trainval', which is no split"),
         (["val", "test", "test"], "a.csv: column 'split' has no train rows (val: 1, test: 2)"),
     ],
