@@ -51,12 +51,12 @@ def ensure_reachable(
         BadInput: A value is neither a folder nor a possible Hub id, or the Hub cannot be reached and
             the cache does not hold it, or something is to be pushed.
     """
-    check_cache()
     model = hub_id(model, "model_name_or_path" if trains else "")
     dataset = None if dataset == SAMPLE else hub_id(dataset, "dataset_name")
     if model is None and dataset is None and not push:
         go_offline()  # nothing is asked of the Hub, so no library shall ask
         return None
+    check_cache()
     if is_offline():
         reason = "HF_HUB_OFFLINE is set"
     elif not reach_hub():

@@ -154,7 +154,8 @@ class Settings:
     save_steps: float | None = None  # steps between checkpoints; below 1: a share of all steps
     save_total_limit: int | None = 2  # checkpoints kept; none: all
     load_best_model_at_end: bool = True  # the result is the best evaluated model, not the last one
-    metric_for_best_model: str = "accuracy"  # score of the validation rows that decides which is best
+    # score of the validation rows that decides which is best; not given: the first one of the task
+    metric_for_best_model: str | None = None
     pos_label: str | None = None  # of two classes, whose precision, recall and F1 are shown (else the last)
     greater_is_better: bool | None = None  # direction of that score; not given: known from its name
     early_stopping_patience: int = 0  # stop after this many evaluations without a better score; 0: never
@@ -187,7 +188,8 @@ class Settings:
         kinds = field_types(type(self))
         for name in kinds:
             value = _converted(kinds, name, getattr(self, name))
-            if name == "metric_for_best_model":  # transformers takes it with and without the split's name
+            if name == "metric_for_best_model" and value:
+                # transformers takes it with and without the split's name
                 value = value.removeprefix("eval_")
             object.__setattr__(self, name, value)  # frozen for everyone else
         self.check()

@@ -26,6 +26,7 @@ def refuse_foreign_files(run_dir: Path, settings: Settings) -> None:
     That is a folder with files of a run's names that no run wrote, a clone, the folder of the base model
     or the data, and, for a run that is to be overwritten, files that were changed since it ended.
     """
+    _refuse_checkpoints(run_dir)
     _refuse_inputs(run_dir, settings)
     record = RunRecord.read(run_dir)
     found = foreign_files(run_dir, record, overwrite=settings.overwrite_output_dir)
@@ -116,6 +117,17 @@ def remove_run(run_dir: Path, record: RunRecord) -> None:
         sync_folder(run_dir)
 
 
+def _refuse_checkpoints(run_dir: Path) -> None:
+    """Raises `BadInput` if the folder is, or is within, a checkpoint, which its run removes in time."""
+    folder = Path(os.path.realpath(run_dir))
+    for place in (folder, *folder.parents):
+        if place.match("checkpoint-*") and _is_checkpoint(place):
+            raise BadInput(
+                f"--output_dir {run_dir} is in a checkpoint ({place.name}) of the run {place.parent}, which "
+                "a run must not change; choose another"
+            )
+
+
 def _refuse_inputs(run_dir: Path, settings: Settings) -> None:
     """Raises `BadInput` if the folder is, or is within, what is read, or holds it among a run's files."""
     folder = Path(os.path.realpath(run_dir))
@@ -162,11 +174,12 @@ def _foreign_without_run(run_dir: Path) -> list[str]:
 
 def _foreign_checkpoints(run_dir: Path) -> list[int]:
     """Returns the steps of checkpoint folders without hftune's manifest, such as transformers' own."""
-    return [
-        step
-        for step in list_checkpoints(run_dir)
-        if not _holds(run_dir / f"checkpoint-{step}/manifest.json", {"format", "step", "files"})
-    ]
+    return [step for step in list_checkpoints(run_dir) if not _is_checkpoint(run_dir / f"checkpoint-{step}")]
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Returns whether a folder is a checkpoint of hftune, by its manifest."""
+    return _holds(folder / "manifest.json", {"format", "step", "files"})
 
 
 def _holds(path: Path, keys: set[str]) -> bool:

@@ -20,6 +20,7 @@ from hftune.storage.code_identity import VERSION, identify
 from hftune.storage.files import hash_file, plain
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, package_versions, settings_of
+from hftune.tasks import find_task
 from hftune.training.context import Run
 from hftune.training.precision import device_name
 
@@ -84,9 +85,21 @@ def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
     """Raises `BadInput` if a folder holds a run with other settings."""
     defaults = dataclasses.asdict(type(settings)())
-    if changed := compare_settings(settings_of(record), dataclasses.asdict(settings), defaults):
+    there, here = (_with_metric(of) for of in (settings_of(record), dataclasses.asdict(settings)))
+    if changed := compare_settings(there, here, defaults):
         problem = f"{run_dir} holds a run with other settings; repeat its settings to go on, {OTHERWISE}"
         raise BadInput(problem, changed)
+
+
+def _with_metric(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Names the metric that chooses the best model where the settings do not.
+
+    Earlier versions wrote "accuracy" then, also for tasks that have none.
+    """
+    metrics = find_task(settings.get("task", "single_label"))().metrics
+    chosen = settings.get("metric_for_best_model")
+    usual = chosen is None or (chosen == "accuracy" and chosen not in metrics)
+    return {**settings, "metric_for_best_model": next(iter(metrics)) if usual else chosen}
 
 
 def compare_settings(

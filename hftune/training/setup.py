@@ -54,8 +54,8 @@ def check_choice(settings: Settings, data: Data) -> None:
     """
     if settings.eval_strategy != "no":
         metric = best_metric(data.task, settings)
-        if metric != settings.metric_for_best_model:
-            log.info("best model: chosen by %s; this task has no %s", metric, settings.metric_for_best_model)
+        if not settings.metric_for_best_model:
+            log.info("best model: chosen by %s", metric)
         if warning := data.task.check_metric(metric, data.validation.targets):
             log.warning("%s", warning)
 
@@ -234,10 +234,8 @@ def predict_split(run: Run, data: Data, model: torch.nn.Module, rows: Rows) -> P
 
 
 def best_metric(task: Task, settings: Settings) -> str:
-    """Returns the metric that chooses the best model: the setting's, or the task's first for its default."""
-    chosen = settings.metric_for_best_model
-    usual = type(settings)().metric_for_best_model
-    return next(iter(task.metrics)) if chosen == usual and chosen not in task.metrics else chosen
+    """Returns the metric that chooses the best model: the setting's, else the task's first."""
+    return settings.metric_for_best_model or next(iter(task.metrics))
 
 
 def evaluation_metrics(recipe: Recipe, task: Task, settings: Settings) -> list[str]:
@@ -264,4 +262,7 @@ def refuse_unknown_metric(recipe: Recipe, settings: Settings) -> None:
     task = find_task(settings.task)()
     chosen = best_metric(task, settings)
     if settings.task != recipe.settings.task or chosen not in recipe.metrics:
-        task.metric(chosen)
+        try:
+            task.metric(chosen)
+        except BadInput as error:
+            raise BadInput(f"--metric_for_best_model: {error.message}") from None

@@ -322,7 +322,10 @@ def test_a_file_in_the_place_of_the_cache_is_named(monkeypatch, tmp_path):
     for home in (tmp_path / "file", tmp_path / "file" / "below"):
         monkeypatch.setenv("HF_HOME", str(home))
         with pytest.raises(BadInput, match=f"HF_HOME={home}: .*is a file; set HF_HOME to a folder"):
-            ensure_reachable(None, None)
+            ensure_reachable("acme/model", None)
+        with pytest.raises(BadInput, match="set HF_HOME"):
+            ensure_reachable(None, None, push=True)
+        assert ensure_reachable(str(tmp_path), None, trains=False) is None  # which reads no cache
 
 
 @pytest.mark.parametrize("below", ["hub/models--a--b", "datasets/x.lock", "token"])

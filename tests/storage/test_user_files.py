@@ -196,6 +196,14 @@ def test_beside_or_above_what_is_read_a_run_may_lie(tmp_path, monkeypatch):
     refuse_foreign_files(Path("runs/x"), TextSettings(dataset_name="sample"))
 
 
+@pytest.mark.parametrize("inside", ["checkpoint-2", "checkpoint-2/again", "checkpoint-4/runs/mine"])
+def test_no_run_lies_in_a_checkpoint_of_another(inside, finished):
+    with pytest.raises(BadInput, match=rf"is in a checkpoint \(checkpoint-\d\) of the run {finished}, which"):
+        refuse_foreign_files(finished / inside, TextSettings(dataset_name="sample"))
+    refuse_foreign_files(finished / "again", TextSettings(dataset_name="sample"))
+    refuse_foreign_files(finished.parent / "checkpoint-2/mine", TextSettings(dataset_name="sample"))
+
+
 def test_overwriting_what_is_to_be_gone_on_from_is_refused(finished):
     given = {"overwrite_output_dir": True, "resume_from_checkpoint": str(finished / "checkpoint-2")}
     with pytest.raises(BadInput, match="--resume_from_checkpoint"):

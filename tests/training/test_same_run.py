@@ -1,5 +1,6 @@
 """A run answers, and goes on, for the data, the model and the code that it began with, and for no other."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -9,10 +10,16 @@ import pytest
 
 from hftune.errors import BadInput, HftuneError
 from hftune.recipes import imdb, imdb_textcnn
+from hftune.settings.base import Settings
 from hftune.settings.text import TextSettings
 from hftune.storage.checkpoint import list_checkpoints
-from hftune.storage.run_dir import change_record
-from hftune.training.same_run import compare_settings, hash_sources, refuse_other_sources
+from hftune.storage.run_dir import RunRecord, change_record
+from hftune.training.same_run import (
+    compare_settings,
+    hash_sources,
+    refuse_other_settings,
+    refuse_other_sources,
+)
 from tests.runs import run_recipe, small_textcnn, start_from, write_record, write_reviews
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -239,3 +246,16 @@ def test_settings_that_differ_are_named_with_both_values():
         "gone: 1 there, not set here",
     ]
     assert compare_settings(old, old, {}) == []
+
+
+def test_the_metric_that_an_earlier_version_named_by_itself_is_the_one_that_is_not_given_now(tmp_path):
+    def there(**settings) -> RunRecord:
+        return RunRecord.read(write_record(tmp_path, **dataclasses.asdict(Settings()) | settings))
+
+    named = {"metric_for_best_model": "accuracy"}
+    refuse_other_settings(tmp_path, there(**named), Settings())
+    refuse_other_settings(tmp_path, there(), Settings(**named))
+    refuse_other_settings(tmp_path, there(**named, task="multi_label"), Settings(task="multi_label"))
+    with pytest.raises(BadInput) as refused:
+        refuse_other_settings(tmp_path, there(**named), Settings(metric_for_best_model="f1"))
+    assert refused.value.details == ["metric_for_best_model: 'accuracy' there, 'f1' here"]

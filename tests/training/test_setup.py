@@ -8,9 +8,17 @@ import pytest
 import torch
 
 from hftune.errors import BadInput
+from hftune.recipes import imdb_bag
 from hftune.settings.base import Settings
+from hftune.tasks import find_task
 from hftune.tasks.single_label import SingleLabel
-from hftune.training.setup import check_choice, prepare_model, recompute_activations
+from hftune.training.setup import (
+    best_metric,
+    check_choice,
+    prepare_model,
+    recompute_activations,
+    refuse_unknown_metric,
+)
 
 
 def data(labels: list[int], names=("cold", "hot")) -> SimpleNamespace:
@@ -44,6 +52,18 @@ def test_a_score_that_is_always_zero_is_warned_of(metric, labels, names, warned,
     monkeypatch.setattr(logging.getLogger("hftune"), "propagate", True)
     check_choice(Settings(metric_for_best_model=metric), data(labels, names))
     assert ("the loss alone chooses" in caplog.text) is warned
+
+
+def test_the_task_chooses_by_its_first_metric_and_never_by_another_than_the_one_that_was_asked_for():
+    for task in ("single_label", "multi_label"):
+        settings = imdb_bag.recipe.settings.replace(task=task)
+        refuse_unknown_metric(imdb_bag.recipe, settings)
+        assert best_metric(find_task(task)(), settings) == next(iter(find_task(task)().metrics))
+    asked = imdb_bag.recipe.settings.replace(task="multi_label", metric_for_best_model="accuracy")
+    with pytest.raises(
+        BadInput, match=r"^--metric_for_best_model: unknown metric 'accuracy': .* Known are f1"
+    ):
+        refuse_unknown_metric(imdb_bag.recipe, asked)
 
 
 def test_weights_train_in_float32_whatever_build_model_returned(models, caplog, monkeypatch):

@@ -17,7 +17,8 @@ part of the text, as in a tsv that was exported without quoting. The rule that t
 - If a line in between is like a row, or all lines have the form and one is like a row, it is a warning; so is
   the form of three lines and more in a file without a column that tells.
 
-A file of one column has no separators, and nothing can be found out there.
+A file of one column has no separators, and nothing can be found out there: each record of several lines may
+be several rows, which is a warning.
 """
 
 import io
@@ -140,7 +141,7 @@ def check_records(
         BadInput: A record holds other records, by the rule above.
     """
     if widths[-1] < 2:
-        return []
+        return _of_one_column(document.name, records)
     doubtful: list[tuple[Record, int]] = []
     columns: list[_Column] | None = None
     few = len(rows) < _FEW_ROWS  # then the lines are compared with each other, too
@@ -264,6 +265,16 @@ def _doubts(name: str, doubtful: list[tuple[Record, int]]) -> list[str]:
         f"{name} line {record.first}: the quoted cell that opens here and closes in line {record.last} has "
         f"lines that look like rows, such as line {record.first + line}; if they are, a quote is missing or "
         f"too many{more}"
+    ]
+
+
+def _of_one_column(name: str, records: list[Record]) -> list[str]:
+    if not records:
+        return []
+    first = f"the first: lines {records[0].first} to {records[0].last}"
+    return [
+        f"{name}: {len(records):,} row{'s take' if len(records) > 1 else ' takes'} several lines, as quotes "
+        f"open and close there ({first}); if each line is a row, double the quotes that belong to the text"
     ]
 
 

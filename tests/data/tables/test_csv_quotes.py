@@ -147,3 +147,13 @@ def test_lists_with_blanks_pass_in_a_file_of_few_rows():
 def test_quotes_within_a_cell_are_ordinary_signs():
     text = 'text,label\na 5" disc,pos\nthe "best" one,neg\n'
     assert read_csv("x.csv", text, ",").columns["text"].to_pylist() == ['a 5" disc', 'the "best" one']
+
+
+def test_in_a_file_of_one_column_each_row_of_several_lines_may_be_several_and_is_told():
+    found = read_csv("x.csv", 'text\n"one\ntwo"\nthree\n"four\nfive\nsix"\n', ",")
+    assert found.rows == 3
+    assert found.warnings == (
+        "x.csv: 2 rows take several lines, as quotes open and close there (the first: lines 2 to 3); if each "
+        "line is a row, double the quotes that belong to the text",
+    )
+    assert read_csv("x.csv", 'text\n"one, two"\nthree\n', ",").warnings == ()
