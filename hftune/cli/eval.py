@@ -13,7 +13,8 @@ data's may stand in another order than the model's, but must not be others.
 --test_file FILE        .csv, .tsv, .jsonl or .parquet instead
 --test_dir FOLDER       a folder with one folder of images per class instead
 --split NAME            which split; else test, or validation where there is no labelled test split
---text_column_name C    column of the texts; likewise --image_column_name, --label_column_name
+--text_column_name C    column of the texts; likewise --text_pair_column_name, --image_column_name and
+                        --label_column_name
 --image_dir FOLDER      what the paths in a list start from, else the list's own folder
 --max_eval_samples N    score on at most N rows, the ones that the run would draw (other data: data_seed 42)
 --per_device_eval_batch_size N   rows in a batch
@@ -47,7 +48,10 @@ if TYPE_CHECKING:
     from hftune.tasks.base import Predictions, Task
 
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
-COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "image_dir")
+COLUMNS = (
+    *("text_column_name", "text_pair_column_name", "image_column_name", "label_column_name"),
+    "image_dir",
+)
 FLAGS: dict[str, Any] = {
     **MODEL_FLAGS,
     **dict.fromkeys((*DATA, *COLUMNS, "dataset_config_name", "dataset_revision", "split", "output"), str),

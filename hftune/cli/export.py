@@ -19,7 +19,8 @@ and nothing is written. Then sizes and speeds are shown. Needs: pip install 'hft
 
   --output FOLDER          where to write (RUN/onnx; for a Hub id NAME-onnx); must not hold anything yet
   --test_file FILE         texts to compare on: csv, tsv, jsonl or parquet
-  --text_column_name NAME  its column of texts (else found by its usual names)
+  --text_column_name NAME  its column of texts (else found by its usual names), likewise
+                           --text_pair_column_name
   --test_dir FOLDER        images to compare on, in folders of any depth
   --revision NAME          branch, tag or commit of a Hub id
   --trust_remote_code      run the model's own code if it brings some
@@ -45,11 +46,13 @@ FLAGS = {
     "output": str,
     "test_file": str,
     "text_column_name": str,
+    "text_pair_column_name": str,
     "test_dir": str,
 }
+TEXT_COLUMNS = ("text_column_name", "text_pair_column_name")
 TEST_FLAGS = {  # by what a model reads: where rows to compare on may be, and the flags of other models
     "text": ("test_file", "FILE", ("test_dir",)),
-    "image": ("test_dir", "FOLDER", ("test_file", "text_column_name")),
+    "image": ("test_dir", "FOLDER", ("test_file", *TEXT_COLUMNS)),
 }
 
 
@@ -67,8 +70,9 @@ def main(argv: list[str]) -> None:
     if len(positional) != 1:
         raise BadInput("hftune export needs one model: hftune export RUN")
     name = positional[0]
-    if "text_column_name" in options and "test_file" not in options:
-        raise BadInput("--text_column_name needs --test_file")
+    for flag in TEXT_COLUMNS:
+        if flag in options and "test_file" not in options:
+            raise BadInput(f"--{flag} needs --test_file")
     target = _target(name, options.get("output"))
     loaded = open_model(name, options, own_rows=not {"test_file", "test_dir"} & options.keys())
     from hftune.inference.onnx_export import table, write_onnx

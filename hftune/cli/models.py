@@ -1,6 +1,7 @@
 """Loads the model that a command names."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 
 MODEL_FLAGS: dict[str, Any] = {"revision": str, "trust_remote_code": bool}  # of every command that opens one
 INPUT_FLAGS = {  # those that only models of these inputs have
-    "text": ("text_column_name",),
+    "text": ("text_column_name", "text_pair_column_name", "text_pair"),
     "image": ("image_column_name", "image_dir", "test_dir", "skip_bad_images"),
 }
+
+
+PAIR_FLAGS = ("text_pair", "text_pair_column_name")  # with which a model of any text reads pairs
 
 
 def open_model(
@@ -45,11 +49,17 @@ def open_model(
         print(notice, file=sys.stderr)
     from hftune.inference.load import load_model
 
-    return load_model(
+    loaded = load_model(
         name,
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
+    asked = next((flag for flag in PAIR_FLAGS if options.get(flag)), None)
+    if asked is None:
+        return loaded
+    if RunRecord.read(Path(name)) and len(loaded.inputs.keys) == 1:
+        raise BadInput(f"--{asked}: {name} was trained on single texts")
+    return replace(loaded, inputs=loaded.inputs.of_pairs())
 
 
 def refuse_flags_of_other_inputs(loaded: "LoadedModel", options: dict[str, Any]) -> None:

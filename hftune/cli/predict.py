@@ -1,17 +1,19 @@
-"""Classifies texts or images with a trained model: a table for few rows, JSON lines for many.
+"""Classifies texts, pairs of texts or images with a trained model: a table for few rows, else JSON lines.
 
     hftune predict runs/imdb "I could not stop laughing." "A long evening."
     hftune predict runs/imdb reviews.csv --output answers.jsonl
     hftune predict runs/imdb - --top_k 1 < lines.txt
     hftune predict runs/imdb --top_k 1 -- "--- no flag, but a text that begins with dashes"
+    hftune predict runs/mrpc "She left at noon." --text_pair "At noon she went away."
     hftune predict runs/hotdog lunch.jpg photos --format table
     hftune predict OWNER/NAME images.parquet --skip_bad_images
 
 MODEL is a run directory, a folder with a saved model, or a Hub id. A word behind it that is a file or a
 folder is read, any other is a text; "-" stands for the lines of standard input, texts or paths of images.
 Texts come from .txt (one a line), .csv, .tsv, .jsonl or .parquet; images are files, folders of them, or
-such tables of files or bytes. The answers stand in the order of the rows, one JSON object a line; a blank row
-has null in it:
+such tables of files or bytes. Pairs of texts come from tables with two columns, from lines with a tab between
+both, or from JSON lines on standard input; a single pair is a text and --text_pair. The answers stand in the
+order of the rows, one JSON object a line; a blank row has null in it:
 
     {"text": "A long evening.", "label": "neg", "score": 0.91, "scores": {"neg": 0.91, "pos": 0.09}}
 
@@ -21,6 +23,8 @@ has null in it:
                         .jsonl or .json with JSON lines; .txt with the table
 --top_k N               the N most probable labels of each row, else all
 --text_column_name C    the tables' column of texts, else found by its usual names
+--text_pair_column_name C  of pairs, the column of the second texts, else found by its usual names
+--text_pair TEXT        the second text of a pair; the first is the one text behind MODEL
 --image_column_name C   the tables' column of images, else found by its kind
 --image_dir FOLDER      what the paths in such tables start from, else the table's own folder
 --bf16                  faster where the device is fast at it; probabilities move by some thousandths
@@ -50,7 +54,7 @@ from hftune.report.predictions import as_csv
 from hftune.storage.files import write_text
 
 if TYPE_CHECKING:
-    from hftune.data.inputs import Contents
+    from hftune.data.inputs import Contents, Name
     from hftune.tasks.base import Predictions, Task
 
 Answer = dict[
@@ -64,6 +68,8 @@ FLAGS = {
     "output": str,
     "top_k": int,
     "text_column_name": str,
+    "text_pair_column_name": str,
+    "text_pair": str,
     "image_column_name": str,
     "image_dir": str,
     "bf16": bool,
@@ -106,16 +112,16 @@ def main(argv: list[str]) -> None:
     with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, bf16:
         predictions = predict_rows(loaded, rows, on_progress=bar.update)
     _refuse_broken(name, contents, predictions)
-    key, task = loaded.inputs.key, loaded.task
-    answers = answer_rows(key, task, contents.names, predictions, options.get("top_k"))
+    keys, task = loaded.inputs.keys, loaded.task
+    answers = answer_rows(keys, task, contents.names, predictions, options.get("top_k"))
     few = len(answers) <= FEW and sys.stdout.isatty()
     usual = FORMATS[output.suffix.lower()] if output else "table" if few else "json"
     form = options.get("format", usual)
     if form == "table":
-        _write_table(answers, key, task, output)
+        _write_table(answers, keys, task, output)
     elif form == "csv":
         separator = "\t" if str(output).lower().endswith(".tsv") else ","
-        _write(as_csv(csv_columns(answers, contents, key, task), separator), output)
+        _write(as_csv(csv_columns(answers, contents, keys, task), separator), output)
     else:
         _write("".join(json_line(one, output is None) + "\n" for one in answers), output)
 
@@ -129,42 +135,52 @@ def _refuse_broken(model: str, contents: "Contents", predictions: "Predictions")
 
 
 def answer_rows(
-    key: str, task: "Task", names: Sequence[str | None], predictions: "Predictions", top_k: int | None
+    keys: Sequence[str], task: "Task", names: Sequence["Name"], predictions: "Predictions", top_k: int | None
 ) -> list[Answer]:
     """Returns the answer of each row, as it stands in a line of JSON.
 
     Args:
-        key: What a row is: "text" or "file".
+        keys: What a row is: "text" or "file"; of pairs "text" and "text_pair".
         task: Says what an answer is.
-        names: The texts or files, None for a blank row.
+        names: The texts, pairs of them or files, None for a blank row.
         predictions: Of the rows that are not blank.
         top_k: How many labels of a row to keep; None: all.
     """
     rows = count()
     return [
-        {key: name, **(task.no_answer if name is None else task.answer(predictions, next(rows), top_k))}
+        {
+            **dict(zip(keys, _parts(name, len(keys)), strict=True)),
+            **(task.no_answer if name is None else task.answer(predictions, next(rows), top_k)),
+        }
         for name in names
     ]
 
 
+def _parts(name: "Name", count: int) -> Sequence[str | None]:
+    """Returns the texts of a row, or its one text or file."""
+    if name is None:
+        return [None] * count
+    return [name] if isinstance(name, str) else name
+
+
 def csv_columns(
-    answers: list[Answer], contents: "Contents", key: str, task: "Task"
+    answers: list[Answer], contents: "Contents", keys: Sequence[str], task: "Task"
 ) -> list[tuple[str, Iterable[Any]]]:
     """Returns the columns of a csv file of answers.
 
     Args:
         answers: What `answer_rows` returned.
         contents: Where the rows came from; a column there with a name of ours becomes `input_NAME`.
-        key: What a row is: "text" or "file".
+        keys: See `answer_rows`.
         task: Says what an answer is.
     """
     first, *others = (name for name in task.no_answer if name != "scores")
-    ours = {"row", "place", key, "prediction", *others, *task.labels}
+    ours = {"row", "place", *keys, "prediction", *others, *task.labels}
     theirs = [(f"input_{name}" if name in ours else name, cells) for name, cells in contents.columns.items()]
     return [
         ("row", contents.rows),
         ("place", contents.places),
-        (key, (one[key] for one in answers)),
+        *((key, [one[key] for one in answers]) for key in keys),
         *theirs,
         ("prediction", (_joined(one[first]) for one in answers)),
         *((name, [one[name] for one in answers]) for name in others),
@@ -191,11 +207,12 @@ def json_line(answer: Answer, shown: bool) -> str:
     return line
 
 
-def _write_table(answers: list[Answer], key: str, task: "Task", output: Path | None) -> None:
+def _write_table(answers: list[Answer], keys: Sequence[str], task: "Task", output: Path | None) -> None:
     first, *others = (name for name in task.no_answer if name != "scores")
     several = any(len(one["scores"] or ()) > 1 for one in answers)
     table = Table(header_style="bold", expand=True)
-    table.add_column(key, ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave
+    for key in keys:  # they take what the others leave
+        table.add_column(key, ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column(first, style="bold")
     for name in others:
         table.add_column(name, justify="right")
@@ -203,10 +220,11 @@ def _write_table(answers: list[Answer], key: str, task: "Task", output: Path | N
         table.add_column("then", max_width=40, no_wrap=True, overflow="ellipsis")
     for one in answers:
         if one["scores"] is None:
-            table.add_row("", "none")
+            table.add_row(*[""] * len(keys), "none")
             continue
         rest = {label: score for label, score in one["scores"].items() if label not in _listed(one[first])}
-        cells = [" ".join(one[key].split()), _joined(one[first]), *(f"{one[name]:.3f}" for name in others)]
+        cells = [*(" ".join(one[key].split()) for key in keys), _joined(one[first])]
+        cells += [f"{one[name]:.3f}" for name in others]
         cells += [", ".join(f"{label} {score:.3f}" for label, score in list(rest.items())[:3])] * several
         table.add_row(*map(Text, map(printable, cells)))
     if output is None:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -52,10 +52,12 @@ class Content(NamedTuple):
     Args:
         noun: Its name in flags: `--NOUN_column_name`.
         candidates: Returns the columns of a table that may hold it, given the label's.
+        several: What else may be said where several columns could be it, to stand behind the flag.
     """
 
     noun: str
     candidates: Callable[[Table, str], list[str]]
+    several: str = ""
 
 
 def choose_columns(table: Table, kind: Content, content: str | None, label: str | None) -> tuple[str, str]:
@@ -72,11 +74,8 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
     """
     flag_of_content = f"--{kind.noun}_column_name"
     for given, flag in ((content, flag_of_content), (label, "--label_column_name")):
-        if given is not None and given not in table.columns:
-            near = difflib.get_close_matches(given, table.columns, n=1, cutoff=0.5)
-            suggestion = f"; did you mean {near[0]!r}?" if near else ""
-            suggestion += f" ({table.column_list}){table.advice}"
-            raise BadInput(f"{table.name} has no column {given!r} ({flag}){suggestion}")
+        if given is not None:
+            refuse_missing_column(table, given, flag)
     if content is not None and content == label:
         raise BadInput(f"{flag_of_content} and --label_column_name are both {content!r}")
     if label is None:
@@ -85,8 +84,17 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
             refuse_one_hot(table)
         label = _one(table, candidates, "label")
     if content is None:
-        content = _one(table, kind.candidates(table, label), kind.noun)
+        content = _one(table, kind.candidates(table, label), kind.noun, kind.several)
     return content, label
+
+
+def refuse_missing_column(table: Table, given: str, flag: str) -> None:
+    """Raises `BadInput` where a table has no column of the name that a flag gives."""
+    if given not in table.columns:
+        near = difflib.get_close_matches(given, table.columns, n=1, cutoff=0.5)
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion += f" ({table.column_list}){table.advice}"
+        raise BadInput(f"{table.name} has no column {given!r} ({flag}){suggestion}")
 
 
 def with_names_of(table: Table, columns: Iterable[str]) -> Table:
@@ -110,18 +118,26 @@ def with_names_of(table: Table, columns: Iterable[str]) -> Table:
     )
 
 
-def unread_texts(table: Table, text: str, label: str) -> list[str]:
-    """Returns a warning that names the other columns of free text, which are not read."""
+def unread_texts(table: Table, texts: Sequence[str], label: str) -> list[str]:
+    """Returns a warning that names the other columns of free text, which are not read.
+
+    Args:
+        table: The training rows.
+        texts: The columns that are read as text, one or two.
+        label: The label column.
+    """
     varied = []
     for column, values in table.columns.items():
-        if column not in (text, label) and _is_free_text(values):
+        if column not in (*texts, label) and _is_free_text(values):
             head = values[:100] if isinstance(values, list) else values.slice(0, 100).to_pylist()
             if 5 * len(set(head)) > len(head):  # names of classes may be of several words, but they recur
                 varied.append(column)
     if not varied:
         return []
+    read = " and ".join(map(repr, texts))
+    only = f"only column {read} is" if len(texts) == 1 else f"only columns {read} are"
     return [
-        f"{table.name}: only column {text!r} is read as text; left out: {listed(varied)} (to read several, "
+        f"{table.name}: {only} read as text; left out: {listed(varied)} (to read several, "
         "join them into one column)"
     ]
 
@@ -140,43 +156,53 @@ def _plain(column: str) -> str:
     return column.strip().casefold()
 
 
-def _text_candidates(table: Table, label: str) -> list[str]:
+def named_texts(table: Table, label: str | None) -> list[str]:
+    """Returns the columns that have a usual name of texts."""
     if "text" in table.columns and label != "text":
         return ["text"]
-    named = [c for c in table.columns if _plain(c) in TEXT_NAMES and c != label]
-    return named or [c for c in table.columns if c != label and _is_free_text(table.columns[c])]
+    return [c for c in table.columns if _plain(c) in TEXT_NAMES and c != label]
 
 
-TEXT = Content("text", _text_candidates)
+def _text_candidates(table: Table, label: str) -> list[str]:
+    free = (c for c in table.columns if c != label and _is_free_text(table.columns[c]))
+    return named_texts(table, label) or list(free)
+
+
+TEXT = Content("text", _text_candidates, ", and the second text of pairs with --text_pair_column_name")
 
 
 def _is_free_text(column: pa.ChunkedArray | list[Any]) -> bool:
     """Tells sentences from ids: most of the first values hold a blank, or letters beyond ASCII."""
-    if isinstance(column, list) or not _is_string(column.type):
+    if isinstance(column, list) or not is_string(column.type):
         return False
     head = column.slice(0, 100).to_pylist()
     texts = sum(value is not None and (" " in value.strip() or not value.isascii()) for value in head)
     return 2 * texts > len(head)
 
 
-def _one(table: Table, candidates: list[str], kind: str) -> str:
+def _one(table: Table, candidates: list[str], kind: str, advice: str = "") -> str:
     if len(candidates) == 1:
         return candidates[0]
     flag = f"--{kind}_column_name"
     if candidates:
         several = listed(candidates)
-        raise BadInput(f"{table.name}: each of {several} could be the {kind} column; say which with {flag}")
+        raise BadInput(
+            f"{table.name}: each of {several} could be the {kind} column; say which with {flag}{advice}"
+        )
     raise BadInput(
         f"{table.name} has no column that is plainly the {kind} ({table.column_list}); name it with "
         f"{flag}{table.advice}"
     )
 
 
-def _is_string(kind: pa.DataType) -> bool:
+def is_string(kind: pa.DataType) -> bool:
+    """Returns whether an Arrow column of this type holds text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def check_texts(table: Table, column: str, keep_blank: bool) -> tuple[pa.ChunkedArray, list[str]]:
+def check_texts(
+    table: Table, column: str, keep_blank: bool, flag: str = "--text_column_name"
+) -> tuple[pa.ChunkedArray, list[str]]:
     """Checks that every row has a text.
 
     Args:
@@ -184,6 +210,7 @@ def check_texts(table: Table, column: str, keep_blank: bool) -> tuple[pa.Chunked
         column: The text column.
         keep_blank: Keep texts that hold only blanks, with a warning, as for sets which the user
             cannot edit; otherwise they are an error.
+        flag: The flag that names another column.
 
     Returns:
         The texts as Arrow strings and the warnings.
@@ -199,17 +226,17 @@ def check_texts(table: Table, column: str, keep_blank: bool) -> tuple[pa.Chunked
         )
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if not _is_string(values.type) and values.null_count < len(values):
+    if not is_string(values.type) and values.null_count < len(values):
         raise BadInput(
             f"{table.name}: column {column!r}, taken as the text, holds {shown(str(values.type))}, not text; "
-            f"name another with --text_column_name ({table.column_list}){table.advice}"
+            f"name another with {flag} ({table.column_list}){table.advice}"
         )
     refuse_rows(table, values.is_null(), f"the text (column {column!r}) is missing")
     values = values.cast(pa.string())
     if pc.all(pc.match_substring_regex(values, r"^\s*[-+]?[0-9]+([.,][0-9]+)?\s*$")).as_py():
         raise BadInput(
             f"{table.name}: column {column!r}, taken as the text, holds only numbers; name another with "
-            f"--text_column_name ({table.column_list})"
+            f"{flag} ({table.column_list})"
         )
     blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0)
     if not keep_blank:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,14 +57,13 @@ class Places:
     Args:
         rows: Row of the user's table that each was, from 0, whatever was sampled or left out, int64 (N,).
         place: Says where a row of the set stands: file and line, path, or split and number.
-        noun: What a row holds: "text" or "image".
-        content: Returns a row's text or the path of its image, "" where it has none.
+        contents: What a row holds, by name: "text" and of pairs also "text_pair", or the path of its
+            "image", "" where it has none.
     """
 
     rows: np.ndarray
     place: Callable[[int], str]
-    noun: str
-    content: Callable[[int], str]
+    contents: Mapping[str, Callable[[int], str]]
 
     def take(self, chosen: np.ndarray) -> Places:
         """Returns where the chosen rows (int64) stand."""
@@ -72,7 +71,8 @@ class Places:
         def of(at: Callable[[int], str]) -> Callable[[int], str]:
             return lambda row: at(int(chosen[row]))
 
-        return Places(self.rows[chosen], of(self.place), self.noun, of(self.content))
+        contents = {name: of(content) for name, content in self.contents.items()}
+        return Places(self.rows[chosen], of(self.place), contents)
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Data:
             there is no test set.
         image: Shows a test row, uint8 of shape (H, W, 3). None where rows are no images.
         places: Where the test rows stand in the user's data; None where it is not known.
+        input_config: What the model's config says of its inputs, such as that they are pairs of texts.
+        swapped: The test rows with the two texts of each pair in changed places; None where rows are none.
     """
 
     train: Rows
@@ -111,6 +113,8 @@ class Data:
     baseline: SimpleModel | None = None
     image: Callable[[int], np.ndarray] | None = None
     places: Places | None = None
+    input_config: Mapping[str, Any] = field(default_factory=dict)
+    swapped: Rows | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

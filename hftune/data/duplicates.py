@@ -15,8 +15,8 @@ class Part:
     """Clean rows of one split.
 
     Args:
-        content: What the rows hold, as strings that are equal for equal content: the texts themselves, or
-            the hashes of images, (N,).
+        content: What the rows hold, as strings that are equal for equal content: the texts themselves,
+            pairs of them as JSON, or the hashes of images, (N,).
         targets: What the task asks for, rows first.
         table: Where the rows came from.
         rows: Row of the table that each row was, int64 (N,).
@@ -50,7 +50,7 @@ def find_duplicates(parts: Mapping[str, Part], noun: str) -> list[str]:
 
     Args:
         parts: Splits by name; "train" is one of them.
-        noun: What a row holds: "text" or "image".
+        noun: What a row holds: "text", "pair" or "image".
 
     Returns:
         Warnings with counts and the first pair.

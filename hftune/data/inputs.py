@@ -15,14 +15,14 @@ import torch
 
 from hftune.data.columns import Content
 from hftune.data.dataset import Rows
-from hftune.data.sources import Source
+from hftune.data.sources import COLUMN_FLAGS, Source
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed
 from hftune.settings.base import Settings
 
 _FILES = ("dataset_name", "train_file", "validation_file", "test_file")
 _FOLDERS = ("train_dir", "validation_dir", "test_dir", "image_dir")
-_COLUMNS = ("text_column_name", "image_column_name", "label_column_name", "split_column_name")
+_COLUMNS = (*COLUMN_FLAGS, "split_column_name")
 _SET = ("dataset_config_name", "dataset_revision", "test_split")
 _ROWS = ("data_seed", "skip_bad_images", "max_eval_samples")
 _COMPUTING = ("task", "per_device_eval_batch_size", "bf16", "fp16")
@@ -30,6 +30,7 @@ _COMPUTING = ("task", "per_device_eval_batch_size", "bf16", "fp16")
 SCORING_SETTINGS = _FILES + _FOLDERS + _COLUMNS + _SET + _ROWS + _COMPUTING
 
 Ids = np.ndarray | None
+Name = str | tuple[str, str] | None
 Checked = tuple[Any, np.ndarray, list[str]]
 
 
@@ -45,15 +46,16 @@ class Contents:
     """Rows to predict, in the order in which they were given.
 
     Attributes:
-        names: What each row is called in the predictions: its text, or its file; None for a blank row.
-        values: The texts or images of the rows that are not blank.
+        names: What each row is called in the predictions: its text or texts, or its file; None for a blank
+            row.
+        values: The texts, pairs or images of the rows that are not blank.
         rows: The number of each row within its file, from 0.
         places: Where each row stands, such as "new.csv line 17".
         columns: The other columns of the files by name; "" where a row has none.
         warnings: Lines to show to the user.
     """
 
-    names: list[str | None] = field(default_factory=list)
+    names: list[Name] = field(default_factory=list)
     values: Any = ()
     rows: list[int] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Contents:
 
     def add(
         self,
-        names: Iterable[str | None],
+        names: Iterable[Name],
         rows: Iterable[int],
         place: Callable[[int], str],
         columns: Mapping[str, Any] | None = None,
@@ -97,15 +99,23 @@ class Inputs(ABC):
 
     modality: ClassVar[str]
     plural: ClassVar[str]  # of what it reads, in messages
-    key: ClassVar[str]  # of a row's name in the predictions
     auto_model: ClassVar[str]  # classes of transformers that load the model and the processor
     auto_processor: ClassVar[str]
     processor_noun: ClassVar[str]
     processor_options: ClassVar[dict[str, Any]] = {}
     settings_class: ClassVar[type[Settings]]
     workers: ClassVar[int | None]  # processes that load batches; None: by the cores beside a GPU
-    forward_axes: ClassVar[dict[str, dict[int, str]]]  # forward argument -> its axes of any size, for ONNX
     processor: Any
+
+    @property
+    @abstractmethod
+    def keys(self) -> tuple[str, ...]:
+        """What a row's name is called in the predictions; two words where rows are pairs of texts."""
+
+    @property
+    @abstractmethod
+    def forward_axes(self) -> dict[str, dict[int, str]]:
+        """The arguments of the model's forward with their axes of any size, for ONNX."""
 
     @classmethod
     @abstractmethod
@@ -143,23 +153,26 @@ class Inputs(ABC):
         """
 
     @abstractmethod
-    def choose_columns(self, table: Table, settings: Any) -> tuple[str, str]:
-        """Returns the columns of content and label; see `hftune.data.columns.choose_columns`."""
+    def choose_columns(self, table: Table, settings: Any) -> tuple[Any, str]:
+        """Returns the columns of content, as `check` takes them, and of the label.
+
+        See `hftune.data.columns.choose_columns`.
+        """
 
     @abstractmethod
-    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+    def check(self, table: Table, column: Any, settings: Any, of: Split, rows: Ids = None) -> Checked:
         """Reads the contents of a split, as for training.
 
         Args:
             table: Its rows.
-            column: The column of texts or images.
+            column: The column of images, or those of texts, as `choose_columns` returned them.
             settings: Where the data are.
             of: The split.
             rows: The rows to read, int64, ascending; None: all.
 
         Returns:
-            Texts or images uint8 (H, W, 3), of which `take(rows)` returns some; their rows, int64 (N,), as
-            what cannot be read may be left out; and warnings.
+            Texts, pairs of them or images uint8 (H, W, 3), of which `take(rows)` returns some; their rows,
+            int64 (N,), as what cannot be read may be left out; and warnings.
 
         Raises:
             BadInput: A row cannot be read; names file and row.
@@ -173,6 +186,14 @@ class Inputs(ABC):
     @abstractmethod
     def collate(self) -> Callable[[list], dict[str, torch.Tensor]]:
         """Makes a batch of rows: a dict of the model's forward arguments, with `labels`."""
+
+    def of_pairs(self) -> Self:
+        """Returns the inputs of the same model where a row is a pair of texts, as the user says.
+
+        Raises:
+            BadInput: It reads no texts.
+        """
+        raise BadInput(f"only models of texts read pairs, this one reads {self.plural}")
 
     def edge_cases(self, values: Sequence[Any]) -> list[Any]:
         """Returns further contents on which two forms of a model should be compared."""

@@ -24,6 +24,7 @@ from hftune.tasks import chosen_task
 from hftune.tasks.base import Task
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
+COLUMN_FLAGS = ("label_column_name", "text_column_name", "text_pair_column_name", "image_column_name")
 _WITHOUT_HUB = (
     "pass --dataset_name FOLDER, --train_file FILE or --dataset_name sample, or run once with a network"
 )
@@ -77,8 +78,7 @@ def find_source(
     source, task = _read_source(settings, load_sample), chosen_task(settings, task)
     joined = {name: task.join_columns(of, settings.label_column_name) for name, of in source.tables.items()}
     source = replace(source, tables=joined)
-    others = ("label_column_name", "text_column_name", "image_column_name")
-    used = [getattr(settings, name, None) for name in others]
+    used = [getattr(settings, name, None) for name in COLUMN_FLAGS]
     marked = follow_marks(source.tables, settings.split_column_name, used)
     source = replace(source, tables=marked.tables, warnings=(*source.warnings, *marked.warnings))
     if marked.column is not None:

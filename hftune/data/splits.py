@@ -69,7 +69,7 @@ def make_splits(
     source: Source,
     settings: Settings,
     *,
-    content: str,
+    content: tuple[str, ...],
     label: str,
     check: Callable[[str, Table], Checked],
     noun: str,
@@ -84,17 +84,17 @@ def make_splits(
         settings: What is read of them: `train_val_split` (share of train that becomes validation where
             there is none), `max_train_samples`, `max_eval_samples` (for validation and test each;
             None: all), `data_seed`, `task`, `pos_label`.
-        content: The column of what rows hold.
+        content: The columns of what rows hold; two of pairs of texts, else one.
         label: The label column.
         check: Checks the content of one split's table.
-        noun: What a row holds: "text" or "image".
+        noun: What a row holds: "text", "pair" or "image".
         task: What is asked of a row; None: the settings' task.
 
     Raises:
         BadInput: The data cannot be used; the message names file and row.
     """
     asked = chosen_task(settings, task)
-    parts, task, warnings = _clean(source, settings, asked, (content, label), check)
+    parts, task, warnings = _clean(source, settings, asked, content, label, check)
     warnings[:0] = source.warnings
     seed = settings.data_seed
     how = source.validation
@@ -150,22 +150,22 @@ def _clean(
     source: Source,
     settings: Settings,
     task: Task,
-    columns: tuple[str, str],
+    contents: tuple[str, ...],
+    label: str,
     check: Callable[[str, Table], Checked],
 ) -> tuple[dict[str, Part], Task, list[str]]:
-    """Returns checked rows by split, the task and warnings; `columns` are of content and label."""
-    content, label = columns
+    """Returns checked rows by split, the task and warnings; `contents` are the columns of what rows hold."""
     warnings = []
     tables: dict[str, Table] = {}
     unused = dict(source.tables)
     for split, aliases in SPLIT_NAMES.items():
         own = next((alias for alias in aliases if alias in unused), None)
-        table = with_names_of(unused.pop(own), columns) if own else None
+        table = with_names_of(unused.pop(own), (*contents, label)) if own else None
         if table is None:
             continue
-        if content not in table.columns:
+        if absent := [column for column in contents if column not in table.columns]:
             raise BadInput(
-                f"{table.name} has no column {content!r}, but train has; rename it ({table.column_list})"
+                f"{table.name} has no column {absent[0]!r}, but train has; rename it ({table.column_list})"
             )
         if split == "train" or not (missing := _without_labels(table, label)):
             tables[split] = table

@@ -39,7 +39,7 @@ def serving(
 
     Args:
         loaded: The model.
-        examples: Texts, or images uint8 (H, W, 3), that can be chosen on the page.
+        examples: Texts, pairs of them, or images uint8 (H, W, 3), that can be chosen on the page.
         port: Where; None for the first free one from 7860 on.
         open_browser: Whether the browser is to show it at once.
 
@@ -106,7 +106,7 @@ def build_page(loaded: LoadedModel, examples: Sequence[Any], folder: Path) -> An
 
     Args:
         loaded: The model.
-        examples: Texts, or images uint8 (H, W, 3), that can be chosen on the page.
+        examples: Texts, pairs of them, or images uint8 (H, W, 3), that can be chosen on the page.
         folder: Where the examples' files are written.
 
     Raises:
@@ -122,33 +122,56 @@ def build_page(loaded: LoadedModel, examples: Sequence[Any], folder: Path) -> An
     return page
 
 
-def _text_page(loaded: LoadedModel, examples: Sequence[str], _folder: Path) -> None:
+def _text_page(loaded: LoadedModel, examples: Sequence[Any], _folder: Path) -> None:
+    """Builds the page of one text, or of a pair in two boxes."""
     import gradio as gr
 
-    def classify(text: str) -> Iterator[tuple[Any, Any]]:
+    titles = ("First text", "Second text")[: len(loaded.inputs.keys)]
+    if len(titles) == 1:
+        titles = ("Text",)
+    legends = ["Words" if len(titles) == 1 else f"Words of the {title.lower()}" for title in titles]
+
+    def classify(*texts: str) -> Iterator[tuple[Any, ...]]:
         """Shows the classes at once, and the words when each was left out."""
-        if not text.strip():
-            raise gr.Error("Type a text first.", print_exception=False)
-        yield _scores(loaded, _logits(loaded, text)), None
-        if (count := len(find_words(text))) > MOST_WORDS:
+        for title, text in zip(titles, texts, strict=True):
+            if not text.strip():
+                said = "Type a text first." if len(titles) == 1 else f"Type the {title.lower()} first."
+                raise gr.Error(said, print_exception=False)
+        content = texts[0] if len(texts) == 1 else (texts[0], texts[1])
+        logits = _logits(loaded, content)
+        yield _scores(loaded, logits), *[None] * len(texts)
+        if (count := sum(len(find_words(text)) for text in texts)) > MOST_WORDS:
             gr.Info(f"The text has {count:,} words; of at most {MOST_WORDS:,} it is shown which decided.")
         else:
-            found = influence(loaded, text)
-            pieces: Any = coloured(text, found)
-            label = loaded.labels[int(found.logits.argmax())]
-            legend = f"Words: red ones speak for {label}, purple ones against it"
-            yield gr.skip(), gr.HighlightedText(pieces, label=legend)
+            label = loaded.labels[int(logits.argmax())]
+            shown = [coloured(text, influence(loaded, content, part=i)) for i, text in enumerate(texts)]
+            yield (
+                gr.skip(),
+                *(
+                    gr.HighlightedText(
+                        pieces,  # type: ignore[arg-type]
+                        label=f"{legend}: red ones speak for {label}, purple ones against it",
+                    )
+                    for pieces, legend in zip(shown, legends, strict=True)
+                ),
+            )
 
     with gr.Row():
         with gr.Column():
-            text = gr.Textbox(label="Text", lines=8, max_lines=24, autofocus=True)
+            lines = 8 // len(titles)
+            boxes = [
+                gr.Textbox(label=title, lines=lines, max_lines=24, autofocus=title == titles[0])
+                for title in titles
+            ]
             button = gr.Button("Classify", variant="primary")
         with gr.Column():
             scores = gr.Label(label="Classes", num_top_classes=8)
-            words = gr.HighlightedText(label="Words", show_legend=True)
+            words = [gr.HighlightedText(label=legend, show_legend=True) for legend in legends]
     if examples:
-        gr.Examples([[example] for example in examples], inputs=[text], cache_examples=False)
-    gr.on([button.click, text.submit], classify, [text], [scores, words], concurrency_limit=1)
+        rows = [[example] if isinstance(example, str) else list(example) for example in examples]
+        gr.Examples(rows, inputs=boxes, cache_examples=False)
+    triggers = [button.click, *(box.submit for box in boxes)]
+    gr.on(triggers, classify, boxes, [scores, *words], concurrency_limit=1)
 
 
 def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Path) -> None:

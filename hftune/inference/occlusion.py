@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hftune.data.text.pairs import Texts
 from hftune.inference.load import LoadedModel
 from hftune.inference.predict import predict_rows
 
@@ -42,7 +43,11 @@ class Influence:
 
 
 def influence(
-    loaded: LoadedModel, text: str, *, on_progress: Callable[[int], None] | None = None
+    loaded: LoadedModel,
+    text: Texts,
+    *,
+    part: int = 0,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Influence:
     """Leaves out each word of a text in turn, and compares the model's predictions.
 
@@ -50,20 +55,30 @@ def influence(
 
     Args:
         loaded: A text classifier of at least two classes.
-        text: The text.
+        text: The text, or a pair of them.
+        part: Of a pair, the text whose words are left out; the other one stays whole.
         on_progress: Called with the number of texts that were just predicted; there are at most W + 1.
     """
-    words = find_words(text)
-    variants = [text, *(text[:start] + text[end:] for start, end in words)]
+    whole = text if isinstance(text, str) else text[part]
+    words = find_words(whole)
+    shortened = [whole, *(whole[:start] + whole[end:] for start, end in words)]
+    variants: list[Texts] = list(shortened)
+    if not isinstance(text, str):
+        variants = [(text[0], one) if part else (one, text[1]) for one in shortened]
     rows = loaded.inputs.rows(variants)
-    seen: dict[bytes, int] = {}  # token ids -> place among the different ones
-    places = [seen.setdefault(rows[row]["input_ids"].tobytes(), len(seen)) for row in range(len(rows))]
+    seen: dict[bytes, int] = {}  # tokens -> place among the different ones
+    places = [seen.setdefault(_key(rows[row]), len(seen)) for row in range(len(rows))]
     firsts = [places.index(place) for place in range(len(seen))]
     if len(firsts) < len(rows):
         rows = loaded.inputs.rows([variants[row] for row in firsts])
     logits = predict_rows(loaded, rows, on_progress=on_progress)["logits"][places]  # (W + 1, C)
     odds = loaded.task.log_odds({"logits": logits}, int(logits[0].argmax()))
     return Influence(logits[0], words, odds[0] - odds[1:])
+
+
+def _key(row: dict) -> bytes:
+    """Returns what the model reads of a row: a boundary between two texts may move with the same ids."""
+    return b"".join(row[name].tobytes() for name in ("input_ids", "token_type_ids") if name in row)
 
 
 def find_words(text: str) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hftune.data.inputs import Inputs, Split
 from hftune.data.labels import is_unlabelled
-from hftune.data.sources import SPLIT_NAMES, Source
+from hftune.data.sources import COLUMN_FLAGS, SPLIT_NAMES, Source
 from hftune.data.splits import stratified_sample
 from hftune.data.tables.read import Table, read_table
 from hftune.data.tables.row_marks import follow_marks
@@ -114,8 +114,8 @@ def spread(values: Sequence[Any], count: int) -> list[Any]:
 
 def _of_one_file(test_file: str, task: Task, settings: Any) -> Source:
     table = task.join_columns(read_table(test_file), settings.label_column_name)
-    columns = ("label_column_name", "text_column_name", "image_column_name")
-    marked = follow_marks({"test": table}, None, [getattr(settings, name, None) for name in columns])
+    used = [getattr(settings, name, None) for name in COLUMN_FLAGS]
+    marked = follow_marks({"test": table}, None, used)
     return Source(marked.tables, table.origin, files=True, warnings=tuple(marked.warnings))
 
 

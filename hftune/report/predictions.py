@@ -23,7 +23,8 @@ def write_predictions(
     every = range(len(predictions[0][1]))
     columns: list[tuple[str, Iterable[Any]]] = [("row", every if places is None else places.rows.tolist())]
     if places is not None:
-        columns += [("place", map(places.place, every)), (places.noun, map(places.content, every))]
+        columns.append(("place", map(places.place, every)))
+        columns += [(name, map(content, every)) for name, content in places.contents.items()]
     write_text(path, as_csv([*columns, *predictions]))
 
 

@@ -19,8 +19,11 @@ class TextSettings(Settings):
 
     # --- text ---
     text_column_name: str | None = None  # column of the texts (else found by its usual names)
-    max_length: int = 512  # tokens of a text that the model reads; the rest is cut
-    truncation: Literal["head", "tail", "head+tail"] = "head"  # the part of a longer text that is kept
+    # column of the second texts of pairs (else found by the usual names of pairs: sentence1, sentence2)
+    text_pair_column_name: str | None = None
+    max_length: int = 512  # tokens of a text, or of both of a pair, that the model reads; the rest is cut
+    # the part of a longer text that is kept; of pairs, the text that is cut (head: longest_first)
+    truncation: Literal["head", "tail", "head+tail", "longest_first", "only_first", "only_second"] = "head"
     # one vector of all tokens, before the head; native: the model's own classifier
     pooling: Literal["native", "cls", "mean", "max", "attention", "last"] = "native"
     # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
@@ -39,6 +42,8 @@ class TextSettings(Settings):
         super().check()
         if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_length:
             refuse(self, "tokens_per_batch", f"one text may have --max_length {self.max_length} tokens")
+        if self.text_pair_column_name and self.text_pair_column_name == self.text_column_name:
+            refuse(self, "text_pair_column_name", "it is --text_column_name as well")
         if self.embeddings and self.model_name_or_path:
             refuse_both("embeddings", "model_name_or_path", "a pretrained model brings its own embeddings")
         if self.pooling != "native" and self.model_type:

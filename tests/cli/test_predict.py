@@ -280,7 +280,7 @@ def test_an_answer_that_is_no_number_is_code_3(bert, monkeypatch, capsys):
 def test_probabilities_of_huge_logits_are_numbers():
     logits = np.array([[1e4, -1e4, 9999.0], [-1e4, -1e4, -1e4]], np.float32)
     first, second = predict.answer_rows(
-        "text", SingleLabel(("x", "y", "z")), ["a", "b"], {"logits": logits}, None
+        ["text"], SingleLabel(("x", "y", "z")), ["a", "b"], {"logits": logits}, None
     )
     assert first["scores"] == {"x": 0.731059, "z": 0.268941, "y": 0.0}
     assert second["scores"] == dict.fromkeys("xyz", 0.333333)

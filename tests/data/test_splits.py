@@ -39,7 +39,7 @@ def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **chang
     return make_splits(
         source,
         SimpleNamespace(**(settings | changes)),
-        content="content",
+        content=("content",),
         label="label",
         check=check,
         noun="row",

@@ -154,7 +154,7 @@ def test_the_surest_mistakes_come_first(drawn, tmp_path):
 
 def test_a_mistake_is_named_by_its_row_and_place_in_the_data(drawn, tmp_path):
     names = [f"photos/a very long folder of many photos/{number}.png" for number in range(3)]
-    places = Places(np.array([4, 7, 9]), names.__getitem__, "image", names.__getitem__)
+    places = Places(np.array([4, 7, 9]), names.__getitem__, {"image": names.__getitem__})
     logits = np.array([[9, 0], [2, 0], [0, 4]], np.float32)
     draw_mistakes(plain, logits, np.array([0, 1, 1]), ["cat", "dog"], tmp_path / "a.png", places=places)
     (panel,) = drawn[0].axes

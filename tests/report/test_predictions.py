@@ -63,7 +63,7 @@ def test_rows_of_a_table_with_a_column_of_splits_have_their_numbers_in_the_table
         data = load_images(ImageSettings(model_type="resnet9", image_size=16, **named))
     rows = data.places.rows.tolist()
     assert [splits[row] for row in rows] == ["test"] * 3
-    assert [data.places.content(number) for number in range(3)] == [content[row] for row in rows]
+    assert [data.places.contents["text"](number) for number in range(3)] == [content[row] for row in rows]
 
 
 def test_images_lead_back_to_their_files(tmp_path):
@@ -91,7 +91,7 @@ def test_a_list_of_images_names_its_line_and_the_path_in_it(tmp_path):
     named = dict.fromkeys(("train_file", "test_file"), str(tmp_path / "list.csv"))
     data = load_images(ImageSettings(model_type="resnet9", image_size=16, max_eval_samples=6, **named))
     for number, row in enumerate(data.places.rows):
-        assert data.places.content(number) == files[row]
+        assert data.places.contents["image"](number) == files[row]
         assert data.places.place(number) == f"{tmp_path}/list.csv line {row + 2} ({files[row]})"
         assert data.labels[data.test.targets[number]] == files[row].split("/")[0]
 

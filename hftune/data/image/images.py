@@ -111,7 +111,7 @@ class Images:
 
     def places(self) -> Places:
         """Returns where the images stand in the user's data."""
-        return Places(self.table.of_user(self.rows), self.place, "image", lambda row: self._path(row) or "")
+        return Places(self.table.of_user(self.rows), self.place, {"image": lambda row: self._path(row) or ""})
 
     def _cell(self, row: int) -> tuple[bytes | None, str | None]:
         """Returns the bytes and the path that stand in the column; one of them, both or neither."""

@@ -33,12 +33,12 @@ class ImageInputs(Inputs):
 
     modality = "image"
     plural = "images"
-    key = "file"
     auto_model = "AutoModelForImageClassification"
     auto_processor = "AutoImageProcessor"
     processor_noun = "image processor"
     settings_class = ImageSettings
     workers = None
+    keys = ("file",)
     forward_axes: ClassVar = {"pixel_values": {0: "batch"}}
 
     background: str | None = None

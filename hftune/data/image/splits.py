@@ -81,7 +81,9 @@ def load_image_splits(settings: ImageSettings, task: Task | None = None) -> Imag
 
     if not os.path.isdir(source.train.name):  # class folders have no columns
         source = naming_columns(source, PICTURE, column, label)
-    splits = make_splits(source, settings, content=column, label=label, check=check, noun="image", task=task)
+    splits = make_splits(
+        source, settings, content=(column,), label=label, check=check, noun="image", task=task
+    )
     return ImageSplits(splits, _of_parts(splits, found), dict(facts))
 
 

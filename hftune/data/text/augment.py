@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from hftune.data.dataset import EpochIndex
-from hftune.data.text.tokenize import Encoder, TokenRows
+from hftune.data.text.pairs import Texts
+from hftune.data.text.tokenize import TokenRows
 from hftune.errors import BadInput
 from hftune.seed import generator
 
@@ -22,8 +23,8 @@ class AugmentedTexts(torch.utils.data.Dataset):
 
     Args:
         rows: The token ids of the texts as they are.
-        texts: The N texts.
-        encode: Makes token ids of a text.
+        texts: The N texts, or pairs of them, of which either is changed.
+        encode: Makes token ids of texts or pairs, see `hftune.data.text.tokenize.encoder`.
         augment: From a text and a random generator to the text to train on.
         seed: The run's.
 
@@ -35,7 +36,12 @@ class AugmentedTexts(torch.utils.data.Dataset):
     """
 
     def __init__(
-        self, rows: TokenRows, texts: Sequence[str], encode: Encoder, augment: Augment, seed: int
+        self,
+        rows: TokenRows,
+        texts: Sequence[Texts],
+        encode: Callable[[list], dict[str, list]],
+        augment: Augment,
+        seed: int,
     ) -> None:
         self.lengths, self.weights, self.targets = rows.lengths, rows.weights, rows.targets
         self.tokens = rows.tokens
@@ -58,8 +64,22 @@ class AugmentedTexts(torch.utils.data.Dataset):
             address: tuple[int | str, ...] = ("augment", self._seed, row.epoch, int(row))
         else:
             address = ("augment", self._seed, "draw", int(torch.randint(2**63 - 1, ())), row)
-        text = self._augment(str(self._texts[int(row)]), generator(*address))
-        if not isinstance(text, str):
-            raise BadInput(f"augment: returns a {type(text).__name__} for train row {int(row):,}, not a text")
-        (ids,) = self._encode([text])["input_ids"]
-        return {"input_ids": np.asarray(ids, np.int32), "label": self.targets[int(row)].tolist()}
+        content, random = self._texts[int(row)], generator(*address)
+        view: Texts
+        if isinstance(content, str):
+            view = self._changed(content, random, row)
+        else:
+            view = (self._changed(content[0], random, row), self._changed(content[1], random, row))
+        encoded = self._encode([view])
+        found = {"input_ids": np.asarray(encoded["input_ids"][0], np.int32)}
+        if "token_type_ids" in encoded:
+            found["token_type_ids"] = np.asarray(encoded["token_type_ids"][0], np.int8)
+        return {**found, "label": self.targets[int(row)].tolist()}
+
+    def _changed(self, text: str, random: np.random.Generator, row: int) -> str:
+        changed = self._augment(str(text), random)
+        if not isinstance(changed, str):
+            raise BadInput(
+                f"augment: returns a {type(changed).__name__} for train row {int(row):,}, not a text"
+            )
+        return changed

@@ -1,23 +1,26 @@
-"""Texts as the rows of a saved model."""
+"""Texts, or pairs of them, as the rows of a saved model."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import datasets
 import numpy as np
 import torch
 
 from hftune.data.base_model import check_embeddings
-from hftune.data.columns import TEXT, check_texts, choose_columns
+from hftune.data.columns import TEXT, choose_columns
 from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import Table
+from hftune.data.text.pairs import Columns, Texts, check_rows, choose_texts, parted, truncation_of_pairs
 from hftune.data.text.read import read_texts
+from hftune.data.text.read_pairs import read_pairs
 from hftune.data.text.sample import load_sample
-from hftune.data.text.tokenize import FEATURES, Encoder, TextCollator, TokenRows
+from hftune.data.text.tokenize import TextCollator, TokenRows, encoder, features_of
+from hftune.data.text.tokenize_pairs import OtherTooLong
 from hftune.data.text.tokenizer import AS_WRITTEN, longest_text, prepare_tokenizer
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
@@ -33,10 +36,11 @@ class TextInputs(Inputs):
 
     Args:
         processor: The tokenizer.
-        max_length: Tokens of a text that the model reads, special ones included.
+        max_length: Tokens of a text, or of both of a pair, that the model reads, special ones included.
         truncation: The part of a longer text that it reads: "head", "tail", or "head+tail", which only a
-            run directory knows.
+            run directory knows; of pairs how they are cut, see `hftune.data.text.pairs`.
         name: What the user calls the model, for messages.
+        pairs: Whether a row is a pair of texts.
     """
 
     modality = "text"
@@ -48,12 +52,11 @@ class TextInputs(Inputs):
     processor_options = AS_WRITTEN
     settings_class = TextSettings
     workers = 0  # the rows are tokenized already
-    # Segment ids are left out: those of a single text are all 0.
-    forward_axes: ClassVar = {name: {0: "batch", 1: "length"} for name in ("input_ids", "attention_mask")}
 
     max_length: int
     truncation: str = "head"
     name: str = "the model"
+    pairs: bool = False
 
     @classmethod
     def of_saved(cls, name: str, model: Any, processor: Any, settings: Mapping[str, Any]) -> Self:
@@ -65,53 +68,100 @@ class TextInputs(Inputs):
         check_embeddings(model, tokenizer, name)
         limit, positions = tokenizer.model_max_length, longest_text(model)  # 1e30 where no file says it
         longest = int(limit if positions is None else min(limit, positions))
-        kept = settings.get("truncation") or KEPT[tokenizer.truncation_side]
-        return cls(tokenizer, settings.get("max_length") or longest, kept, name)
+        given = settings.get("truncation")
+        kept = given or KEPT[tokenizer.truncation_side]
+        # The config says that rows are pairs, or the run if a recipe built the model.
+        pairs = getattr(model.config, "text_pair", bool(settings.get("text_pair_column_name")))
+        if pairs:
+            kept = getattr(model.config, "truncation", None) or truncation_of_pairs(given or "head")
+        return cls(tokenizer, settings.get("max_length") or longest, kept, name, pairs)
+
+    def of_pairs(self) -> Self:
+        """Returns the inputs of a model of pairs whose files do not say that it is one."""
+        return self if self.pairs else replace(self, pairs=True, truncation="longest_first")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ("text", "text_pair") if self.pairs else ("text",)
+
+    @property
+    def forward_axes(self) -> dict[str, dict[int, str]]:
+        # Segment ids of a single text are left out: they are all 0.
+        types = self.pairs and "token_type_ids" in self.processor.model_input_names
+        names = ("input_ids", "attention_mask", *["token_type_ids"] * types)
+        return {name: {0: "batch", 1: "length"} for name in names}
 
     def read(self, sources: Iterable[str], options: Mapping[str, Any]) -> Contents:
         # A source that is no file is a text itself.
+        if self.pairs:
+            names = options.get("text_column_name"), options.get("text_pair_column_name")
+            return read_pairs(list(sources), *names, second=options.get("text_pair"), model=self.name)
         return read_texts(sources, options.get("text_column_name"))
 
     def find(self, settings: TextSettings, test_dir: str | None = None) -> Source:
         return find_source(settings, load_sample)
 
-    def choose_columns(self, table: Table, settings: TextSettings) -> tuple[str, str]:
-        return choose_columns(table, TEXT, settings.text_column_name, settings.label_column_name)
+    def choose_columns(self, table: Table, settings: TextSettings) -> tuple[Columns, str]:
+        if not self.pairs:
+            names = settings.text_column_name, settings.label_column_name
+            text, label = choose_columns(table, TEXT, *names)
+            return (text,), label
+        texts, label = choose_texts(table, settings)
+        if len(texts) == 1:
+            raise BadInput(
+                f"{table.name}: {self.name} reads pairs of texts; name the second one with "
+                f"--text_pair_column_name ({table.column_list})"
+            )
+        return texts, label
 
-    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+    def check(self, table: Table, column: Columns, settings: Any, of: Split, rows: Ids = None) -> Checked:
         # Blank texts that the user cannot edit are kept.
         table = table if rows is None else table.take(rows)
-        texts, warnings = check_texts(table, column, keep_blank=not of.editable)
-        return np.array(texts.to_pylist(), dtype=object), np.arange(table.rows), warnings
+        content, warnings = check_rows(table, column, keep_blank=not of.editable)
+        values = np.empty(table.rows, dtype=object)
+        values[:] = list(map(parted, content.to_pylist())) if self.pairs else content.to_pylist()
+        return values, np.arange(table.rows), warnings
 
-    def rows(self, values: Sequence[str]) -> TokenRows:
-        """Tokenizes texts as the run did; one without a known sign becomes one unknown token.
+    def rows(self, values: Sequence[Texts]) -> TokenRows:
+        """Tokenizes texts or pairs as the run did; a text without a known sign becomes one unknown token.
 
         Raises:
             BadInput: `max_length` leaves no room for the text.
         """
-        encode = Encoder(
+        encode = encoder(
             self.processor,
             max_length=self.max_length,
             truncation=self.truncation,
             length_name=f"{self.name}: a max_length of",
         )
-        columns: dict[str, list] = {"input_ids": [], "tokens": []}
+        features = features_of(encode)
+        columns: dict[str, list] = {name: [] for name in features}
         for start in range(0, len(values), AT_ONCE):
-            encoded = encode(list(values[start : start + AT_ONCE]))
+            try:
+                encoded = encode(list(values[start : start + AT_ONCE]))
+            except OtherTooLong as error:
+                raise BadInput(f"row {start + error.row}: {error.message}") from None
             # As arrays: a list of ids takes ten times the memory.
             columns["input_ids"] += [np.array(ids, np.int32) for ids in encoded["input_ids"]]
             columns["tokens"] += encoded["tokens"]
-        return TokenRows(datasets.Dataset.from_dict(columns, features=FEATURES))
+            if "token_type_ids" in columns:
+                columns["token_type_ids"] += [np.array(ids, np.int8) for ids in encoded["token_type_ids"]]
+        return TokenRows(datasets.Dataset.from_dict(columns, features=features))
 
     @property
     def collate(self) -> Callable[[list], dict[str, torch.Tensor]]:
         return TextCollator.of(self.processor)
 
-    def edge_cases(self, values: Sequence[str]) -> list[str]:
-        """Returns an empty text, and one that has to be cut."""
-        words = cycle(" ".join(values).split() or [""])
-        return ["", " ".join(islice(words, min(self.max_length, LONGEST)))]
+    def edge_cases(self, values: Sequence[Texts]) -> list[Texts]:
+        """Returns an empty text, and one that has to be cut, or a pair of each."""
+        texts = [part for value in values for part in ([value] if isinstance(value, str) else value)]
+        words = cycle(" ".join(texts).split() or [""])
+        long = " ".join(islice(words, min(self.max_length, LONGEST)))
+        if not self.pairs:
+            return ["", long]
+        # A text that may not be cut is short.
+        first, second = ("a" if self.truncation == kept else long for kept in ("only_second", "only_first"))
+        return [("", ""), (first, second)]
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's files; tokenizer.json cuts texts as the run did."""
@@ -124,5 +174,6 @@ class TextInputs(Inputs):
         tokenizer = Tokenizer.from_file(str(file))
         # It cannot leave out the middle: of a longer text it keeps the head there.
         direction = "left" if self.truncation == "tail" else "right"
-        tokenizer.enable_truncation(self.max_length, direction=direction)
+        strategy = self.truncation if self.pairs else "longest_first"
+        tokenizer.enable_truncation(self.max_length, strategy=strategy, direction=direction)
         tokenizer.save(str(file))

@@ -1,6 +1,7 @@
-"""Data of texts from settings: splits, tokenizer, token ids, and a baseline."""
+"""Data of texts, or pairs of them, from settings: splits, tokenizer, token ids, and a baseline."""
 
 import logging
+from itertools import chain
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -9,9 +10,17 @@ from hftune.data.baselines import TextBaseline
 from hftune.data.dataset import Data, Rows
 from hftune.data.splits import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
+from hftune.data.text.pairs import SWAPPED, refuse_words_of_pairs, truncation_of_pairs
 from hftune.data.text.splits import TextSplits, load_splits
 from hftune.data.text.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
-from hftune.data.text.tokenize import Encoder, TextCollator, TokenRows, tokenize, truncation_report
+from hftune.data.text.tokenize import (
+    TextCollator,
+    TokenRows,
+    contents_of,
+    encoder,
+    tokenize,
+    truncation_report,
+)
 from hftune.data.text.tokenizer import AS_WRITTEN, prepare_tokenizer
 from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
@@ -35,6 +44,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         BadInput: If the data or the tokenizer cannot be used; the message names file and row.
     """
     splits = load_splits(settings, task)
+    truncation = choose_truncation(settings, splits.pairs)
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets = {name: split for name, split in parts.items() if split is not None}
     sizes = {name: len(split) for name, split in sets.items()}
@@ -46,20 +56,22 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
             tokenizer,
             targets=splits.targets[name],
             max_length=settings.max_length,
-            truncation=settings.truncation,
+            truncation=truncation,
             fingerprint=f"{splits.fingerprint}-{name}",
             description=f"tokenizing {name}",
+            place=splits.place[name],
         )
         for name, split in sets.items()
     }
-    log_lengths(rows["train"], settings, unknown_share(rows["train"], tokenizer))
+    unknown = unknown_share(rows["train"], tokenizer, splits.pairs)
+    log_lengths(rows["train"], settings.max_length, truncation, unknown, "pair" if splits.pairs else "text")
     for name, split in sets.items():
         warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
         warn_of_special_tokens(name, split, tokenizer)
     train: Rows = rows["train"]
     if augment:
-        encode = Encoder(tokenizer, max_length=settings.max_length, truncation=settings.truncation)
-        train = AugmentedTexts(rows["train"], splits.train["text"], encode, augment, settings.seed)
+        encode = encoder(tokenizer, max_length=settings.max_length, truncation=truncation)
+        train = AugmentedTexts(rows["train"], contents_of(sets["train"][:]), encode, augment, settings.seed)
         log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
     return Data(
         train=train,
@@ -75,6 +87,39 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
         baseline=TextBaseline(splits.train, splits.test) if splits.test is not None else None,
         places=splits.test_places,
+        input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
+        swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
+    )
+
+
+def choose_truncation(settings: TextSettings, pairs: bool) -> str:
+    """Returns how long texts are cut, or `pairs` of them.
+
+    Raises:
+        BadInput: The setting is a word for the other of the two.
+    """
+    if pairs:
+        return truncation_of_pairs(settings.truncation)
+    refuse_words_of_pairs(settings.truncation)
+    return settings.truncation
+
+
+def _swapped(
+    splits: TextSplits, tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str
+) -> TokenRows | None:
+    """Returns the test pairs with their texts in changed places; the same text of each is cut as before."""
+    if splits.test is None:
+        return None
+    names = {"text": "text_pair", "text_pair": "text"}
+    return tokenize(
+        splits.test.rename_columns(names),
+        tokenizer,
+        targets=splits.targets["test"],
+        max_length=max_length,
+        truncation=SWAPPED.get(truncation, truncation),
+        fingerprint=f"{splits.fingerprint}-test-swapped",
+        description="tokenizing test, texts swapped",
+        place=splits.place["test"],
     )
 
 
@@ -86,12 +131,13 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
     """
     if settings.model_type:
         learned = train_tokenizer(
-            splits.train["text"],
+            chain.from_iterable(splits.train[column] for column in splits.train.column_names),
             tokenizer_type=settings.tokenizer_type,
             vocab_size=settings.vocab_size,
             min_frequency=settings.min_frequency,
             max_length=settings.max_length,
             truncation_side=truncation_side(settings.truncation),
+            pairs=splits.pairs,
         )
         log.info("vocabulary: %s tokens, learned from the train split", f"{len(learned):,}")
         return learned
@@ -118,20 +164,22 @@ def truncation_side(truncation: str) -> str:
 
     It has none for `head+tail`, which becomes the nearest thing, the tail: three quarters of what it keeps.
     """
-    return "right" if truncation == "head" else "left"
+    return "left" if truncation in ("tail", "head+tail") else "right"
 
 
-def log_lengths(train: TokenRows, settings: TextSettings, unknown: float) -> None:
+def log_lengths(train: TokenRows, max_length: int, truncation: str, unknown: float, noun: str) -> None:
     """Tells how long the texts are, what `max_length` cut off, and a share of unknown tokens above 1 %."""
     report = truncation_report(train)
     log.info(
-        "tokens: %s per text at the median; max_length %s (%s) cuts %s of %s train texts (%.1f %%), "
+        "tokens: %s per %s at the median; max_length %s (%s) cuts %s of %s train %ss (%.1f %%), "
         "%.1f %% of all tokens%s",
         f"{int(sorted(train.tokens)[len(train) // 2]):,}",
-        settings.max_length,
-        settings.truncation,
+        noun,
+        max_length,
+        truncation,
         f"{report['truncated_rows']:,}",
         f"{len(train):,}",
+        noun,
         100 * report["truncated_rows_share"],
         100 * report["truncated_tokens_share"],
         f"; {100 * unknown:.1f} % are unknown to the tokenizer" if unknown > 0.01 else "",

@@ -1,17 +1,19 @@
-"""From a user's files, folder or Hub id to clean splits of texts."""
+"""From a user's files, folder or Hub id to clean splits of texts, or of pairs of them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.columns import TEXT, check_texts, choose_columns, unread_texts
+from hftune.data.columns import TEXT, unread_texts
 from hftune.data.dataset import Places
 from hftune.data.duplicates import Part
-from hftune.data.sources import find_source, naming_columns
+from hftune.data.sources import Source, find_source, naming_columns
 from hftune.data.splits import Checked, make_splits
 from hftune.data.tables.read import Table
+from hftune.data.text.pairs import Columns, check_rows, choose_texts, parted
 from hftune.data.text.sample import load_sample
 from hftune.settings.text import TextSettings
 from hftune.tasks.base import Task
@@ -19,7 +21,7 @@ from hftune.tasks.base import Task
 
 @dataclass(frozen=True)
 class TextSplits:
-    """Clean splits, each with the column `text`, in the data's order.
+    """Clean splits, each with the column `text`, and of pairs `text_pair`, in the data's order.
 
     Args:
         train: Rows to learn from.
@@ -31,6 +33,7 @@ class TextSplits:
         fingerprint: SHA-256 (hex) of all texts, labels and class names; the same however they were stored.
         commit: Of the Hub data set, "" for anything else.
         warnings: Lines to show to the user.
+        place: Says of each split where a row (0-based) stands in the user's data.
         test_places: Where the test rows stand in the user's data, or None without them.
     """
 
@@ -43,31 +46,40 @@ class TextSplits:
     fingerprint: str
     commit: str
     warnings: list[str]
+    place: dict[str, Callable[[int], str]]
     test_places: Places | None = None
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a row is a pair of texts."""
+        return "text_pair" in self.train.column_names
 
 
 def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
     """Loads, checks and splits the texts that the settings name.
 
     Args:
-        settings: What `find_source` and `make_splits` read of them, and `text_column_name` and
-            `label_column_name` (None: inferred).
+        settings: What `find_source` and `make_splits` read of them, and what `choose_texts`
+            reads.
         task: What is asked of a row; None: the settings' task.
 
     Raises:
         BadInput: The data cannot be had or cannot be used; the message names file and row.
     """
     source = find_source(settings, load_sample, task)
-    text, label = choose_columns(source.train, TEXT, settings.text_column_name, settings.label_column_name)
+    texts, label = choose_texts(source.train, settings)
+    pairs = len(texts) == 2
 
     def check(split: str, table: Table) -> Checked:
-        texts, warnings = check_texts(table, text, keep_blank=not source.files)
-        return Checked(texts, None, warnings)
+        content, warnings = check_rows(table, texts, keep_blank=not source.files)
+        return Checked(content, None, warnings)
 
-    source = naming_columns(source, TEXT, text, label)
-    splits = make_splits(source, settings, content=text, label=label, check=check, noun="text", task=task)
+    source = _naming_texts(source, texts, label)
+    noun = "pair" if pairs else "text"
+    splits = make_splits(source, settings, content=texts, label=label, check=check, noun=noun, task=task)
     sets = {
-        split: _dataset(part, f"{splits.fingerprint[:32]}-{split}") for split, part in splits.parts.items()
+        split: _dataset(part, pairs, f"{splits.fingerprint[:32]}-{split}")
+        for split, part in splits.parts.items()
     }
     return TextSplits(
         sets["train"],
@@ -78,17 +90,34 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
         splits.origin,
         splits.fingerprint,
         splits.commit,
-        [*unread_texts(source.train, text, label), *splits.warnings],
-        _places(splits.parts["test"]) if "test" in splits.parts else None,
+        [*unread_texts(source.train, texts, label), *splits.warnings],
+        {split: part.place for split, part in splits.parts.items()},
+        _places(splits.parts["test"], sets["test"]) if "test" in splits.parts else None,
     )
 
 
-def _places(part: Part) -> Places:
-    rows = part.table.of_user(part.rows)
-    return Places(rows, part.place, "text", lambda row: part.content[row].as_py())
+def _naming_texts(source: Source, texts: Columns, label: str) -> Source:
+    if len(texts) == 1:
+        return naming_columns(source, TEXT, texts[0], label)
+    return replace(source, columns=f", pairs: {texts[0]} and {texts[1]}, label column {label!r}")
 
 
-def _dataset(part: Part, fingerprint: str) -> datasets.Dataset:
-    features = datasets.Features({"text": datasets.Value("string")})
-    table = pa.table({"text": part.content}, schema=features.arrow_schema)
+def _places(part: Part, split: datasets.Dataset) -> Places:
+    def of(column: str) -> Callable[[int], str]:
+        return lambda row: split.data.column(column)[row].as_py()
+
+    return Places(part.table.of_user(part.rows), part.place, {name: of(name) for name in split.column_names})
+
+
+def _dataset(part: Part, pairs: bool, fingerprint: str) -> datasets.Dataset:
+    columns = {"text": part.content}
+    if pairs:
+        both = [parted(content) for content in part.content.to_pylist()]
+        texts = zip(*both, strict=True) if both else ((), ())
+        columns = {
+            name: pa.chunked_array([list(values)], pa.string())
+            for name, values in zip(("text", "text_pair"), texts, strict=True)
+        }
+    features = datasets.Features({name: datasets.Value("string") for name in columns})
+    table = pa.table(columns, schema=features.arrow_schema)
     return datasets.Dataset(table, fingerprint=fingerprint)

@@ -17,14 +17,21 @@ MANY = 0.2  # share of unknown tokens from which on a model can learn little
 MOST = 60  # characters of a text that are shown
 
 
-def unknown_share(rows: TokenRows, tokenizer: PreTrainedTokenizerBase) -> float:
-    """Returns the share of a split's tokens, without those around the texts, that are the unknown token."""
+def unknown_share(rows: TokenRows, tokenizer: PreTrainedTokenizerBase, pairs: bool = False) -> float:
+    """Returns the share of a split's tokens, without those around the texts, that are the unknown token.
+
+    Args:
+        rows: The split's tokens.
+        tokenizer: What made them.
+        pairs: Whether a row is a pair of texts.
+    """
     unknown = tokenizer.unk_token_id
     if not isinstance(unknown, int):  # of bytes all are known
         return 0.0
     before, after = special_tokens_around(tokenizer)
     around = before + after
-    words = rows.lengths.sum() - len(around) * len(rows)
+    added = tokenizer.num_special_tokens_to_add(pair=True) if pairs else len(around)
+    words = rows.lengths.sum() - added * len(rows)
     return float((rows.count(unknown).sum() - around.count(unknown) * len(rows)) / words)
 
 
@@ -39,19 +46,19 @@ def warn_of_unknown(
 
     Args:
         name: Of the split.
-        split: Its column `text`.
+        split: Its column `text`, and of pairs `text_pair`.
         rows: Their tokens.
         tokenizer: What made them.
         advice: What to do.
     """
-    share = unknown_share(rows, tokenizer)
+    share = unknown_share(rows, tokenizer, "text_pair" in split.column_names)
     if share > MANY:
         worst = int((rows.count(tokenizer.unk_token_id) / rows.lengths).argmax())
         log.warning(
             "%.0f %% of the tokens of %s are unknown to the tokenizer, as in %s; %s",
             100 * share,
             name,
-            shown(split[worst]["text"]),
+            " and ".join(shown(split[worst][column]) for column in columns_of_text(split)),
             advice,
         )
 
@@ -81,13 +88,20 @@ def warn_of_special_tokens(name: str, split: datasets.Dataset, tokenizer: PreTra
 def _warn(name: str, split: datasets.Dataset, tokens: list[str], what: str) -> None:
     if not tokens:
         return
-    found = pc.match_substring_regex(split.data.column("text"), "|".join(map(re.escape, tokens)))
-    rows = np.flatnonzero(found.to_numpy())
+    pattern = "|".join(map(re.escape, tokens))
+    texts = split.select_columns(columns_of_text(split))
+    found = [pc.match_substring_regex(column, pattern).to_numpy() for column in texts.data.columns]
+    rows = np.flatnonzero(np.any(found, axis=0))
     if len(rows):
-        text = split[int(rows[0])]["text"]
+        text = next(text for text in texts[int(rows[0])].values() if re.search(pattern, text))
         token = next(token for token in tokens if token in text)
         said = "%s: %d texts hold a special token, such as %s, which is %s (first: %s)"
         log.warning(said, name, len(rows), token, what, shown(text))
+
+
+def columns_of_text(split: datasets.Dataset) -> list[str]:
+    """Returns the columns that hold texts: two of pairs."""
+    return [name for name in ("text", "text_pair") if name in split.column_names]
 
 
 def shown(text: str) -> str:

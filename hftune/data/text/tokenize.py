@@ -1,10 +1,12 @@
 """From text to token ids: tokenized once, cut at `max_length`, cached, and counted.
 
 row {"text"} -> {"input_ids", "tokens"} -> `TokenRows` -> `TextCollator` -> batch
+
+A pair has `text_pair` too, and `token_type_ids` where its tokenizer makes them.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -12,6 +14,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from hftune.data.text.pairs import TRUNCATIONS, Texts
+from hftune.data.text.tokenize_pairs import OtherTooLong, PairEncoder
 from hftune.errors import BadInput
 
 CODE_VERSION = 3  # part of the cache's key: raise it when the ids that this file produces change
@@ -21,13 +25,14 @@ FEATURES = datasets.Features(
         "tokens": datasets.Value("int32"),  # the length before the cut
     }
 )
+TYPES = datasets.List(datasets.Value("int8"))  # of `token_type_ids`, which only pairs have as a column
 
 
 class TokenRows(torch.utils.data.Dataset):
     """Token ids of one split in one flat array, so that a row is a slice and never a Python list.
 
     Args:
-        table: The columns of `FEATURES`.
+        table: The columns of `FEATURES`, and `token_type_ids` of pairs whose tokenizer makes them.
         targets: What the task asks for, rows first; None: zeros, where nothing is trained or scored.
 
     Attributes:
@@ -39,6 +44,10 @@ class TokenRows(torch.utils.data.Dataset):
     def __init__(self, table: datasets.Dataset, targets: np.ndarray | None = None):
         column = table.data.column("input_ids").combine_chunks()
         self._ids = column.flatten().to_numpy(zero_copy_only=False)
+        self._types: np.ndarray | None = None
+        if "token_type_ids" in table.column_names:
+            types = table.data.column("token_type_ids").combine_chunks()
+            self._types = types.flatten().to_numpy(zero_copy_only=False)
         offsets = column.offsets.to_numpy().astype(np.int64)
         self._starts = offsets - offsets[0]
         self.lengths = np.diff(self._starts)
@@ -54,11 +63,13 @@ class TokenRows(torch.utils.data.Dataset):
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> dict:
-        """Returns `{"input_ids": int32 array (L,), "label": the row's target}`."""
-        return {
-            "input_ids": self._ids[self._starts[row] : self._starts[row + 1]],
-            "label": self.targets[row].tolist(),
-        }
+        """Returns `{"input_ids": int32 array (L,), "label": the row's target}`.
+
+        Pairs have `token_type_ids` too, int8 (L,), where their tokenizer makes them.
+        """
+        tokens = slice(self._starts[row], self._starts[row + 1])
+        types = {} if self._types is None else {"token_type_ids": self._types[tokens]}
+        return {"input_ids": self._ids[tokens], "label": self.targets[row].tolist(), **types}
 
 
 class TextCollator:
@@ -66,7 +77,8 @@ class TextCollator:
 
     Args:
         pad_token_id: The id that fills the end.
-        token_type_ids: Whether the model reads segment ids, which are 0 for the words of a single text.
+        token_type_ids: Whether the model reads segment ids, which are 0 for the words of a single text; rows
+            that are pairs bring their own.
         segments: Segment ids of the special tokens before and after a text, and of padding; 0 for most
             models, but not for Funnel and XLNet.
         left: Whether padding stands at the left end.
@@ -113,7 +125,9 @@ class TextCollator:
             end = start + length
             ids[i, start:end] = row["input_ids"]
             mask[i, start:end] = 1
-            segments[i, start:end] = [*before, *[0] * (length - len(before) - len(after)), *after]
+            own = row.get("token_type_ids")
+            single = [*before, *[0] * (length - len(before) - len(after)), *after] if own is None else own
+            segments[i, start:end] = single
         batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         if self.token_type_ids:
             batch["token_type_ids"] = torch.from_numpy(segments)
@@ -203,6 +217,28 @@ class Encoder:
         }
 
 
+def encoder(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    truncation: str,
+    length_name: str = "--max_length",
+) -> Callable[[list], dict[str, list]]:
+    """Returns what turns texts into token ids, or pairs of them where `truncation` is a word of pairs.
+
+    Raises:
+        BadInput: `max_length` leaves no room for the text.
+    """
+    kind = PairEncoder if truncation in TRUNCATIONS else Encoder
+    return kind(tokenizer, max_length=max_length, truncation=truncation, length_name=length_name)
+
+
+def features_of(encode: Callable[[list], dict[str, list]]) -> datasets.Features:
+    """Returns the columns of what an encoder returns."""
+    types = isinstance(encode, PairEncoder) and encode.types
+    return datasets.Features({**FEATURES, "token_type_ids": TYPES}) if types else FEATURES
+
+
 def tokenize(
     split: datasets.Dataset,
     tokenizer: PreTrainedTokenizerBase,
@@ -212,35 +248,52 @@ def tokenize(
     truncation: str,
     fingerprint: str,
     description: str = "tokenizing",
+    place: Callable[[int], str] = "row {}".format,
 ) -> TokenRows:
     """Tokenizes a split once; the same split, tokenizer and options are read from the cache.
 
     Args:
-        split: Has a column `text`.
+        split: Has a column `text`, of pairs also `text_pair`.
         tokenizer: Any tokenizer of transformers.
         targets: See `TokenRows`.
         max_length: Tokens kept of each row, special tokens included.
-        truncation: `head`, `tail` or `head+tail`.
+        truncation: `head`, `tail` or `head+tail`; of pairs `longest_first`, `only_first` or `only_second`.
         fingerprint: Hash of the split's content.
         description: Shown beside the progress bar.
+        place: Says where a row (0-based) stands in the user's data.
 
     Raises:
-        BadInput: If `max_length` leaves no room for the text.
+        BadInput: If `max_length` leaves no room for the text; of a pair that does not fit the row is named.
     """
-    encode = Encoder(tokenizer, max_length=max_length, truncation=truncation)
+    encode = encoder(tokenizer, max_length=max_length, truncation=truncation)
+
+    def encode_rows(batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
+        try:
+            return encode(contents_of(batch))
+        except OtherTooLong as error:
+            raise BadInput(f"{place(numbers[error.row])}: {error.message}") from None
+
     cache_key = _cache_key(fingerprint, _tokenizer_hash(tokenizer), max_length, truncation)
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "hftune" / f"{cache_key}.arrow"
     cache.parent.mkdir(parents=True, exist_ok=True)
     table = split.map(
-        lambda batch: encode(batch["text"]),
+        encode_rows,
         batched=True,
+        with_indices=True,
         remove_columns=split.column_names,
-        features=FEATURES,
+        features=features_of(encode),
         cache_file_name=str(cache),
         new_fingerprint=cache_key,
         desc=description,
     )
     return TokenRows(table, targets)
+
+
+def contents_of(columns: Mapping[str, list[str]]) -> list[Texts]:
+    """Returns the texts of the columns `text`, or with `text_pair` the pairs of both."""
+    if "text_pair" in columns:
+        return list(zip(columns["text"], columns["text_pair"], strict=True))
+    return list(columns["text"])
 
 
 def truncation_report(rows: TokenRows) -> dict[str, float]:

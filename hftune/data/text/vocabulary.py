@@ -6,13 +6,13 @@ alone. The result is an ordinary fast tokenizer: saved as `tokenizer.json`, load
 
 from collections.abc import Iterable
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from hftune.data.text.tokenizer import AS_WRITTEN
 from hftune.errors import BadInput
 
-PAD, UNKNOWN = "[PAD]", "[UNK]"
+PAD, UNKNOWN, SEPARATOR = "[PAD]", "[UNK]", "[SEP]"
 
 
 def train_tokenizer(
@@ -23,6 +23,7 @@ def train_tokenizer(
     min_frequency: int = 2,
     max_length: int = 512,
     truncation_side: str = "right",
+    pairs: bool = False,
 ) -> PreTrainedTokenizerFast:
     """Builds a vocabulary from texts.
 
@@ -34,9 +35,10 @@ def train_tokenizer(
         min_frequency: Words seen less often are unknown.
         max_length: Tokens that the model will read at most, stored with the tokenizer.
         truncation_side: The end at which a long text is cut, stored with it too.
+        pairs: Whether the tokenizer also joins two texts, with `[SEP]` between them.
 
     Returns:
-        A tokenizer with `[PAD]` = 0 and `[UNK]` = 1.
+        A tokenizer with `[PAD]` = 0 and `[UNK]` = 1, for pairs also `[SEP]` = 2.
 
     Raises:
         BadInput: If no word is frequent enough.
@@ -57,14 +59,19 @@ def train_tokenizer(
             [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), behavior="isolated")]
         ),
     }[tokenizer_type]
+    special = [PAD, UNKNOWN, *[SEPARATOR] * pairs]
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=[PAD, UNKNOWN],
+        special_tokens=special,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() == 2:
+    if pairs:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A", pair=f"$A {SEPARATOR} $B", special_tokens=[(SEPARATOR, special.index(SEPARATOR))]
+        )
+    if tokenizer.get_vocab_size() == len(special):
         word = "no character" if tokenizer_type == "character" else "no word"
         advice = (
             "lower it"
@@ -78,6 +85,7 @@ def train_tokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNKNOWN,
+        sep_token=SEPARATOR if pairs else None,
         padding_side="right",
         truncation_side=truncation_side,
         model_max_length=max_length,
