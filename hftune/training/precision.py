@@ -98,7 +98,7 @@ def _fast_on(device: torch.device) -> tuple[str, str]:
     if device.type == "cpu":
         if fast := fast_bf16_cpu():
             return "bf16", f"this CPU has {fast}"
-        return "no", "this CPU has neither amx_bf16 nor avx512_bf16"
+        return "no", "this CPU has neither amx_bf16 nor a fast avx512_bf16"
     module = torch.get_device_module(device)
     known = torch.amp.is_autocast_available(device.type) and hasattr(module, "is_bf16_supported")
     if known and module.is_bf16_supported():
@@ -119,9 +119,16 @@ def device_name(device: torch.device) -> str:
 
 
 def fast_bf16_cpu() -> str | None:
-    """Returns the CPU feature that makes bf16 products fast, or None."""
+    """Returns the CPU feature that makes bf16 products faster than float32 ones, or None.
+
+    avx512_bf16 does so on AMD's processors alone. Intel's have one unit for it and two for float32: measured
+    on one whose AMX is hidden from the guest, 76 GFLOP/s in bf16 against 150 in float32, and a training step
+    of a small encoder took 1.9 times as long.
+    """
     cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return None
-    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "").split()
-    return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), None)
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    found = {name.strip(): value.split() for name, _, value in (line.partition(":") for line in lines)}
+    flags = found.get("flags", [])
+    if "amx_bf16" in flags:
+        return "amx_bf16"
+    return "avx512_bf16" if "avx512_bf16" in flags and found.get("vendor_id") == ["AuthenticAMD"] else None

@@ -92,17 +92,18 @@ def test_fp16_without_a_gpu_is_bad_input(machine, launched, flags):
 
 
 @pytest.mark.parametrize(
-    ("flags", "found"),
+    ("vendor", "flags", "found"),
     [
-        ("fpu sse avx512_bf16 ht", "avx512_bf16"),
-        ("avx512_bf16 amx_bf16", "amx_bf16"),
-        ("fpu avx512f not_amx_bf16", None),
-        ("", None),
+        ("AuthenticAMD", "fpu sse avx512_bf16 ht", "avx512_bf16"),
+        ("GenuineIntel", "fpu sse avx512_bf16 ht", None),  # slower there than float32
+        ("GenuineIntel", "avx512_bf16 amx_bf16", "amx_bf16"),
+        ("AuthenticAMD", "fpu avx512f not_amx_bf16", None),
+        ("AuthenticAMD", "", None),
     ],
 )
-def test_the_cpu_says_what_it_has(monkeypatch, tmp_path, flags, found):
+def test_the_cpu_says_what_it_has(monkeypatch, tmp_path, vendor, flags, found):
     cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: amx_bf16\n")
+    cpuinfo.write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t: amx_bf16\n")
     monkeypatch.setattr(precision, "Path", lambda _name: cpuinfo)
     assert precision.fast_bf16_cpu() == found
 
