@@ -279,11 +279,10 @@ def play(
 
 
 def describe(data: Data) -> str:
-    """Says how many rows there are, and of what classes."""
+    """Says how many rows there are, and what is asked of them."""
     sets = {"train": data.train, "validation": data.validation, "test": data.test}
     rows = ", ".join(f"{len(part):,} {name}" for name, part in sets.items() if part is not None)
-    shown = ", ".join(data.labels[:5]) + (f", ... ({len(data.labels)})" if len(data.labels) > 5 else "")
-    return f"{rows}; labels {shown}"
+    return f"{rows}; {data.task.about()}"
 
 
 def describe_steps(data: Data) -> str:

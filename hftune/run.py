@@ -181,6 +181,7 @@ def build(run: Run, data: Data) -> PreTrainedModel:
     seed_torch("init", run.settings.seed)
     model = run.recipe.build_model(run.settings, data)
     check_embeddings(model, data.processor, run.settings.model_name_or_path or type(model).__name__)
+    data.task.check_model(model)
     log.info("model: %s, %s parameters", type(model).__name__, f"{model.num_parameters():,}")
     return model
 

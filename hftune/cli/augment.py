@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     rows = data.train
     if not isinstance(rows, ImageRows):
         raise BadInput(f"{argv[0]}: its training rows are no images, so there is nothing to draw")
-    chosen = one_of_each_class(rows.targets, ORIGINALS)
+    chosen = one_of_each_class(data.task.strata(rows.targets), ORIGINALS)
     views = [
         [rows.view(rows.images[row], EpochIndex.of(row, epoch)) for epoch in range(VIEWS)] for row in chosen
     ]
@@ -50,8 +50,7 @@ def main(argv: list[str]) -> None:
     draw_views(
         [rows.images[row] for row in chosen],
         [[np.asarray(view) for view in row] for row in views],
-        rows.targets[chosen],
-        data.labels,
+        *data.task.shown_targets(rows.targets[chosen]),
         path,
         f"{recipe.name}: training images and what epochs 1 to {VIEWS} make of them",
     )

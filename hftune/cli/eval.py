@@ -179,7 +179,7 @@ def _print_table(name: str, task: "Task", split: str, scores: dict[str, float]) 
     prefix = f"{PREFIXES.get(split, split)}_"
     tested = {f"test_{key.removeprefix(prefix)}": value for key, value in scores.items()}
     Screen().print(summary_table(name, tested, task, split))
-    for line in answered_alike(scores, task.labels):
+    for line in answered_alike(scores, task):
         print(printable(line))
 
 

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     loaded = open_model(name, options)
     from hftune.inference.gradcam import explain_class
     from hftune.inference.predict import predict_rows
-    from hftune.report.plots import class_names, draw_overlays, drawable_or
+    from hftune.report.plots import draw_overlays, drawable_or
 
     if loaded.inputs.modality != "image":
         raise BadInput(f"{name} classifies {loaded.inputs.plural}; heat maps are drawn of images")
@@ -56,16 +56,15 @@ def main(argv: list[str]) -> None:
     for line in [*warnings, *contents.warnings]:
         print(f"warning: {line}", file=sys.stderr)
     images = [contents.values[row] for row in range(min(MOST, len(contents.values)))]
-    probabilities = loaded.task.probabilities(predict_rows(loaded, loaded.inputs.rows(images)))  # (N, C)
-    labels = class_names(loaded.labels)
+    predictions = predict_rows(loaded, loaded.inputs.rows(images))
     drawn, heats, titles = [], [], []
     for row, image in enumerate(images):
-        label = int(probabilities[row].argmax())
+        label = int(predictions["logits"][row].argmax())
         seen, heat = explain_class(loaded, image, label)
         drawn.append(seen.round().astype(np.uint8))
         heats.append(heat)
         shown = drawable_or(Path(contents.names[row] or "").name, f"image {row + 1}")
-        titles.append(f"{shown}: {labels[label]} {100 * float(probabilities[row, label]):.0f}%")
+        titles.append(f"{shown}: {loaded.task.say(predictions, row)}")
     draw_overlays(drawn, heats, titles, target)
     count = max(len(files), len(contents.names))
     rest = f" (the first {MOST} of {count:,} images)" if count > MOST else ""

@@ -17,6 +17,10 @@ order of the rows, one JSON object a line; a blank row has null in it:
 
     {"text": "A long evening.", "label": "neg", "score": 0.91, "scores": {"neg": 0.91, "pos": 0.09}}
 
+or, of a regression, the number under its name, with its 90 % interval:
+
+    {"text": "A long evening.", "stars": 2.3, "low": 0.9, "high": 3.7}
+
 --format json|table     else: a table of at most 20 rows on a terminal, JSON lines anywhere else
 --output FILE           write there instead, the whole file or nothing: .csv or .tsv with row, place, the
                         other columns of the tables, prediction, score and the probability of each class;
@@ -113,6 +117,8 @@ def main(argv: list[str]) -> None:
         predictions = predict_rows(loaded, rows, on_progress=bar.update)
     _refuse_broken(name, contents, predictions)
     keys, task = loaded.inputs.keys, loaded.task
+    if "top_k" in options and "scores" not in task.no_answer:
+        raise BadInput(f"--top_k: {name} answers with a number, not with labels; leave it out")
     answers = answer_rows(keys, task, contents.names, predictions, options.get("top_k"))
     few = len(answers) <= FEW and sys.stdout.isatty()
     usual = FORMATS[output.suffix.lower()] if output else "table" if few else "json"
@@ -175,7 +181,8 @@ def csv_columns(
         task: Says what an answer is.
     """
     first, *others = (name for name in task.no_answer if name != "scores")
-    ours = {"row", "place", *keys, "prediction", *others, *task.labels}
+    labels = task.labels if "scores" in task.no_answer else ()
+    ours = {"row", "place", *keys, "prediction", *others, *labels}
     theirs = [(f"input_{name}" if name in ours else name, cells) for name, cells in contents.columns.items()]
     return [
         ("row", contents.rows),
@@ -184,17 +191,26 @@ def csv_columns(
         *theirs,
         ("prediction", (_joined(one[first]) for one in answers)),
         *((name, [one[name] for one in answers]) for name in others),
-        *((label, [(one["scores"] or {}).get(label, "") for one in answers]) for label in task.labels),
+        *((label, [(one["scores"] or {}).get(label, "") for one in answers]) for label in labels),
     ]
 
 
-def _listed(names: str | list[str]) -> list[str]:
-    return names if isinstance(names, list) else [names]
+def _listed(found: str | float | list[str]) -> list[str]:
+    return found if isinstance(found, list) else [str(found)]
 
 
-def _joined(names: str | list[str] | None) -> str:
-    """Returns one or several labels as one cell."""
-    return "" if names is None else "|".join(_listed(names))
+def _joined(found: str | float | list[str] | None) -> str:
+    """Returns one or several labels, or a number, as one cell."""
+    return "" if found is None else "|".join(_listed(found))
+
+
+def _short(value: float | None) -> str:
+    """Returns a number for a table: of a probability three places, of others about four digits."""
+    if value is None:
+        return ""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if 0 <= value <= 1 else f"{value:.4g}"
 
 
 def json_line(answer: Answer, shown: bool) -> str:
@@ -209,7 +225,7 @@ def json_line(answer: Answer, shown: bool) -> str:
 
 def _write_table(answers: list[Answer], keys: Sequence[str], task: "Task", output: Path | None) -> None:
     first, *others = (name for name in task.no_answer if name != "scores")
-    several = any(len(one["scores"] or ()) > 1 for one in answers)
+    several = any(len(one.get("scores") or ()) > 1 for one in answers)
     table = Table(header_style="bold", expand=True)
     for key in keys:  # they take what the others leave
         table.add_column(key, ratio=1, no_wrap=True, overflow="ellipsis")
@@ -219,12 +235,17 @@ def _write_table(answers: list[Answer], keys: Sequence[str], task: "Task", outpu
     if several:
         table.add_column("then", max_width=40, no_wrap=True, overflow="ellipsis")
     for one in answers:
-        if one["scores"] is None:
+        if one[first] is None:
             table.add_row(*[""] * len(keys), "none")
             continue
-        rest = {label: score for label, score in one["scores"].items() if label not in _listed(one[first])}
-        cells = [*(" ".join(one[key].split()) for key in keys), _joined(one[first])]
-        cells += [f"{one[name]:.3f}" for name in others]
+        scores = one.get("scores", {})
+        rest = {label: score for label, score in scores.items() if label not in _listed(one[first])}
+        answer = _short(one[first]) if isinstance(one[first], float) else _joined(one[first])
+        cells = [
+            *(" ".join(one[key].split()) for key in keys),
+            answer,
+            *(_short(one[name]) for name in others),
+        ]
         cells += [", ".join(f"{label} {score:.3f}" for label, score in list(rest.items())[:3])] * several
         table.add_row(*map(Text, map(printable, cells)))
     if output is None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import KFold
 
 # Scripts written without spaces: Thai, Lao, Myanmar, Khmer, Kana, Han.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
@@ -15,6 +16,8 @@ UNSPACED_SHARE = 0.3  # of the characters that are not space
 SAMPLED_TEXTS = 1000
 TINY = 100  # texts: below it, a term seen in one text counts too
 INVERSE_PENALTY = 10.0  # scikit-learn's C
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the ridge
+FEW = 1000  # texts: up to here each penalty is tried with every text left out once
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class TextBaseline:
     def estimator(self) -> LogisticRegression:
         """Returns an untrained logistic regression."""
         return LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
+
+    def regressor(self) -> RidgeCV:
+        """Returns an untrained ridge regression that chooses its penalty by itself."""
+        folds = None if len(self.train["text"]) <= FEW else KFold(3, shuffle=True, random_state=0)
+        return RidgeCV(PENALTIES, cv=folds)
 
 
 def written_without_spaces(texts: Sequence[str]) -> bool:

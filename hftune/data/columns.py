@@ -60,7 +60,9 @@ class Content(NamedTuple):
     several: str = ""
 
 
-def choose_columns(table: Table, kind: Content, content: str | None, label: str | None) -> tuple[str, str]:
+def choose_columns(
+    table: Table, kind: Content, content: str | None, label: str | None, label_names: Sequence[str] = ()
+) -> tuple[str, str]:
     """Finds the content's and the label's column.
 
     Args:
@@ -68,6 +70,7 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
         kind: What the rows hold.
         content: The content column's name, or None to infer it.
         label: The label column's name, or None to infer it.
+        label_names: What such columns are called besides the usual names.
 
     Raises:
         BadInput: A given name is missing, or it is not clear which column is meant.
@@ -79,7 +82,7 @@ def choose_columns(table: Table, kind: Content, content: str | None, label: str 
     if content is not None and content == label:
         raise BadInput(f"{flag_of_content} and --label_column_name are both {content!r}")
     if label is None:
-        candidates = _label_candidates(table, content)
+        candidates = _label_candidates(table, content, label_names)
         if not candidates:
             refuse_one_hot(table)
         label = _one(table, candidates, "label")
@@ -142,10 +145,9 @@ def unread_texts(table: Table, texts: Sequence[str], label: str) -> list[str]:
     ]
 
 
-def _label_candidates(table: Table, text: str | None) -> list[str]:
-    named = [
-        c for c in table.columns if _plain(c) in LABEL_NAMES or _plain(c).endswith(("_label", "_labels"))
-    ]
+def _label_candidates(table: Table, text: str | None, more: Sequence[str]) -> list[str]:
+    usual = (*LABEL_NAMES, *more)
+    named = [c for c in table.columns if _plain(c) in usual or _plain(c).endswith(("_label", "_labels"))]
     if not named:
         named = [c for c in table.columns if re.sub(r"[\s_-]", "", c.casefold()) in MORE_LABEL_NAMES]
     candidates = [c for c in table.columns if (c in named or c in table.class_names) and c != text]

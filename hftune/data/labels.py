@@ -307,12 +307,13 @@ def _refuse_unknown(found: Mapping[str, _Labels], values: Mapping[str, list[Any]
             f"{place}: label {quoted(label)} does not occur in {train}, so it cannot be learned{hint}", more
         )
     rows = len(found["train"].codes)
+    numbers = "" if any(isinstance(value, str) for value in known) else ", or pass --task regression"
     # Other splits with no label of their own tell that a few rows a class are meant.
     ids = len(found) == 1 and rows >= 10 and 10 * len(known) > 9 * rows
     if ids or (len(known) > 100 and 2 * len(known) > rows):
         raise BadInput(
             f"{train}: {len(known):,} different labels in {rows:,} rows are not classes (column {column!r}); "
-            "name the label column with --label_column_name"
+            f"name the label column with --label_column_name{numbers}"
         )
 
 
@@ -328,7 +329,7 @@ def _order(table: Table, present: set[Any], brought: list[str] | None) -> tuple[
     if any(isinstance(name, Decimal) for name in names):
         return names, [
             f"{table.name}: the labels {shortest} are numbers with a point; each becomes a class of its own, "
-            "and that some are near to each other is not learned"
+            "and that some are near to each other is not learned; --task regression learns them as numbers"
         ]
     if names[-1] - names[0] + 1 != len(names):
         return names, [

@@ -16,7 +16,7 @@ from hftune.data.duplicates import Part, find_duplicates
 from hftune.data.labels import is_unlabelled
 from hftune.data.sources import SPLIT_NAMES, Source
 from hftune.data.tables.read import Table
-from hftune.errors import BadInput, listed, shown
+from hftune.errors import BadInput, listed
 from hftune.seed import permutation
 from hftune.settings.base import Settings
 from hftune.tasks import chosen_task
@@ -109,10 +109,9 @@ def make_splits(
             strata = task.strata(part.targets)
             parts[split] = part.take(stratified_sample(strata, limit, 0, "sample", split, seed))
             origin += f", {limit:,} of {len(part.rows):,} {split} rows"
-    if np.count_nonzero(task.count_labels(parts["train"].targets)) < 2:
-        raise BadInput(
-            f"--max_train_samples {settings.max_train_samples}: rows of one class are left; raise it"
-        )
+    if problem := task.too_alike(parts["train"].targets):
+        raise BadInput(f"--max_train_samples {settings.max_train_samples}: {problem}; raise it")
+    task = task.fit(parts["train"].targets)
     warnings += _lost_classes(parts, whole, task)
     if "test" not in parts:
         warnings.append("no labelled test split: there will be no test scores")
@@ -271,17 +270,17 @@ def _fingerprint(parts: Mapping[str, Part], labels: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def log_splits(origin: str, sizes: dict[str, int], labels: tuple[str, ...], warnings: list[str]) -> None:
-    """Tells where the rows came from, how many there are, what they are sorted into, and what looks odd.
+def log_splits(origin: str, sizes: dict[str, int], task: Task, warnings: list[str]) -> None:
+    """Tells where the rows came from, how many there are, what is asked of them, and what looks odd.
 
     Args:
         origin: Where the data came from.
         sizes: Rows by split.
-        labels: The class names; of very many the first are shown.
+        task: Knows its labels.
         warnings: Lines to show to the user.
     """
     log.info("data: %s", origin)
-    names = ", ".join(map(shown, labels[:20])) + (f", ... ({len(labels)} in all)" if len(labels) > 20 else "")
-    log.info("rows: %s; labels %s", ", ".join(f"{count:,} {name}" for name, count in sizes.items()), names)
+    rows = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+    log.info("rows: %s; %s", rows, task.about())
     for warning in warnings:
         log.warning("%s", warning)

@@ -28,7 +28,6 @@ HOST = "127.0.0.1"
 SIDE = 256  # pixels that a heat map is shown with at least, about
 MOST_WORDS = 1000  # of a text, to say which of them decided: the model is asked once for each
 FONTS = ("system-ui", "sans-serif")  # of this machine: the theme's own come from a server of fonts
-FAINT = 0.2  # log odds: where no word does more than this, none is shown in full colour
 
 
 @contextmanager
@@ -143,14 +142,16 @@ def _text_page(loaded: LoadedModel, examples: Sequence[Any], _folder: Path) -> N
         if (count := sum(len(find_words(text)) for text in texts)) > MOST_WORDS:
             gr.Info(f"The text has {count:,} words; of at most {MOST_WORDS:,} it is shown which decided.")
         else:
-            label = loaded.labels[int(logits.argmax())]
-            shown = [coloured(text, influence(loaded, content, part=i)) for i, text in enumerate(texts)]
+            label, task = loaded.labels[int(logits.argmax())], loaded.task
+            shown = [
+                coloured(text, influence(loaded, content, part=i), task.faint) for i, text in enumerate(texts)
+            ]
             yield (
                 gr.skip(),
                 *(
                     gr.HighlightedText(
                         pieces,  # type: ignore[arg-type]
-                        label=f"{legend}: red ones speak for {label}, purple ones against it",
+                        label=f"{legend}: {task.by_words.format(label)}",
                     )
                     for pieces, legend in zip(shown, legends, strict=True)
                 ),
@@ -165,7 +166,7 @@ def _text_page(loaded: LoadedModel, examples: Sequence[Any], _folder: Path) -> N
             ]
             button = gr.Button("Classify", variant="primary")
         with gr.Column():
-            scores = gr.Label(label="Classes", num_top_classes=8)
+            scores = gr.Label(label=_title(loaded), num_top_classes=8)
             words = [gr.HighlightedText(label=legend, show_legend=True) for legend in legends]
     if examples:
         rows = [[example] if isinstance(example, str) else list(example) for example in examples]
@@ -202,7 +203,7 @@ def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Pat
             setattr(image, "preprocess", _path_of)  # noqa: B010
             button = gr.Button("Classify", variant="primary")
         with gr.Column():
-            shown: list[Any] = [gr.Label(label="Classes", num_top_classes=8)]
+            shown: list[Any] = [gr.Label(label=_title(loaded), num_top_classes=8)]
             if mapless:
                 gr.Markdown(mapless, sanitize_html=True)
             else:
@@ -239,19 +240,31 @@ def _logits(loaded: LoadedModel, content: Any) -> np.ndarray:
     return predict_rows(loaded, loaded.inputs.rows([content]))["logits"][0]
 
 
-def _scores(loaded: LoadedModel, logits: np.ndarray) -> dict[str, float]:
-    """Returns the probability of each label by its name."""
-    return loaded.task.answer({"logits": logits[None]}, 0)["scores"]
+def _title(loaded: LoadedModel) -> str:
+    """Returns what stands above an answer."""
+    return "Classes" if "scores" in loaded.task.no_answer else loaded.labels[0]
 
 
-def coloured(text: str, found: Influence) -> list[tuple[str, float | None]]:
+def _scores(loaded: LoadedModel, logits: np.ndarray) -> dict[str, float] | str:
+    """Returns the probability of each label by its name, or the answer in words where it has no labels."""
+    predictions = {"logits": logits[None]}
+    found = loaded.task.answer(predictions, 0)
+    return found["scores"] if "scores" in found else loaded.task.say(predictions, 0)
+
+
+def coloured(text: str, found: Influence, faint: float) -> list[tuple[str, float | None]]:
     """Cuts a text into its words, and what stands between them.
 
+    Args:
+        text: The text.
+        found: What each word did.
+        faint: See `Task`.
+
     Returns:
-        Pieces that are the text when joined, and of each word by how much it speaks for the predicted class:
-        1 for the word that did most (or `FAINT`, if none did as much), below 0 where it speaks against it.
+        Pieces that are the text when joined, and of each word by how much it speaks for the answer: 1 for
+        the word that did most (or `faint`, if none did as much), below 0 where it speaks against it.
     """
-    strongest = max(FAINT, float(np.abs(found.drops).max(initial=0)))
+    strongest = max(faint, float(np.abs(found.drops).max(initial=0))) or 1.0
     pieces: list[tuple[str, float | None]] = []
     end = 0
     for (first, last), drop in zip(found.words, found.drops, strict=True):

@@ -230,6 +230,22 @@ def _load(auto: str, noun: str, name: str, revision: str | None, trust: bool, **
         raise BadInput(f"{name}: no {noun} could be loaded: {why_not_loaded(error)}") from None
 
 
+def _unreadable(config: Any) -> str:
+    """Says why no task reads a model's answers, "" where one does."""
+    kind, outputs = config.problem_type, config.num_labels
+    wanted = {task.problem_type: task.outputs for task in map(find_task, TASKS)}
+    if kind not in (None, *wanted):
+        return f"is a model of the kind {kind}; hftune reads classifiers and regressions"
+    if kind is None and outputs < 2:
+        return (
+            "has one output, and its config.json does not say what that is; where it is a number, write "
+            '"problem_type": "regression" there'
+        )
+    if kind and wanted[kind] not in (None, outputs):
+        return f"gives {outputs} numbers a row; hftune reads regressions that give one"
+    return ""
+
+
 def _load_model(name: str, revision: str | None, kind: type[Inputs], trust: bool) -> PreTrainedModel:
     model, found = _load(
         kind.auto_model,
@@ -257,10 +273,8 @@ def _load_model(name: str, revision: str | None, kind: type[Inputs], trust: bool
         raise BadInput(
             f"{name} is not trained to classify: its weights lack {absent[0]}; fine-tune it first", absent[1:]
         )
-    config, known = model.config, {find_task(name).problem_type for name in TASKS}
-    if config.num_labels < 2 or config.problem_type not in (None, *known):
-        what = "a regression" if config.num_labels < 2 else f"a model of the kind {config.problem_type}"
-        raise BadInput(f"{name} is {what}; hftune reads classifiers that give a row one label or several")
+    if problem := _unreadable(model.config):
+        raise BadInput(f"{name} {problem}")
     compute_cls_only(model)
     torch.nn.Module.to(model, memory_format=torch.channels_last)  # of convolutions over images: faster
     return model.eval().to(one_accelerator().device)

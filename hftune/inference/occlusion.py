@@ -33,8 +33,8 @@ class Influence:
     Args:
         logits: Of the whole text, float32 (C,).
         words: Where each word begins and ends in the text, in its order, W of them.
-        drops: By how much the log odds of the predicted class fall when the word is left out (natural
-            logarithm), float64 (W,); below 0 where the word spoke against the class.
+        drops: By how much `Task.evidence` for the answer falls when the word is left out, float64 (W,): log
+            odds of the predicted class, or the number; below 0 where the word spoke against it.
     """
 
     logits: np.ndarray
@@ -54,7 +54,7 @@ def influence(
     A word that `max_length` cuts off either way leaves the same tokens, and is not asked twice.
 
     Args:
-        loaded: A text classifier of at least two classes.
+        loaded: A model of texts.
         text: The text, or a pair of them.
         part: Of a pair, the text whose words are left out; the other one stays whole.
         on_progress: Called with the number of texts that were just predicted; there are at most W + 1.
@@ -72,8 +72,8 @@ def influence(
     if len(firsts) < len(rows):
         rows = loaded.inputs.rows([variants[row] for row in firsts])
     logits = predict_rows(loaded, rows, on_progress=on_progress)["logits"][places]  # (W + 1, C)
-    odds = loaded.task.log_odds({"logits": logits}, int(logits[0].argmax()))
-    return Influence(logits[0], words, odds[0] - odds[1:])
+    speaks = loaded.task.evidence({"logits": logits}, int(logits[0].argmax()))
+    return Influence(logits[0], words, speaks[0] - speaks[1:])
 
 
 def _key(row: dict) -> bytes:

@@ -25,7 +25,7 @@ from hftune.models.standalone.bag import BagForSequenceClassification
 from hftune.storage.files import read_json, write_json
 from hftune.tasks.base import Predictions
 
-LARGEST_DIFFERENCE = 1e-4  # between two probabilities: float32 kernels differ by about 1e-6
+LARGEST_DIFFERENCE = 1e-4  # of `Task.differences`: float32 kernels differ by about 1e-6
 BATCHES = (1, 2, 3, 5, 8, 13, 32)  # rows of the batches that both are asked about
 ROWS = sum(BATCHES)
 ROUNDS = 3  # how often all rows are timed
@@ -40,8 +40,9 @@ class Comparison:
 
     Args:
         rows: How many they were asked about.
-        difference: The largest between two probabilities.
-        agreement: Share of the rows that got the same label.
+        difference: The largest of `Task.differences`.
+        unit: Of what that is.
+        agreement: Share of the rows that got the same label; None where answers are no labels.
         bytes: Size of the weights, and of the ONNX files.
         rows_per_second: At the median of some rounds.
         threads: On how many, of the CPU.
@@ -49,7 +50,8 @@ class Comparison:
 
     rows: int
     difference: float
-    agreement: float
+    unit: str
+    agreement: float | None
     bytes: tuple[int, int]
     rows_per_second: tuple[float, float]
     threads: int
@@ -285,19 +287,20 @@ def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[Ba
     def given(predictions: Predictions, row: int) -> Any:
         return task.answer(predictions, row)[first]
 
-    differences = np.abs(task.probabilities(ours) - task.probabilities(theirs)).max(axis=1)
+    differences = task.differences(ours, theirs)
     worst = int(differences.argmax())  # the first NaN, if there is one
     if not differences[worst] <= LARGEST_DIFFERENCE:
         raise HftuneError(
-            f"{loaded.name}: ONNX Runtime gives row {worst} of {len(differences)} other probabilities than "
-            f"PyTorch: they differ by {differences[worst]:.2g}, at most {LARGEST_DIFFERENCE:g} is allowed; "
-            "nothing was written"
+            f"{loaded.name}: ONNX Runtime gives row {worst} of {len(differences)} another answer than "
+            f"PyTorch: they differ by {differences[worst]:.2g} {task.difference_unit}, at most "
+            f"{LARGEST_DIFFERENCE:g} is allowed; nothing was written"
         )
     timed = batches[: len(BATCHES)]
     return Comparison(
         rows=len(differences),
         difference=float(differences[worst]),
-        agreement=float(np.mean([given(ours, row) == given(theirs, row) for row in range(len(differences))])),
+        unit=task.difference_unit,
+        agreement=_share_alike(given, ours, theirs) if "scores" in task.no_answer else None,
         bytes=(
             sum(values.nbytes for values in model.state_dict().values()),
             sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")),
@@ -305,6 +308,11 @@ def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[Ba
         rows_per_second=_speeds(of_pytorch, of_runtime, timed),
         threads=torch.get_num_threads(),
     )
+
+
+def _share_alike(given: Callable[[Predictions, int], Any], ours: Predictions, theirs: Predictions) -> float:
+    """Returns the share of the rows that are given the same label."""
+    return float(np.mean([given(ours, row) == given(theirs, row) for row in range(len(ours["logits"]))]))
 
 
 def _speeds(
@@ -332,11 +340,9 @@ def table(comparison: Comparison) -> str:
         ("size, MB", *sizes),
         (f"rows/s, CPU, {threads}", *(f"{speed:,.1f}" for speed in (ours, theirs))),
     ]
-    agreeing = f"{round(comparison.agreement * comparison.rows):,} of {comparison.rows:,} rows"
-    return "\n".join(
-        [
-            *(f"{name:<24}{left:>12}{right:>16}" for name, left, right in lines),
-            f"{'same label':<24}{agreeing:>28}",
-            f"{'largest difference':<24}{f'{comparison.difference:.1e} in a probability':>28}",
-        ]
-    )
+    written = [f"{name:<24}{left:>12}{right:>16}" for name, left, right in lines]
+    if comparison.agreement is not None:
+        agreeing = f"{round(comparison.agreement * comparison.rows):,} of {comparison.rows:,} rows"
+        written.append(f"{'same label':<24}{agreeing:>28}")
+    difference = f"{comparison.difference:.1e} {comparison.unit}"
+    return "\n".join([*written, f"{'largest difference':<24}{difference:>28}"])

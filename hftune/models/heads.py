@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hftune.models.standalone import STANDALONE
+
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # labels in a line of the log
@@ -21,8 +23,9 @@ def head_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     bare = model.base_model is model  # it has no backbone of its own, such as ResNet-9
     backbone = set() if bare else {id(layer) for layer in model.base_model.modules()}
     layers = _last_layers(model, {id(layer) for layer in model.modules()} - backbone, model.config.num_labels)
-    # A layer further down may happen to have as many outputs as there are labels.
-    return dict(list(layers.items())[-1:]) if bare else layers
+    # A layer further down, such as an attention's, may happen to have as many outputs as there are labels.
+    one = bare or model.config.model_type in STANDALONE
+    return dict(list(layers.items())[-1:]) if one else layers
 
 
 def timm_head_layers(source: nn.Module) -> dict[str, nn.Module]:

@@ -62,7 +62,7 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, task: Task) ->
     name = str(settings.model_name_or_path)
     config: Any = copy.deepcopy(prepared.checkpoint)
     own = _own_side(config)
-    saved_labels = label_names(config)
+    saved_labels, saved_kind = label_names(config), config.problem_type
     if config.model_type == "timm_wrapper":
         source = config.pretrained_cfg
         config.model_args = _model_args(settings, prepared, source, config.model_args or {})
@@ -87,6 +87,9 @@ def _pretrained(settings: ImageSettings, prepared: Preprocessing, task: Task) ->
     refuse_random({key for key in backbone if not key.endswith("num_batches_tracked")}, flags, advice)
     if absent & parameter_names(head) or not align_labels(model, saved_labels, task.labels):
         zero_head(head)
+    elif saved_kind == task.problem_type:
+        side = prepared.image_size
+        task.take_up(model, {"pixel_values": torch.zeros(1, 3, side, side)})
     return model
 
 

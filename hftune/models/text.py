@@ -88,7 +88,7 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
         flags += f" --config_overrides {settings.config_overrides}"
     if settings.pooling != "native":
         return _pooled(name, settings.pooling, labels, changes, flags)
-    saved_labels = label_names(config)
+    saved_labels, saved_kind = label_names(config), config.problem_type
     config.update({**labels, **changes})
     model, absent, _ = load_pretrained(AutoModelForSequenceClassification, name, config, flags)
     backbone = f"{model.base_model_prefix}."
@@ -97,6 +97,10 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     has_head = not absent & parameter_names(head_layers(model))
     if has_head and not align_labels(model, saved_labels, data.labels):
         reinit_head(model)
+    elif has_head and saved_kind == data.task.problem_type:
+        batch = data.collate([data.train[0]])
+        batch.pop("labels")
+        data.task.take_up(model, batch)
     return model
 
 

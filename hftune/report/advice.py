@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hftune.report.summary import BASELINES
+from hftune.report.summary import gain
 from hftune.settings.base import Settings
 from hftune.tasks.base import Task
 
@@ -23,7 +23,7 @@ def what_to_try(
         settings: The run's.
         task: Its first metric is compared.
     """
-    if not no_better(results, next(iter(task.metrics))):
+    if not no_better(results, task):
         return ""
     losses = [line["loss"] for line in log_lines if "loss" in line]
     scored = [(line["eval_loss"], line["step"]) for line in log_lines if "eval_loss" in line]
@@ -46,10 +46,13 @@ def what_to_try(
     )
 
 
-def no_better(results: Mapping[str, float], metric: str) -> bool:
+def no_better(results: Mapping[str, float], task: Task) -> bool:
     """Says whether a simple model is as good, within the 95 % interval of the difference in a metric."""
-    low = [results.get(f"test_{metric}_over_{name}_low") for name in BASELINES]
-    if any(value is not None for value in low):
-        return any(value is not None and value <= 0 for value in low)
-    majority = results.get(f"eval_majority_{metric}")
-    return majority is not None and results.get(f"eval_{metric}", 1.0) <= majority
+    gains = [found for name in task.baseline_titles if (found := gain(results, task, name))]
+    if gains:
+        return any(low <= 0 for _, low, _ in gains)
+    name, metric = next(iter(task.metrics.items()))
+    simplest, own = results.get(f"eval_{task.constant}_{name}"), results.get(f"eval_{name}")
+    if simplest is None or own is None:
+        return False
+    return own <= simplest if metric.greater_is_better else own >= simplest

@@ -17,16 +17,26 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 
 from hftune.errors import BadInput
 from hftune.report.label_scores import label_section, named_labels
-from hftune.report.markdown import plain, render, score, table, text
+from hftune.report.markdown import plain, render, table, text
 from hftune.report.model_use import HUB, how_to_use
-from hftune.report.summary import BASELINES, BESIDE, metrics_of, verdict
+from hftune.report.summary import beside, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
 from hftune.storage.files import read_json, write_text
 from hftune.tasks.base import LabelScores, Task
 
-HUB_METRICS = {"f1_macro": "f1", "mcc": "matthews_correlation", "ece": "expected_calibration_error"}
-KNOWN_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc")
+HUB_METRICS = {
+    "f1_macro": "f1",
+    "mcc": "matthews_correlation",
+    "ece": "expected_calibration_error",
+    "r2": "r_squared",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
+KNOWN_METRICS = (
+    *("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc"),
+    *("mae", "mse", "r_squared", "pearsonr", "spearmanr"),
+)
 SPLITS = ("train", "validation", "test")
 # What changes no number, what another part of the page says, and what names folders of one machine.
 HIDDEN_IN_CARD = re.compile(
@@ -99,8 +109,9 @@ class Card:
 def write_card(run_dir: Path, card: Card) -> None:
     """Writes `README.md`, and `.eval_results/NAME.yaml` where a Hub data set's test rows were scored.
 
-    Images of the run are shown where they exist: `confusion.png`, `curve.png`, and `mistakes.png` for
-    the built-in sample alone, as other images may be somebody's own. The same card gives the same bytes.
+    Images of the run are shown where they exist: `confusion.png`, `scatter.png`, `curve.png`, and
+    `mistakes.png` for the built-in sample alone, as other images may be somebody's own. The same card
+    gives the same bytes.
 
     Args:
         run_dir: The run's folder, with the saved model's `config.json`.
@@ -121,7 +132,7 @@ def write_card(run_dir: Path, card: Card) -> None:
 def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the template names."""
     settings, results, task = card.settings, card.results, card.task
-    metrics = metrics_of(results)
+    metrics = metrics_of(results, task)
     inputs = f"{card.modality}s"
     rows = {split: results.get(f"{split}_samples", 0) for split in SPLITS}
     changed = [[f"`{name}`", text(value, most=400)] for name, value in _changed(settings).items()]
@@ -132,7 +143,7 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "results": results,
         "inputs": inputs,
         "link": lambda name, kind="": f"[{text(name)}]({HUB}/{kind}{name})",
-        "interval": lambda key: _interval(results, key),
+        "interval": lambda key: _interval(card, key),
         "opening": f"It {task.describe(inputs)}: {named_labels(task.labels)}.",
         "label_section": label_section(card.label_scores),
         "architecture": config.get("architecture") or config.get("architectures", ["model"])[0],
@@ -140,13 +151,14 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "how_to_use": how_to_use(run_dir, task, card.modality, config, card.hub_id),
         "tested": any(f"test_{name}" in results for name in metrics),
         "verdict": verdict(results, task),
-        "difference": f"test_{card.first}_over_majority",
+        "difference": f"test_{card.first}_over_{task.constant}",
         "scores": _scores(card, metrics),
         "meanings": _meanings(card, metrics),
         "images": _images(run_dir, card),
         "splits": table(["split", "rows"], [[split, f"{n:,.0f}"] for split, n in rows.items() if n]),
         "changed": table(["setting", "value"], changed, numbers=False),
         "transparent_background": config.get("transparent_background"),
+        "trust": task.trust(results),
         "ece": results.get("test_ece", math.nan),
     }
 
@@ -195,7 +207,7 @@ def _metadata(card: Card, config: Mapping[str, Any], metrics: list[str]) -> Mode
 def _eval_entries(card: Card) -> list[dict[str, Any]]:
     """Returns the score that `.eval_results` holds, one per data set and task: the task's first metric."""
     key, title = f"test_{card.first}", card.task.title(card.first)
-    rows, interval = card.results.get("test_samples"), _interval(card.results, key)
+    rows, interval = card.results.get("test_samples"), _interval(card, key)
     tested = f"{title} on {rows:,.0f} test rows" if rows else title
     entry = EvalResultEntry(
         dataset_id=str(card.dataset),
@@ -213,15 +225,18 @@ def _meanings(card: Card, metrics: list[str]) -> dict[str, list[str]]:
     falling = [name for name in metrics if not card.task.metric(name).greater_is_better]
     said = {**card.task.meaning(metrics), "less is better": falling}
     found = {text(meaning): [card.task.title(name) for name in names] for meaning, names in said.items()}
-    simple = [title for name, title in BASELINES.items() if f"test_{name}_{card.first}" in card.results]
+    titles = card.task.baseline_titles
+    simple = [title for name, title in titles.items() if f"test_{name}_{card.first}" in card.results]
     found["simple models, trained and tested on the same rows"] = simple
     return {meaning: names for meaning, names in found.items() if names}
 
 
 def _scores(card: Card, metrics: list[str]) -> str:
     """Lays out the scores, one metric a row; a column without any score is left out."""
-    columns = {"test_": "test"} | {f"test_{name}_": title for name, title in BESIDE.items()}
-    columns |= {"eval_": "validation", "eval_majority_": f"{BASELINES['majority']}, validation"}
+    task = card.task
+    columns = {"test_": "test"} | {f"test_{name}_": title for name, title in beside(task).items()}
+    simplest = f"{task.baseline_titles[task.constant]}, validation"
+    columns |= {"eval_": "validation", f"eval_{task.constant}_": simplest}
     results = card.results
     head, rows = ["score"], [[card.task.title(metric)] for metric in metrics]
     for prefix, title in columns.items():
@@ -230,8 +245,9 @@ def _scores(card: Card, metrics: list[str]) -> str:
         with_interval = prefix == "test_"
         head += [title, "95 % interval"] if with_interval else [title]
         for row, metric in zip(rows, metrics, strict=True):
-            row.append(score(results.get(prefix + metric, math.nan)))
-            row += [_interval(results, prefix + metric)] if with_interval else []
+            value = results.get(prefix + metric, math.nan)
+            row.append("–" if math.isnan(value) else task.figure(value))
+            row += [_interval(card, prefix + metric)] if with_interval else []
     return table(head, rows)
 
 
@@ -239,6 +255,7 @@ def _images(run_dir: Path, card: Card) -> dict[str, str]:
     """Returns the images to show, with their titles."""
     titles = {
         "confusion.png": "How often each class was taken for each other, on the test rows",
+        "scatter.png": "What the model answered, and the true numbers, of the test rows",
         "curve.png": "Losses and validation scores over the training",
     }
     if card.is_sample:
@@ -264,6 +281,6 @@ def _default(kind: type[Settings], name: str) -> Any:
     return next(field.default for base in bases for field in dataclasses.fields(base) if field.name == name)
 
 
-def _interval(results: Mapping[str, float], key: str) -> str:
-    low, high = results.get(f"{key}_low", math.nan), results.get(f"{key}_high", math.nan)
-    return "" if math.isnan(low + high) else f"{low:.3f} to {high:.3f}"
+def _interval(card: Card, key: str) -> str:
+    low, high = card.results.get(f"{key}_low", math.nan), card.results.get(f"{key}_high", math.nan)
+    return "" if math.isnan(low + high) else f"{card.task.figure(low)} to {card.task.figure(high)}"

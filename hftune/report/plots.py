@@ -201,15 +201,35 @@ def draw_mistakes(
     title = f"{len(wrong):,} of {len(labels):,} wrong" if chosen else f"No mistakes in {len(labels):,} images"
     if len(chosen) < len(wrong):
         title += f": the {len(chosen)} of which the model was most sure"
-    figure, panels = _tiles(len(chosen), 6, title, lines_of_text=3 + (places is not None))
-    for panel, row in zip(panels, chosen, strict=True):
+    lines = [
+        ((f"is: {shown[labels[row]]}", GREEN), (f"said: {shown[answers[row]]} {sure[row]:.0%}", RED))
+        for row in chosen
+    ]
+    draw_rows(image, chosen, lines, path, title, places)
+
+
+def draw_rows(
+    image: Callable[[int], np.ndarray],
+    rows: Sequence[int],
+    lines: Sequence[tuple[tuple[str, str], tuple[str, str]]],
+    path: Path,
+    title: str,
+    places: Places | None = None,
+) -> None:
+    """Draws some rows of a set: above each image its number and two lines.
+
+    Args:
+        image: Returns a row's image, uint8 (H, W, 3).
+        rows: Which.
+        lines: Of each, with their colours.
+        path: The PNG.
+        title: Written on top.
+        places: Where the rows stand in the user's data, written under each; None: their numbers alone.
+    """
+    figure, panels = _tiles(len(rows), 6, title, lines_of_text=3 + (places is not None))
+    for panel, row, written in zip(panels, rows, lines, strict=True):
         _show(panel, image(row))
-        _write_above(
-            panel,
-            (f"row {row if places is None else places.rows[row]:,}", GREY),
-            (f"is: {shown[labels[row]]}", GREEN),
-            (f"said: {shown[answers[row]]} {sure[row]:.0%}", RED),
-        )
+        _write_above(panel, (f"row {row if places is None else places.rows[row]:,}", GREY), *written)
         if places is not None:
             panel.set_xlabel(_end_of(drawable(places.place(row))), color=GREY, labelpad=2, **_text(8))
     _save(figure, path)

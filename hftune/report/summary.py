@@ -19,12 +19,6 @@ from hftune.errors import printable
 from hftune.storage.files import write_bytes
 from hftune.tasks.base import Task
 
-BASELINES = {
-    "tfidf": "TF-IDF + logistic regression",
-    "thumbnails": "thumbnails + logistic regression",
-    "majority": "majority class",
-}
-BESIDE = {"mirrored": "with mirror images", **BASELINES}  # scores of the test rows besides the model's own
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b7280"  # training, validation, and what stands beside
 COLOURS = ["#2e8b57", "#8a4fbf", "#c2255c", "#0f9fb5", "#7a6a00", "#e377c2", "#444444", "#5b3a1d"]
 
@@ -51,11 +45,11 @@ def print_summary(
         advice: What to try next where the model is no better than a simple one, "" for nothing.
     """
     console.print()
-    if metrics_of(results):
+    if metrics_of(results, task):
         table = summary_table(name, results, task)
         console.print(table, soft_wrap=False)  # cells wrap on a narrow terminal
     lines = [
-        *answered_alike(results, task.labels),
+        *answered_alike(results, task),
         verdict(results, task),
         advice,
         _effort(results),
@@ -83,10 +77,11 @@ def summary_table(
     """
     columns = {"validation": "eval_", f"{split} [95 % interval]": "test_"}
     # One word a line, so that 80 characters hold all columns and no interval is broken.
-    columns |= {re.sub(r" (?=\w)", "\n", title): f"test_{beside}_" for beside, title in BESIDE.items()}
-    if "eval_majority_loss" in results:  # nothing was tested
-        columns["majority\nclass"] = "eval_majority_"
-    metrics = task.shown_metrics(metrics_of(results))
+    titles = {name: re.sub(r" (?=\w)", "\n", title) for name, title in beside(task).items()}
+    columns |= {title: f"test_{name}_" for name, title in titles.items()}
+    if f"eval_{task.constant}_loss" in results:  # nothing was tested
+        columns[titles[task.constant]] = f"eval_{task.constant}_"
+    metrics = task.shown_metrics(metrics_of(results, task))
     table = Table(title=Text(printable(name)), title_justify="left", title_style="bold", header_style="bold")
     table.add_column("metric", no_wrap=True)
     shown = {
@@ -97,7 +92,9 @@ def summary_table(
             Text(title), justify="right", style="bold" if prefix == "test_" else "", overflow="fold"
         )
     for metric in metrics:
-        cells = [_score(results, prefix + metric, interval=prefix == "test_") for prefix in shown.values()]
+        cells = [
+            _score(results, prefix + metric, task, interval=prefix == "test_") for prefix in shown.values()
+        ]
         table.add_row(task.title(metric), *map(Text, cells))
     if caption := task.caption(metrics):
         table.caption = Text(printable(caption))
@@ -105,44 +102,69 @@ def summary_table(
     return table
 
 
-def metrics_of(results: Mapping[str, float]) -> list[str]:
+def beside(task: Task) -> dict[str, str]:
+    """Returns what has scores of the test rows besides the model's own, by name, and what people read."""
+    return {"mirrored": "with mirror images", **task.baseline_titles}
+
+
+def metrics_of(results: Mapping[str, float], task: Task) -> list[str]:
     """Returns the metrics that a run's results hold for its model, the loss last."""
     names = [key.removeprefix("eval_") for key in results if key.startswith("eval_")]
     tested = (key for key in results if key.startswith("test_") and f"{key}_low" in results)
     names += [key.removeprefix("test_") for key in tested]
-    beside = tuple(f"{name}_" for name in BESIDE)
-    names = [name for name in names if "_over_" not in name and not name.startswith(beside)]
+    others = tuple(f"{name}_" for name in beside(task))
+    names = [name for name in names if "_over_" not in name and not name.startswith(others)]
     return sorted(dict.fromkeys(names), key=lambda name: name == "loss")
 
 
-def answered_alike(results: Mapping[str, float], labels: Sequence[str]) -> list[str]:
+def answered_alike(results: Mapping[str, float], task: Task) -> list[str]:
     """Says of each split whose rows all got the same answer that this is so."""
     lines = []
     for split in ("validation", "test"):
-        answer = int(results.get(f"{split}_only_answer", -1))
-        if 0 <= answer < len(labels):
+        answer = results.get(f"{split}_only_answer")
+        if answer is not None and (shown := task.shown_answer(answer)):
             rows = results.get(f"{split}_samples")
             count = f"{rows:,.0f} " if rows else ""
-            lines.append(f"all {count}{split} rows are answered {labels[answer]!r}")
+            lines.append(f"all {count}{split} rows are answered {shown}")
     return lines
 
 
 def verdict(results: Mapping[str, float], task: Task) -> str:
-    """Says whether the model beats logistic regression on simple features, "" where none was trained.
+    """Says whether the model beats a linear model of simple features, "" where none was trained.
 
     It does when the 95 % interval of the difference in the task's first metric, on the same test rows, lies
-    above 0.
+    on its side of 0.
     """
-    metric = next(iter(task.metrics))
-    baseline = next((name for name in BASELINES if f"test_{metric}_over_{name}" in results), "majority")
-    if baseline == "majority":
-        return ""
-    key = f"test_{metric}_over_{baseline}"
-    gain, low, high = (results[name] for name in (key, f"{key}_low", f"{key}_high"))
-    title = task.title(metric)
-    if low > 0:
-        return f"better than {BASELINES[baseline]} by {gain:.3f} [{low:.3f}, {high:.3f}] {title}"
-    return f"does not beat {BASELINES[baseline]}: {title} differs by {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    title = task.title(next(iter(task.metrics)))
+    for name, other in task.baseline_titles.items():
+        found = gain(results, task, name)
+        if found is None or name == task.constant:
+            continue
+        better, low, high = map(task.figure, found)
+        if found[1] > 0:
+            return f"better than {other} by {better} [{low}, {high}] {title}"
+        better, low, high = (f"{'+' * (value >= 0)}{task.figure(value)}" for value in found)
+        return f"does not beat {other}: {title} differs by {better} [{low}, {high}]"
+    return ""
+
+
+def gain(results: Mapping[str, float], task: Task, baseline: str) -> tuple[float, float, float] | None:
+    """Returns by how much a model is better than a baseline in the task's first metric; None: not scored.
+
+    Args:
+        results: Have the difference and its 95 % interval.
+        task: Knows whether more of the metric is better; where less is, the signs are changed.
+        baseline: Its name.
+
+    Returns:
+        The gain, and its low and high limit.
+    """
+    name, metric = next(iter(task.metrics.items()))
+    key = f"test_{name}_over_{baseline}"
+    if key not in results:
+        return None
+    difference, low, high = (results[f"{key}{end}"] for end in ("", "_low", "_high"))
+    return (difference, low, high) if metric.greater_is_better else (-difference, -high, -low)
 
 
 def _effort(results: Mapping[str, float]) -> str:
@@ -157,12 +179,13 @@ def _effort(results: Mapping[str, float]) -> str:
     return ", ".join(figures)
 
 
-def _score(results: Mapping[str, float], key: str, interval: bool) -> str:
+def _score(results: Mapping[str, float], key: str, task: Task, interval: bool) -> str:
     value = results.get(key, math.nan)
     if math.isnan(value):
         return "-"
     low, high = results.get(f"{key}_low", math.nan), results.get(f"{key}_high", math.nan)
-    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if interval and not math.isnan(low + high) else "")
+    limits = f" [{task.figure(low)}, {task.figure(high)}]"
+    return task.figure(value) + (limits if interval and not math.isnan(low + high) else "")
 
 
 def draw_curve(
@@ -187,22 +210,23 @@ def draw_curve(
     metrics = [key for key in logged if _rises(task, key)]
     best = f"eval_{metric_for_best_model}"
     best = best if best in logged else "eval_loss"
+    error = best if loss_apart and not _rises(task, best) else "eval_loss"
     figure = Figure(figsize=(12, 5), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
     grid = figure.add_gridspec(3, 2 if metrics else 1, height_ratios=[2, 2, 1])
     if loss_apart:
         losses = figure.add_subplot(grid[0, 0], title="Training loss (another than validation's)")
-        validation = figure.add_subplot(grid[1, 0], sharex=losses, title="Validation log loss")
+        validation = figure.add_subplot(grid[1, 0], sharex=losses, title=f"Validation {_title(task, error)}")
         validation.tick_params(labelbottom=False)
     else:
         losses = validation = figure.add_subplot(grid[:2, 0], title="Loss", ylabel="loss")
     rate = figure.add_subplot(grid[2, 0], sharex=losses, xlabel="optimizer step", ylabel="learning\nrate")
     _draw_line(losses, log_lines, "loss", "training", BLUE)
-    _draw_line(validation, log_lines, "eval_loss", "validation", ORANGE, marker="o")
+    _draw_line(validation, log_lines, error, "validation", ORANGE, marker="o")
     _draw_line(rate, log_lines, "learning_rate", "", GREY)
     rate.ticklabel_format(axis="y", scilimits=(0, 0))
     rate.set_ylim(bottom=0)
     losses.tick_params(labelbottom=False)
-    if best == "eval_loss":
+    if best == error:
         _mark_best(validation, log_lines, best, task)
     panels = list(dict.fromkeys([losses, validation, rate]))
     if metrics:
@@ -210,7 +234,7 @@ def draw_curve(
         scores.set_xlabel("optimizer step")
         for place, key in enumerate(metrics):
             _draw_line(scores, log_lines, key, _title(task, key), COLOURS[place % len(COLOURS)], marker="o")
-        if best != "eval_loss":
+        if best != error:
             _mark_best(scores, log_lines, best, task)
         panels.append(scores)
     for panel in panels:
@@ -241,7 +265,7 @@ def _mark_best(panel: Axes, log_lines: Sequence[Mapping[str, Any]], key: str, ta
         return
     step, value = max(points, key=lambda point: (sign * point[1], -point[0]))
     panel.axvline(step, color=GREY, linewidth=1, linestyle=":")
-    label = f"best: {_title(task, key)} {value:.3f} at step {step:,}"
+    label = f"best: {_title(task, key)} {task.figure(value)} at step {step:,}"
     panel.plot(
         step,
         value,

@@ -108,7 +108,9 @@ class Settings:
     max_eval_samples: int | None = None  # validate and test on at most this many rows each
 
     # --- task ---
-    task: str = "single_label"  # what is asked of a row: one label of several, or (multi_label) any of them
+    task: str = (
+        "single_label"  # what a row has: one label, (multi_label) any of several, (regression) a number
+    )
 
     # --- model ---
     model_name_or_path: str | None = None  # pretrained model: Hub id or local folder

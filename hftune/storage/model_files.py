@@ -29,6 +29,7 @@ AT_THE_END = (  # what a run writes when it has trained; its other files are the
     "confusion.png",
     "curve.png",
     "mistakes.png",
+    "scatter.png",
     "test_predictions.csv",
 )
 

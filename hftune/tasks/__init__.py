@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TASKS = {  # --task NAME; imported when it is used
     "single_label": "hftune.tasks.single_label:SingleLabel",
     "multi_label": "hftune.tasks.multi_label:MultiLabel",
+    "regression": "hftune.tasks.regression:Regression",
 }
 
 

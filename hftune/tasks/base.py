@@ -18,14 +18,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 
 from hftune.data.tables.table import Table
-from hftune.errors import BadInput, NonFiniteError
+from hftune.errors import BadInput, NonFiniteError, shown
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from hftune.settings.base import Settings
 
 OF_THE_LOSS = ("class_weight", "label_smoothing_factor", "mixup", "cutmix")  # flags
+SHOWN = 20  # labels in a line of the log
+BASELINES = MappingProxyType(  # of labels; the best to compare with first
+    {
+        "tfidf": "TF-IDF + logistic regression",
+        "thumbnails": "thumbnails + logistic regression",
+        "majority": "majority class",
+    }
+)
 Interval = tuple[float, float]
 Predictions = Mapping[str, np.ndarray]  # what is kept of the model's output, rows first
 Batch = dict[str, "torch.Tensor"]  # the arguments of a model's forward, "labels" among them
@@ -41,6 +50,7 @@ class Metric:
             it is not defined.
         greater_is_better: Whether more of it is better.
         title: What people read; "": the metric's name.
+        only_tested: Whether it says nothing of rows that chose the model.
         interval: The 95 % interval of `compute`; None: the bootstrap of `hftune.tasks.intervals`.
         difference: Of two sets of predictions for the same targets: how much greater the first one's score
             is, and the 95 % interval of that; None: the bootstrap again.
@@ -49,6 +59,7 @@ class Metric:
     compute: Callable[[Predictions, np.ndarray], float]
     greater_is_better: bool = True
     title: str = ""
+    only_tested: bool = False
     interval: Callable[[Predictions, np.ndarray], Interval] | None = None
     difference: Callable[[Predictions, Predictions, np.ndarray], tuple[float, float, float]] | None = None
 
@@ -101,6 +112,9 @@ class SimpleModel(Protocol):
     def estimator(self) -> Any:
         """Returns an untrained classifier of scikit-learn that has `predict_proba`."""
 
+    def regressor(self) -> Any:
+        """Returns an untrained ridge regression of scikit-learn that chooses its penalty by itself."""
+
 
 class TestRows(Protocol):
     """What a report may show of the rows that were tested: see `hftune.data.dataset.Data`."""
@@ -119,7 +133,8 @@ class Task(ABC):
     """What is asked of a row. A value: everything that varies is a field.
 
     Args:
-        labels: The C names, in the order of the logits; () as long as no data have been read.
+        labels: The C names, in the order of the logits; () as long as no data have been read. Where a row
+            has a number, the one name of it.
         pos_label: Of two classes, the one that precision, recall and F1 are of; None: the last.
     """
 
@@ -127,9 +142,18 @@ class Task(ABC):
     pos_label: str | None = None
 
     problem_type: ClassVar[str]  # transformers' word, by which a saved model finds its task
+    outputs: ClassVar[int | None] = None  # of its models; None: as many as there are labels
     no_answer: ClassVar[dict[str, Any]]  # `answer` of a row that cannot be answered
     limit: ClassVar[str]  # a sentence for the model card: what its answers cannot say
-    simplest: ClassVar[str]  # what the baseline "majority" does, to stand behind "differs from"
+    label_names: ClassVar[tuple[str, ...]] = ()  # of columns that hold its targets, besides the usual ones
+    loss_name: ClassVar[str] = "log_loss"  # the metric that is called "loss" in results and settings
+    loss_is_scaled: ClassVar[bool] = False  # whether training has it on another scale, see `scaled`
+    baseline_titles: ClassVar[Mapping[str, str]] = BASELINES  # what people read of those of `baselines`
+    constant: ClassVar[str] = "majority"  # the one of them that looks at no row
+    simplest: ClassVar[str]  # what that does, to stand behind "differs from"
+    by_words: ClassVar[str] = "red ones speak for {}, purple ones against it"  # of `evidence`, word by word
+    difference_unit: ClassVar[str] = "in a probability"  # of `differences`
+    faint: ClassVar[float] = 0.2  # of `evidence`: where no word moves it more, none has full colour
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Self:
@@ -152,9 +176,9 @@ class Task(ABC):
     @property
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
-        """Its scores by name, "log_loss" among them.
+        """Its scores by name, that of `loss_name` among them.
 
-        The first one, of which more is better, chooses the best model and is compared with the baselines'.
+        The first one chooses the best model and is compared with the baselines'.
         """
 
     @abstractmethod
@@ -201,12 +225,12 @@ class Task(ABC):
             simple: A simple model of the rows' content; None: only what needs no content.
 
         Returns:
-            Predictions by name, "majority" among them.
+            Predictions by name, `constant` among them.
         """
 
     @abstractmethod
     def answer(self, predictions: Predictions, row: int, top_k: int | None = None) -> dict[str, Any]:
-        """Returns one answer of `hftune predict`, ready for JSON; `scores` has the labels by name.
+        """Returns one answer of `hftune predict`, ready for JSON; `scores`, if any, has the labels by name.
 
         Args:
             predictions: What `predict` returned.
@@ -215,18 +239,28 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def probabilities(self, predictions: Predictions) -> np.ndarray:
-        """Returns the probability of each label, float64 (N, C)."""
+    def say(self, predictions: Predictions, row: int) -> str:
+        """Returns one answer in a few words, for people."""
 
     @abstractmethod
-    def log_odds(self, predictions: Predictions, label: int) -> np.ndarray:
-        """Returns log(p / (1 - p)) of a label, float64 (N,), with no loss where p is near 1."""
+    def differences(self, predictions: Predictions, others: Predictions) -> np.ndarray:
+        """Returns how far the two answers to each row are apart, float64 (N,), in `difference_unit`."""
+
+    @abstractmethod
+    def evidence(self, predictions: Predictions, label: int) -> np.ndarray:
+        """Returns how much speaks for a label, float64 (N,), on a scale on which differences can be compared.
+
+        Of labels log(p / (1 - p)), with no loss where p is near 1; of a number the number itself.
+        """
 
     @abstractmethod
     def columns(
         self, predictions: Predictions, targets: np.ndarray | None = None
     ) -> list[tuple[str, Sequence[Any]]]:
-        """Returns the columns of a csv file: `label` where targets are given, prediction, probabilities."""
+        """Returns the columns of a csv file: `label` where targets are given, prediction, what else is said.
+
+        That is the probability of each label, or the interval of a number.
+        """
 
     # --- and may change these ---
 
@@ -242,6 +276,45 @@ class Task(ABC):
             "label2id": {name: number for number, name in enumerate(self.labels)},
             "problem_type": self.problem_type,
         }
+
+    def too_alike(self, targets: np.ndarray) -> str:
+        """Returns why nothing can be learned from rows of these targets, "" where it can."""
+        return "rows of one class are left" if np.count_nonzero(self.count_labels(targets)) < 2 else ""
+
+    def fit(self, targets: np.ndarray) -> Self:
+        """Returns the task with what it needs to know of the training rows' targets, such as their mean."""
+        return self
+
+    def check_model(self, model: PreTrainedModel) -> None:  # noqa: B027  most need nothing of it
+        """Looks, before training, whether the model has what `finish` will need.
+
+        Raises:
+            BadInput: It has not.
+        """
+
+    def take_up(self, model: PreTrainedModel, batch: Batch) -> None:  # noqa: B027
+        """Undoes in a model that goes on from its own last layer what `finish` did to it.
+
+        Args:
+            model: Was saved by a task of the same kind.
+            batch: Some rows, arguments of its forward.
+        """
+
+    def scaled(self, loss: Loss) -> Loss:
+        """Returns a loss that meets targets on the scale on which the model answers in training."""
+        return loss
+
+    def finish(self, model: PreTrainedModel, batch: Batch) -> Self:
+        """Changes the trained model before it is tuned, saved and scored; the same on every process.
+
+        Args:
+            model: Has the weights that are the run's result.
+            batch: Some rows, arguments of its forward.
+
+        Returns:
+            The task of the finished model's answers.
+        """
+        return self
 
     def loss(self, settings: Settings, targets: np.ndarray) -> Loss:
         """Returns the loss that the settings ask for: the model's own, the mean over the rows of a batch.
@@ -310,14 +383,29 @@ class Task(ABC):
         """Returns the scores of each label; [] where the task has no such."""
         return []
 
-    def only_answer(self, predictions: Predictions) -> int | None:
-        """Returns the label that all rows, at least two, were answered with; None where they differ."""
+    def shown_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Sequence[str]]:
+        """Returns what people read of targets: for each row the number of a name, int64 (N,), and names."""
+        return targets, self.labels
+
+    def only_answer(self, predictions: Predictions) -> float | None:
+        """Returns what all rows, at least two, were answered with: a label's id or a number.
+
+        None where answers differ.
+        """
         return None
+
+    def shown_answer(self, answer: float) -> str:
+        """Returns what people read of an `only_answer`."""
+        return repr(self.labels[int(answer)]) if 0 <= answer < len(self.labels) else ""
 
     def draw(  # noqa: B027  a task may have nothing to draw
         self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path
     ) -> None:
         """Draws the test's plots into a folder."""
+
+    def figure(self, value: float) -> str:
+        """Returns a score as people read it."""
+        return f"{value:.3f}"
 
     def shown_metrics(self, names: Sequence[str]) -> list[str]:
         """Returns the metrics that a table shows: those that say something of their own."""
@@ -331,6 +419,15 @@ class Task(ABC):
         """Returns which of the metrics are of what, for the legend of a model card."""
         return {}
 
+    def trust(self, results: Mapping[str, float]) -> str:
+        """Says for the model card how far an answer can be believed, "" where its calibration says it."""
+        return ""
+
+    def about(self) -> str:
+        """Names what is asked for, for a line of the log: of very many labels the first."""
+        more = f", ... ({len(self.labels)} in all)" if len(self.labels) > SHOWN else ""
+        return f"labels {', '.join(map(shown, self.labels[:SHOWN]))}{more}"
+
     def describe(self, noun: str) -> str:
         """Says what the model does with its rows, such as "texts", to stand before the labels' names."""
         return f"labels {noun}"
@@ -338,13 +435,13 @@ class Task(ABC):
     # --- and all have these ---
 
     def metric(self, name: str) -> Metric:
-        """Returns a metric by its name; "loss" is the log loss.
+        """Returns a metric by its name; "loss" is that of `loss_name`.
 
         Raises:
             BadInput: There is none; the nearest is named.
         """
         known = self.metrics
-        name = "log_loss" if name == "loss" else name
+        name = self.loss_name if name == "loss" else name
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
             raise BadInput(f"unknown metric {name!r}: did you mean {nearest!r}? Known are {', '.join(known)}")
@@ -352,7 +449,7 @@ class Task(ABC):
 
     def title(self, name: str) -> str:
         """Returns what people read in the place of a metric's name."""
-        key = "log_loss" if name == "loss" else name
+        key = self.loss_name if name == "loss" else name
         found = self.metrics.get(key)
         return found.title if found and found.title else name.replace("_", " ")
 

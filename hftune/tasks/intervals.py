@@ -103,12 +103,15 @@ def _percentiles(draws: list[float], value: float) -> Interval:
     return min(low, value), max(high, value)
 
 
-def share_of_rows(counts: Callable[[Predictions, np.ndarray], np.ndarray], title: str = "") -> Metric:
+def share_of_rows(
+    counts: Callable[[Predictions, np.ndarray], np.ndarray], title: str = "", only_tested: bool = False
+) -> Metric:
     """Returns the metric that is the share of rows which count.
 
     Args:
         counts: From N predictions and targets to bool (N,).
         title: See `Metric`.
+        only_tested: See `Metric`.
     """
 
     def interval(rows: Predictions, targets: np.ndarray) -> Interval:
@@ -120,7 +123,7 @@ def share_of_rows(counts: Callable[[Predictions, np.ndarray], np.ndarray], title
     def compute(rows: Predictions, targets: np.ndarray) -> float:
         return float(counts(rows, targets).mean())
 
-    return Metric(compute, title=title, interval=interval, difference=difference)
+    return Metric(compute, title=title, only_tested=only_tested, interval=interval, difference=difference)
 
 
 def wilson(correct: int, n: int) -> Interval:

@@ -82,6 +82,9 @@ class MultiLabel(Task):
         columns = (part.tolist() for part in parts)
         return [LabelScores(*row) for row in zip(self.labels, *columns, strict=True)]
 
+    def shown_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Sequence[str]]:
+        return np.arange(len(targets)), self._joined(targets > 0)
+
     def baselines(self, targets: np.ndarray, rows: int, simple: SimpleModel | None) -> dict[str, Predictions]:
         chances = {"majority": np.tile(targets.mean(0, dtype=np.float64), (rows, 1))}
         if simple:
@@ -98,10 +101,18 @@ class MultiLabel(Task):
         scores = {self.labels[number]: round(float(chances[number]), 6) for number in order[:top_k]}
         return {"labels": given, "scores": scores}
 
+    def say(self, predictions: Predictions, row: int) -> str:
+        ((label, chance),) = self.answer(predictions, row, 1)["scores"].items()
+        return f"{label} {chance:.0%}"
+
     def probabilities(self, predictions: Predictions) -> np.ndarray:
+        """Returns the probability of each label, float64 (N, C)."""
         return expit(predictions["logits"].astype(np.float64))
 
-    def log_odds(self, predictions: Predictions, label: int) -> np.ndarray:
+    def differences(self, predictions: Predictions, others: Predictions) -> np.ndarray:
+        return np.abs(self.probabilities(predictions) - self.probabilities(others)).max(axis=1)
+
+    def evidence(self, predictions: Predictions, label: int) -> np.ndarray:
         return predictions["logits"][:, label].astype(np.float64)
 
     def columns(

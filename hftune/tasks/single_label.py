@@ -149,10 +149,18 @@ class SingleLabel(Task):
         best = self.labels[order[0]]
         return {"label": best, "score": scores[best], "scores": scores}
 
+    def say(self, predictions: Predictions, row: int) -> str:
+        found = self.answer(predictions, row, 1)
+        return f"{found['label']} {found['score']:.0%}"
+
     def probabilities(self, predictions: Predictions) -> np.ndarray:
+        """Returns the probability of each label, float64 (N, C)."""
         return softmax(predictions["logits"].astype(np.float64), axis=-1)
 
-    def log_odds(self, predictions: Predictions, label: int) -> np.ndarray:
+    def differences(self, predictions: Predictions, others: Predictions) -> np.ndarray:
+        return np.abs(self.probabilities(predictions) - self.probabilities(others)).max(axis=1)
+
+    def evidence(self, predictions: Predictions, label: int) -> np.ndarray:
         logits = predictions["logits"].astype(np.float64)
         return logits[:, label] - logsumexp(np.delete(logits, label, axis=1), axis=1)
 

@@ -55,12 +55,14 @@ def cache_features(data: Data, model: PreTrainedModel) -> Data:
         Data to be trained on with `head_loss` and `--freeze backbone`.
 
     Raises:
-        BadInput: If the head is more than one linear layer, or several processes train: they would
-            each train a head of their own.
+        BadInput: If the head is more than one linear layer, rows have other targets than one label, or
+            several processes train: they would each train a head of their own.
     """
     if PartialState().num_processes > 1:
         raise BadInput("a head on cached features trains in one process; start one (it takes seconds)")
     rows = data.train
+    if not np.issubdtype(rows.targets.dtype, np.integer):
+        raise BadInput("a head on cached features learns one label a row; leave --task out")
     if isinstance(rows, ImageRows) and isinstance(data.validation, ImageRows):
         rows = ImageRows(rows.images, rows.targets, data.validation.view)  # without random changes
     features = extract_features(model, rows, data.collate)

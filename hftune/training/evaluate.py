@@ -92,9 +92,9 @@ def _take_buffers_of_main(model: torch.nn.Module) -> None:
             buffer.copy_(broadcast(buffer.contiguous()))
 
 
-def result_key(prefix: str, metric: str) -> str:
-    """Returns the name of a score in `all_results.json`; the log loss is the loss there."""
-    return f"{prefix}_{'loss' if metric == 'log_loss' else metric}"
+def result_key(task: Task, prefix: str, metric: str) -> str:
+    """Returns the name of a score in `all_results.json`; the metric of `Task.loss_name` is the loss there."""
+    return f"{prefix}_{'loss' if metric == task.loss_name else metric}"
 
 
 def score(
@@ -117,7 +117,7 @@ def score(
     rows = task.scored(predictions, targets, names)
     nan = float("nan")
     return {
-        result_key(prefix, name): metric.compute(rows, targets) if len(targets) else nan
+        result_key(task, prefix, name): metric.compute(rows, targets) if len(targets) else nan
         for name, metric in metrics.items()
     }
 
@@ -128,10 +128,10 @@ def score_with_intervals(
     """Scores predictions as `score` does, each score also with `_low` and `_high`, its 95 % interval."""
     results = score(task, prefix, predictions, targets, names)
     metrics = {name: task.metric(name) for name in names}
-    values = {name: results[result_key(prefix, name)] for name in names}
+    values = {name: results[result_key(task, prefix, name)] for name in names}
     limits = intervals(metrics, task.scored(predictions, targets, names), targets, values)
     for name, (low, high) in limits.items():
-        key = result_key(prefix, name)
+        key = result_key(task, prefix, name)
         results |= {f"{key}_low": low, f"{key}_high": high}
     return results
 
@@ -139,7 +139,7 @@ def score_with_intervals(
 def compare(
     task: Task, baseline: str, predictions: Predictions, others: Predictions, targets: np.ndarray
 ) -> dict[str, float]:
-    """Returns by how much the model's first metric is above a baseline's on the same test rows."""
+    """Returns how much greater the model's first metric is than a baseline's on the same test rows."""
     name, metric = next(iter(task.metrics.items()))
     first, second = (task.scored(one, targets, [name]) for one in (predictions, others))
     difference, low, high = paired_difference(metric, first, second, targets)
@@ -173,6 +173,6 @@ def label_results(prefix: str, scores: list[LabelScores]) -> dict[str, float]:
 
 
 def note_only_answer(task: Task, split: str, predictions: Predictions) -> dict[str, float]:
-    """Returns `SPLIT_only_answer`, the id of the label that all rows were answered with, if it is one."""
+    """Returns `SPLIT_only_answer`, the label's id or the number that all rows were answered with, if any."""
     answer = task.only_answer(predictions)
     return {} if answer is None else {f"{split}_only_answer": float(answer)}

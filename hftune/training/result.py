@@ -40,27 +40,29 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
 
     Returns:
         Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
-        interval; each label's as `test_class_NAME_*`; the baselines' scores as `test_majority_*` and
-        `test_tfidf_*` or `test_thumbnails_*`, without a test set `eval_majority_*`; with
-        `--test_time_augmentation` also `test_mirrored_*`; `validation_only_answer` and `test_only_answer`
-        where all rows got one label. And on the main process the scores of each label on the test rows.
+        interval; each label's as `test_class_NAME_*`; the baselines' scores as `test_majority_*` (of
+        numbers `test_mean_*`) and `test_tfidf_*` or `test_thumbnails_*`, without a test set
+        `eval_majority_*`; with `--test_time_augmentation` also `test_mirrored_*`;
+        `validation_only_answer` and `test_only_answer` where all rows got one label or number. And on the
+        main process the scores of each label on the test rows.
     """
     task, settings, accelerator = data.task, run.settings, run.accelerator
     metrics = evaluation_metrics(run.recipe, task, settings)
+    tested = [*metrics, *(name for name, metric in task.metrics.items() if metric.only_tested)]
     found, targets = predict_split(run, data, model, data.validation), data.validation.targets
     results = score(task, "eval", found, targets, metrics) | note_only_answer(task, "validation", found)
     if data.test is None:
         if settings.baselines:
-            majority = task.baselines(data.train.targets, len(data.validation), None)["majority"]
-            results |= score(task, "eval_majority", majority, targets, metrics)
+            simplest = task.baselines(data.train.targets, len(data.validation), None)[task.constant]
+            results |= score(task, f"eval_{task.constant}", simplest, targets, metrics)
         return results, []
     found, targets = predict_split(run, data, model, data.test), data.test.targets
     if settings.test_time_augmentation:
         both = predict_split(run, data, flip_average(accelerator.unwrap_model(model)), data.test)
-        results |= score_with_intervals(task, "test_mirrored", both, targets, metrics)
+        results |= score_with_intervals(task, "test_mirrored", both, targets, tested)
     if not run.is_main:
         return results, []
-    results |= score_with_intervals(task, "test", found, targets, metrics)
+    results |= score_with_intervals(task, "test", found, targets, tested)
     write_predictions(run.run_dir / "test_predictions.csv", task.columns(found, targets), data.places)
     labels = task.label_scores(found, targets)
     results |= label_results("test", labels) | note_only_answer(task, "test", found)
@@ -85,7 +87,7 @@ def describe_result(
         hub_id: OWNER/NAME under which the model will be published, if it is.
     """
     settings, folder = run.settings, run.run_dir
-    apart = trains_another(run.recipe, settings)
+    apart = trains_another(run.recipe, settings, data.task)
     best, curve = best_metric(data.task, settings), folder / "curve.png"
     draw_curve(read_log(folder / "log.jsonl"), curve, data.task, best, apart)
     card = Card(

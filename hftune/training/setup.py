@@ -150,7 +150,7 @@ def set_up(
         rows=data.train,
         collate=data.collate,
         workers=run.workers,
-        loss=recipe.loss or data.task.loss(settings, data.train.targets),
+        loss=data.task.scaled(recipe.loss or data.task.loss(settings, data.train.targets)),
         after_step=chain(after_steps),
         evaluate=_evaluation(run, data, average.module if average else prepared),
         save=partial(state.save, run),
@@ -158,7 +158,7 @@ def set_up(
         stop=run.stop,
         seed=settings.seed,
         max_grad_norm=settings.max_grad_norm,
-        metric_for_best_model=result_key("eval", metric),
+        metric_for_best_model=result_key(data.task, "eval", metric),
         greater_is_better=upwards,
         keep_best=settings.load_best_model_at_end,
         early_stopping_patience=settings.early_stopping_patience,
@@ -191,9 +191,9 @@ def chain(functions: Iterable[AfterStep | None]) -> AfterStep | None:
     return after_step if given else None
 
 
-def trains_another(recipe: Recipe, settings: Settings) -> bool:
-    """Returns whether the training minimises another loss than the log loss that validation shows."""
-    return bool(recipe.loss or any(getattr(settings, flag) for flag in OF_THE_LOSS))
+def trains_another(recipe: Recipe, settings: Settings, task: Task) -> bool:
+    """Returns whether the training minimises another loss, or on another scale, than validation shows."""
+    return bool(recipe.loss or task.loss_is_scaled or any(getattr(settings, flag) for flag in OF_THE_LOSS))
 
 
 def check_recipe_flags(recipe: Recipe, settings: Settings) -> None:
@@ -214,7 +214,7 @@ def _evaluation(run: Run, data: Data, model: torch.nn.Module) -> Callable[[], di
     def evaluate() -> dict[str, float]:
         predictions = predict_split(run, data, model, rows)
         if (answer := task.only_answer(predictions)) is not None:
-            log.info("all %s validation rows are answered %r", f"{len(rows):,}", task.labels[answer])
+            log.info("all %s validation rows are answered %s", f"{len(rows):,}", task.shown_answer(answer))
         return score(task.tune(predictions, rows.targets), "eval", predictions, rows.targets, names)
 
     return evaluate
@@ -246,9 +246,10 @@ def evaluation_metrics(recipe: Recipe, task: Task, settings: Settings) -> list[s
     Raises:
         BadInput: The task has no metric of such a name; the nearest is named.
     """
-    named = recipe.metrics if settings.task == recipe.settings.task else task.metrics
+    own = [name for name, metric in task.metrics.items() if not metric.only_tested]
+    named = recipe.metrics if settings.task == recipe.settings.task else own
     chosen = best_metric(task, settings)
-    names = list(dict.fromkeys(["log_loss", *named, "log_loss" if chosen == "loss" else chosen]))
+    names = list(dict.fromkeys([task.loss_name, *named, task.loss_name if chosen == "loss" else chosen]))
     for name in names:
         task.metric(name)
     return names

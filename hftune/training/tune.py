@@ -1,4 +1,4 @@
-"""What a task chooses on the validation rows once the weights are known, and where it is kept."""
+"""The trained model becomes the one that is saved: finished, and with what the task chooses by it."""
 
 import dataclasses
 
@@ -11,16 +11,17 @@ from hftune.training.setup import predict_split
 
 
 def tune(run: Run, data: Data, model: PreTrainedModel) -> Data:
-    """Lets the task choose, and notes in the model's config what it chose.
+    """Lets the task finish the model and choose, and notes in the model's config what it chose.
 
     Args:
         run: The run.
         data: Its rows and its task, which has chosen nothing yet.
-        model: Has the weights that will be saved; its config is changed.
+        model: Has the weights that are the run's result; it is changed into what will be saved.
 
     Returns:
-        The data with the tuned task, the same on every process.
+        The data with the task of the finished model, the same on every process.
     """
+    data = _finished(data, model)
     task, rows = data.task, data.validation
     if type(task).tune is Task.tune:
         return data
@@ -29,3 +30,11 @@ def tune(run: Run, data: Data, model: PreTrainedModel) -> Data:
     chosen = {name: value for name, value in tuned.model_config().items() if before.get(name) != value}
     model.config.update(chosen)
     return dataclasses.replace(data, task=tuned)
+
+
+def _finished(data: Data, model: PreTrainedModel) -> Data:
+    if type(data.task).finish is Task.finish:
+        return data
+    batch = data.collate([data.validation[0]])
+    batch.pop("labels")
+    return dataclasses.replace(data, task=data.task.finish(model, batch))

@@ -80,7 +80,7 @@ def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
     return code, dict(rows), said.out + said.err
 
 
-@pytest.mark.parametrize("kind", ["texts", "images"])
+@pytest.mark.parametrize("kind", ["texts", "images", "numbers"])
 def test_what_is_ready_is_said_to_be_and_nothing_is_left(
     kind, texts, tmp_path, tmp_path_factory, monkeypatch, capfd
 ):
@@ -91,13 +91,20 @@ def test_what_is_ready_is_said_to_be_and_nothing_is_left(
     words = [*SHAPES, "--model_ema", 0.9]
     if kind == "texts":  # a model with code of its own, as the one of the images
         words = [*texts[:at], "--model_type", "textcnn", *texts[at + 2 :]]
+    if kind == "numbers":
+        words += ["--task", "regression", "--label_column_name", "size"]
     code, states, said = validate(monkeypatch, capfd, *words)
     assert code == 0, said
     assert states == dict.fromkeys(["run directory", *dry_run.STAGES], "ready")
     assert not list(tmp_path.iterdir())
     assert not list(temporary.glob("hftune-*"))
-    assert ("circle, square" if kind == "images" else "labels 0, 1") in said
-    steps = 15 * 5 if kind == "images" else 3 * 12  # epochs times batches
+    asked = {
+        "texts": "labels 0, 1",
+        "images": "circle, square",
+        "numbers": "numbers of column 'size', mean 1",
+    }
+    assert asked[kind] in said
+    steps = 3 * 12 if kind == "texts" else 15 * 5  # epochs times batches
     assert f" {steps} steps of " in said
     assert "logits equal to" in said
 

@@ -196,7 +196,7 @@ def test_pieces_are_the_text_and_the_strongest_word_is_one():
     text = " a  good\nfilm !"
     words = [(1, 2), (4, 8), (9, 13), (14, 15)]
     found = Influence(np.zeros(2, np.float32), words, np.array([0.0, 2.0, -1.0, 0.5]))
-    pieces = coloured(text, found)
+    pieces = coloured(text, found, 0.2)
     assert "".join(piece for piece, _ in pieces) == text
     assert [(piece, share) for piece, share in pieces if share is not None] == [
         ("a", 0.0),
@@ -205,8 +205,8 @@ def test_pieces_are_the_text_and_the_strongest_word_is_one():
         ("!", 0.25),
     ]
     faint = replace(found, drops=found.drops / 100)
-    assert max(share or 0 for _, share in coloured(text, faint)) == pytest.approx(0.1)
-    assert coloured("", Influence(np.zeros(2, np.float32), [], np.zeros(0))) == []
+    assert max(share or 0 for _, share in coloured(text, faint, 0.2)) == pytest.approx(0.1)
+    assert coloured("", Influence(np.zeros(2, np.float32), [], np.zeros(0)), 0.2) == []
 
 
 def test_an_overlay_leaves_the_image_as_it_is_where_it_is_cold(tmp_path, monkeypatch):

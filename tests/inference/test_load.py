@@ -255,11 +255,11 @@ BROKEN = {
     "no tokenizer": (without_tokenizer, "no tokenizer could be loaded"),
     "several numbers": (
         lambda at: changed(tiny_checkpoint("bert", at, num_labels=3), problem_type="regression"),
-        "hftune reads classifiers that give a row one label",
+        "gives 3 numbers a row; hftune reads regressions that give one",
     ),
-    "regression": (
+    "one output": (
         lambda at: tiny_checkpoint("bert", at, num_labels=1),
-        "is a regression; hftune reads classifiers",
+        "has one output, and its config.json does not say what that is; where it is a number, write",
     ),
     "code": (
         lambda at: changed(

@@ -99,7 +99,7 @@ def test_what_is_cut_off_is_not_asked_twice(bert):
 def test_log_odds_are_exact_where_a_probability_is_one():
     logits = np.array([[50.0, 0.0, 0.0], [51.0, 0.0, 0.0], [0.0, 300.0, 0.0]], np.float32)
     np.testing.assert_allclose(
-        SingleLabel(("a", "b", "c")).log_odds({"logits": logits}, 0),
+        SingleLabel(("a", "b", "c")).evidence({"logits": logits}, 0),
         [50 - np.log(2), 51 - np.log(2), -300],
         rtol=1e-12,
     )

@@ -166,7 +166,7 @@ def compared(monkeypatch):
     def write(saved, given, folder):
         (folder / "model.onnx").touch()
         rows.extend(given[row] for row in range(len(given)))
-        return onnx_export.Comparison(len(given), 0.0, 1.0, (1, 1), (1.0, 1.0), threads=1)
+        return onnx_export.Comparison(len(given), 0.0, "in a probability", 1.0, (1, 1), (1.0, 1.0), threads=1)
 
     monkeypatch.setattr(onnx_export, "write_onnx", write)
     return rows

@@ -32,14 +32,15 @@ def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
         *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48, "--bf16", "false"),
         *("--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", "none", "--min_frequency", 1),
     ]
-    if kind == "bert":
-        return imdb, [*flags, "--model_name_or_path", encoder]
+    if kind in ("bert", "numbers"):
+        task = ["--task", "regression"] if kind == "numbers" else []
+        return imdb, [*flags, "--model_name_or_path", encoder, *task]
     module, overrides = SMALL[kind]
     return module, [*flags, "--config_overrides", overrides]
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
-@pytest.mark.parametrize("kind", ["bert", "textcnn", "bilstm", "bag"])
+@pytest.mark.parametrize("kind", ["bert", "numbers", "textcnn", "bilstm", "bag"])
 def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, encoder, tmp_path, capsys):
     module, flags = flags_for(kind, reviews, encoder)
     flags += ["--gradient_accumulation_steps", accumulation]
@@ -77,9 +78,12 @@ def test_killed_and_repeated_is_straight_through(reviews, encoder, tmp_path):
     assert run_there(imdb, flags, tmp_path / "killed", 1) == straight
 
 
-def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(reviews, encoder, tmp_path):
+@pytest.mark.parametrize("kind", ["bert", "numbers"])
+def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(
+    kind, reviews, encoder, tmp_path
+):
     """The same rows in the same steps under the same dropout; LayerNorm has no batch statistics."""
-    _, flags = flags_for("bert", reviews, encoder)
+    _, flags = flags_for(kind, reviews, encoder)
     one = run_here(imdb, [*flags, "--gradient_accumulation_steps", 2], tmp_path / "one")
     kill_on_the_way(imdb, flags, tmp_path / "two", 2, wait=0.05)
     assert run_there(imdb, flags, tmp_path / "two", 2) == one

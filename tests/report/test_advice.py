@@ -4,9 +4,17 @@ import pytest
 
 from hftune.report.advice import no_better, what_to_try
 from hftune.settings.text import TextSettings
+from hftune.tasks.regression import Regression
 from hftune.tasks.single_label import SingleLabel
 
-BELOW = {"test_accuracy_over_tfidf_low": -0.1, "test_accuracy_over_majority_low": 0.2}
+
+def over(name: str, low: float, metric: str = "accuracy") -> dict[str, float]:
+    """Returns a difference from a baseline whose interval begins at `low`."""
+    key = f"test_{metric}_over_{name}"
+    return {key: low + 0.1, f"{key}_low": low, f"{key}_high": low + 0.2}
+
+
+BELOW = over("tfidf", -0.1) | over("majority", 0.2)
 SETTINGS = TextSettings(model_type="bag", dataset_name="sample", learning_rate=0.001, num_train_epochs=2)
 
 
@@ -40,12 +48,25 @@ def test_steps_are_advised_where_steps_were_asked_for():
     ("results", "below"),
     [
         ({}, False),
-        ({"test_accuracy_over_tfidf_low": 0.01, "test_accuracy_over_majority_low": 0.2}, False),
-        ({"test_accuracy_over_majority_low": 0.0}, True),
+        (over("tfidf", 0.01) | over("majority", 0.2), False),
+        (over("majority", 0.0), True),
         ({"eval_accuracy": 0.5, "eval_majority_accuracy": 0.5}, True),
         ({"eval_accuracy": 0.6, "eval_majority_accuracy": 0.5}, False),
     ],
 )
 def test_only_a_model_that_is_no_better_gets_advice(results, below):
-    assert no_better(results, "accuracy") == below
+    assert no_better(results, SingleLabel()) == below
     assert bool(what_to_try(results, log([1, 1], []), SETTINGS, SingleLabel())) == below
+
+
+@pytest.mark.parametrize(
+    ("results", "below"),
+    [
+        (over("tfidf", -0.3, "rmse") | over("mean", -0.9, "rmse"), False),
+        (over("tfidf", -0.1, "rmse") | over("mean", -0.9, "rmse"), True),  # up to 0.1 worse
+        ({"eval_rmse": 1.0, "eval_mean_rmse": 1.5}, False),
+        ({"eval_rmse": 1.5, "eval_mean_rmse": 1.5}, True),
+    ],
+)
+def test_less_of_an_error_is_better(results, below):
+    assert no_better(results, Regression(("score",))) == below

@@ -102,7 +102,7 @@ def test_an_interval_stays_on_its_line_at_80_columns():
 
 
 def test_facts_about_the_data_are_no_metrics():
-    assert metrics_of(RESULTS) == ["accuracy", "f1", "loss"]
+    assert metrics_of(RESULTS, TASK) == ["accuracy", "f1", "loss"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_majority_class_stands_beside_validation_where_nothing_was_tested():
         "eval_majority_loss": 0.7,
         "eval_loss": 1,
     }
-    assert metrics_of(validation) == ["accuracy", "loss"]
+    assert metrics_of(validation, TASK) == ["accuracy", "loss"]
     table = render(summary_table("imdb", validation, SingleLabel(("a", "b"))))
     assert [cells(row) for row in table.splitlines()[-3:-1]] == [
         ["accuracy", "0.900", "0.600"],
@@ -167,16 +167,17 @@ def test_scores_of_classes_are_no_metrics_whatever_the_classes_are_called():
     scores = SingleLabel(names).label_scores({"logits": np.eye(6)}, np.arange(6))
     found = label_results("test", scores)
     assert len(found) == 4 * len(names)
-    assert metrics_of({**RESULTS, **found}) == metrics_of(RESULTS)
+    assert metrics_of({**RESULTS, **found}, TASK) == metrics_of(RESULTS, TASK)
 
 
 def test_one_answer_for_all_rows_is_said():
     results = {"validation_only_answer": 1.0, "validation_samples": 1200, "test_only_answer": 0.0}
-    assert answered_alike(results, ["no", "yes"]) == [
+    task = SingleLabel(("no", "yes"))
+    assert answered_alike(results, task) == [
         "all 1,200 validation rows are answered 'yes'",
         "all test rows are answered 'no'",
     ]
-    assert answered_alike(RESULTS, ["no", "yes"]) == []
+    assert answered_alike(RESULTS, task) == []
 
 
 def test_the_summary_ends_with_what_to_do_next(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -13,6 +13,7 @@ from hftune.data.image.rows import Images
 
 SIDE = 8  # pixels: colours and where they are, no more
 INVERSE_PENALTY = 0.01  # scikit-learn's C
+PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)  # of the ridge
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class ImageBaseline:
     def estimator(self) -> Pipeline:
         """Returns an untrained logistic regression."""
         return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=500))
+
+    def regressor(self) -> Pipeline:
+        """Returns an untrained ridge regression that chooses its penalty by itself."""
+        return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
 
 def _each(images: Images) -> Iterator[np.ndarray]:

@@ -20,6 +20,7 @@ from hftune.data.sources import Source
 from hftune.data.tables.read import Table
 from hftune.settings.image import ImageSettings
 from hftune.storage.files import read_json, write_json
+from hftune.tasks import find_task
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class ImageInputs(Inputs):
         return Source({"test": table}, test_dir, files=True, warnings=tuple(warnings))
 
     def choose_columns(self, table: Table, settings: ImageSettings) -> tuple[str, str]:
-        return choose_columns(table, PICTURE, settings.image_column_name, settings.label_column_name)
+        names = settings.image_column_name, settings.label_column_name
+        return choose_columns(table, PICTURE, *names, find_task(settings.task).label_names)
 
     def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
         # Each image is decoded once.

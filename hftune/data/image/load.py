@@ -37,7 +37,7 @@ def load_images(settings: ImageSettings, augment: Any = None, task: Task | None 
     """
     splits, images, odd = load_image_splits(settings, task)
     sizes = {name: len(part.rows) for name, part in splits.parts.items()}
-    log_splits(splits.origin, sizes, splits.task.labels, splits.warnings)
+    log_splits(splits.origin, sizes, splits.task, splits.warnings)
     _refuse_too_large(settings)
     prepared = load_processor(settings)
     small = is_small(images["train"].sizes, prepared.image_size)

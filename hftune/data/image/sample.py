@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
 from numpy.random import Generator
 from PIL import Image
@@ -74,24 +74,25 @@ def load_shapes(seed: int = 0) -> DatasetDict:
         seed: Which images; the default is the one that recipes train on.
 
     Returns:
-        Splits train, validation and test with columns image (48 x 48 RGB, PNG) and label (see
-        `SHAPES`): all labels equally often in each split.
+        Splits train, validation and test with columns image (48 x 48 RGB, PNG), label (see
+        `SHAPES`): all labels equally often in each split, and size: the shape's radius in pixels.
     """
     names = list(SHAPES)
-    features = Features(image=ImageFeature(), label=ClassLabel(names=names))
+    features = Features(image=ImageFeature(), label=ClassLabel(names=names), size=Value("float64"))
     splits = DatasetDict()
     for split, rows in ROWS.items():
         labels = [row % len(names) for row in range(rows)]
-        files = [
-            _png(draw(names[label], generator("shapes", seed, split, row)))
-            for row, label in enumerate(labels)
+        drawn = [
+            draw(names[label], generator("shapes", seed, split, row)) for row, label in enumerate(labels)
         ]
-        images = [{"bytes": image, "path": None} for image in files]
-        splits[split] = Dataset.from_dict({"image": images, "label": labels}, features=features)
+        images = [{"bytes": _png(image), "path": None} for image, _ in drawn]
+        sizes = [size for _, size in drawn]
+        columns = {"image": images, "label": labels, "size": sizes}
+        splits[split] = Dataset.from_dict(columns, features=features)
     return splits
 
 
-def draw(name: str, rng: Generator) -> np.ndarray:
+def draw(name: str, rng: Generator) -> tuple[np.ndarray, float]:
     """Draws one shape.
 
     Args:
@@ -99,16 +100,17 @@ def draw(name: str, rng: Generator) -> np.ndarray:
         rng: Only its uniform numbers are used: their bits are the same on every machine.
 
     Returns:
-        uint8 of shape (48, 48, 3).
+        uint8 of shape (48, 48, 3), and the shape's radius in pixels.
     """
     ground, paint = _colours(rng)
     image = ground + _clouds(rng, strength=50)
     image = _over(image, _line(rng), rng.uniform(0, 255, 3))
-    shape, speck = _placed(rng, SHAPES[name], 9, 17), _placed(rng, _circle, 1.5, 3)
+    radius = rng.uniform(9, 17)
+    shape, speck = _placed(rng, SHAPES[name], radius), _placed(rng, _circle, rng.uniform(1.5, 3))
     image = _over(image, shape, paint + _clouds(rng, strength=40))
     image = _over(image, speck, rng.uniform(0, 255, 3))
     image += rng.uniform(-25, 25, image.shape)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), radius
 
 
 def _colours(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -130,9 +132,8 @@ def _clouds(rng: Generator, strength: float) -> np.ndarray:
     return rows[:, low] * (1 - share) + rows[:, low + 1] * share
 
 
-def _placed(rng: Generator, distance: Callable, smallest: float, largest: float) -> np.ndarray:
-    """Returns distances from the outline of a shape of random size, place and angle, (48, 48)."""
-    radius = rng.uniform(smallest, largest)
+def _placed(rng: Generator, distance: Callable, radius: float) -> np.ndarray:
+    """Returns distances from the outline of a shape at a random place and angle, (48, 48)."""
     left, top = rng.uniform(radius, SIDE - radius, 2)
     turn = rng.uniform(0, 2 * math.pi)
     x, y = _STEPS[None, :] - left, _STEPS[:, None] - top

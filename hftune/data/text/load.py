@@ -48,7 +48,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sets = {name: split for name, split in parts.items() if split is not None}
     sizes = {name: len(split) for name, split in sets.items()}
-    log_splits(splits.origin, sizes, splits.task.labels, splits.warnings)
+    log_splits(splits.origin, sizes, splits.task, splits.warnings)
     tokenizer = load_tokenizer(settings, splits)
     rows = {
         name: tokenize(
