@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.dataset import Data
 from hftune.data.text.tokenizer import longest_text
+from hftune.data.text.windows import Windows
 from hftune.data.text.word_vectors import coverage, fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_names
@@ -35,6 +36,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
       the result needs no code of ours. It stays if it knows the data's labels (see `align_labels`); else
       its last layer is new.
     * `--model_name_or_path --pooling mean`: the bare backbone under a pooling and a linear layer.
+    * `--model_name_or_path --truncation window`: the same, on every window of a text.
 
     Raises:
         BadInput: If the checkpoint cannot be loaded, has only pickled weights, cannot read
@@ -86,8 +88,13 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     changes["pad_token_id"] = data.processor.pad_token_id
     if chosen:
         flags += f" --config_overrides {settings.config_overrides}"
-    if settings.pooling != "native":
-        return _pooled(name, settings.pooling, labels, changes, flags)
+    windows = Windows.of(settings, data.processor)
+    saved_windows = getattr(config, "window", None)
+    if saved_windows and not windows:
+        raise BadInput(f"{flags} reads texts in windows; pass --truncation window --max_length {saved_windows}")
+    if settings.own_pooling and not saved_windows:
+        return _pooled(name, settings.own_pooling, windows, labels, changes, flags)
+    changes |= windows.config() if windows else {}
     saved_labels, saved_kind = label_names(config), config.problem_type
     config.update({**labels, **changes})
     model, absent, _ = load_pretrained(AutoModelForSequenceClassification, name, config, flags)
@@ -132,10 +139,14 @@ def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str])
     return dict.fromkeys(spared, 0.0)
 
 
-def _pooled(name: str, pooling: str, labels: dict, changes: dict, flags: str) -> PreTrainedModel:
+def _pooled(
+    name: str, pooling: str, windows: Windows | None, labels: dict, changes: dict, flags: str
+) -> PreTrainedModel:
     named = {key: labels[key] for key in ("num_labels", "id2label", "label2id")}
     try:
-        model = PooledEncoderForSequenceClassification.from_encoder(name, pooling=pooling, **named, **changes)
+        model = PooledEncoderForSequenceClassification.from_encoder(
+            name, pooling=pooling, windows=windows.config() if windows else None, **named, **changes
+        )
     except RuntimeError as error:  # what transformers raises for weights of another shape
         reason = f"the checkpoint's weights do not fit the config: {first_line(error)}"
         raise BadInput(f"{flags}: {reason}") from None
@@ -146,8 +157,8 @@ def _pooled(name: str, pooling: str, labels: dict, changes: dict, flags: str) ->
 
 
 def _check_length(model: PreTrainedModel, settings: TextSettings, longest: int) -> None:
-    limit = longest_text(model)
-    if limit is not None and longest > limit:
+    limit = longest_text(model.base_model)  # which knows nothing of windows
+    if limit is not None and (settings.max_length if settings.in_windows else longest) > limit:
         raise BadInput(
             f"--max_length {settings.max_length}: {settings.model_name_or_path} reads {limit} tokens "
             f"at most; pass --max_length {limit}"

@@ -1,6 +1,6 @@
 """The settings of a run on texts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from hftune.errors import BadInput
@@ -22,9 +22,14 @@ class TextSettings(Settings):
     # column of the second texts of pairs (else found by the usual names of pairs: sentence1, sentence2)
     text_pair_column_name: str | None = None
     max_length: int = 512  # tokens of a text, or of both of a pair, that the model reads; the rest is cut
-    # the part of a longer text that is kept; of pairs, the text that is cut (head: longest_first)
-    truncation: Literal["head", "tail", "head+tail", "longest_first", "only_first", "only_second"] = "head"
-    # one vector of all tokens, before the head; native: the model's own classifier
+    # the part of a longer text that is kept; of pairs, the text that is cut (head: longest_first); window:
+    # all of it, in windows of max_length tokens each
+    truncation: Literal[
+        "head", "tail", "head+tail", "longest_first", "only_first", "only_second", "window"
+    ] = "head"
+    window_stride: int = 64  # tokens that a window shares with the one before
+    max_windows: int = 8  # windows of a text in training, others in each epoch; scoring reads up to 64
+    # one vector of all tokens, before the head; native: the model's own classifier, in windows the mean
     pooling: Literal["native", "cls", "mean", "max", "attention", "last"] = "native"
     # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
     train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
@@ -37,11 +42,27 @@ class TextSettings(Settings):
     embeddings: str | None = None  # file of word vectors to start from
     freeze_embeddings: bool = False  # leave the word vectors as they are in the file
 
+    @property
+    def in_windows(self) -> bool:
+        """Whether a text is read in windows."""
+        return self.truncation == "window"
+
+    @property
+    def own_pooling(self) -> str | None:
+        """The pooling of ours that reads the states of the tokens; None: the model's own classifier does."""
+        if self.pooling != "native":
+            return self.pooling
+        return "mean" if self.in_windows else None
+
     def check(self) -> None:
         """Raises BadInput with the flag's name for an impossible value or a contradiction."""
         super().check()
-        if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_length:
-            refuse(self, "tokens_per_batch", f"one text may have --max_length {self.max_length} tokens")
+        self._check_windows()
+        longest = self.max_length * (self.max_windows if self.in_windows else 1)
+        if self.tokens_per_batch is not None and self.tokens_per_batch < longest:
+            windows = f"--max_windows {self.max_windows} of " if self.in_windows else ""
+            problem = f"one text may have {windows}--max_length {self.max_length} tokens"
+            refuse(self, "tokens_per_batch", problem)
         if self.text_pair_column_name and self.text_pair_column_name == self.text_column_name:
             refuse(self, "text_pair_column_name", "it is --text_column_name as well")
         if self.embeddings and self.model_name_or_path:
@@ -52,3 +73,14 @@ class TextSettings(Settings):
         if self.freeze_embeddings and not self.embeddings:
             where = "for those of a pretrained model use --freeze embeddings"
             raise BadInput(f"--freeze_embeddings needs --embeddings FILE; {where}")
+
+    def _check_windows(self) -> None:
+        if not self.in_windows:
+            for field in fields(TextSettings):
+                if field.name in ("window_stride", "max_windows") and getattr(self, field.name) != field.default:
+                    raise BadInput(f"--{field.name} needs --truncation window")
+        elif self.model_type:
+            advice = "a small model reads a text of any length as one; raise --max_length instead"
+            refuse_both("truncation window", "model_type", advice)
+        elif self.window_stride >= self.max_length:
+            refuse(self, "window_stride", f"must be below the window, --max_length {self.max_length}")

@@ -69,6 +69,8 @@ class TextInputs(Inputs):
         check_embeddings(model, tokenizer, name)
         limit, positions = tokenizer.model_max_length, longest_text(model)  # 1e30 where no file says it
         longest = int(limit if positions is None else min(limit, positions))
+        if getattr(model.config, "window", None):  # which cuts by itself; `max_length` is that of a window
+            return cls(tokenizer, longest, "head", name)
         given = settings.get("truncation")
         kept = given or KEPT[tokenizer.truncation_side]
         # The config says that rows are pairs, or the run if a recipe built the model.

@@ -1,7 +1,9 @@
 """Data of texts, or pairs of them, from settings: splits, tokenizer, token ids, and a baseline."""
 
 import logging
+from collections.abc import Mapping
 from itertools import chain
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -23,6 +25,7 @@ from hftune.data.text.tokenize import (
 )
 from hftune.data.text.tokenizer import AS_WRITTEN, prepare_tokenizer
 from hftune.data.text.vocabulary import train_tokenizer
+from hftune.data.text.windows import SCORED, TrainingWindows, Windows, window_report
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
 from hftune.tasks.base import Task
@@ -50,13 +53,17 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
     sizes = {name: len(split) for name, split in sets.items()}
     log_splits(splits.origin, sizes, splits.task, splits.warnings)
     tokenizer = load_tokenizer(settings, splits)
+    windows = Windows.of(settings, tokenizer)
+    cut: dict[str, Any] = {"max_length": settings.max_length, "truncation": truncation}
+    if windows:
+        tokenizer.model_max_length = windows.longest(SCORED)
+        cut = {"max_length": windows.longest(SCORED), "truncation": "head"}
     rows = {
         name: tokenize(
             split,
             tokenizer,
             targets=splits.targets[name],
-            max_length=settings.max_length,
-            truncation=truncation,
+            **cut,
             fingerprint=f"{splits.fingerprint}-{name}",
             description=f"tokenizing {name}",
             place=splits.place[name],
@@ -64,15 +71,22 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         for name, split in sets.items()
     }
     unknown = unknown_share(rows["train"], tokenizer, splits.pairs)
-    log_lengths(rows["train"], settings.max_length, truncation, unknown, "pair" if splits.pairs else "text")
+    if windows:
+        facts = log_windows(rows, windows, settings.max_windows, unknown)
+    else:
+        noun = "pair" if splits.pairs else "text"
+        log_lengths(rows["train"], settings.max_length, truncation, unknown, noun)
+        facts = {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()}
     for name, split in sets.items():
         warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
         warn_of_special_tokens(name, split, tokenizer)
     train: Rows = rows["train"]
     if augment:
-        encode = encoder(tokenizer, max_length=settings.max_length, truncation=truncation)
+        encode = encoder(tokenizer, **cut)
         train = AugmentedTexts(rows["train"], contents_of(sets["train"][:]), encode, augment, settings.seed)
         log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
+    if windows:
+        train = TrainingWindows(train, windows, settings.max_windows, settings.seed)
     return Data(
         train=train,
         validation=rows["validation"],
@@ -83,8 +97,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         fingerprint=splits.fingerprint,
         origin=splits.origin,
         dataset_commit=splits.commit or None,
-        facts={f"{name}_samples": size for name, size in sizes.items()}
-        | {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()},
+        facts={f"{name}_samples": size for name, size in sizes.items()} | facts,
         baseline=TextBaseline(splits.train, splits.test) if splits.test is not None else None,
         places=splits.test_places,
         input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
@@ -151,7 +164,7 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
         made = AutoTokenizer.from_pretrained(
             name, truncation_side=side, trust_remote_code=False, **AS_WRITTEN
         )
-        tokenizer = prepare_tokenizer(made, config, pooled=settings.pooling != "native")
+        tokenizer = prepare_tokenizer(made, config, pooled=settings.own_pooling is not None)
     except (OSError, ValueError, KeyError) as error:
         reason = why_not_loaded(error)
         raise BadInput(f"--model_name_or_path {name}: no tokenizer could be loaded: {reason}") from None
@@ -182,8 +195,47 @@ def log_lengths(train: TokenRows, max_length: int, truncation: str, unknown: flo
         noun,
         100 * report["truncated_rows_share"],
         100 * report["truncated_tokens_share"],
-        f"; {100 * unknown:.1f} % are unknown to the tokenizer" if unknown > 0.01 else "",
+        _unknown_words(unknown),
     )
+
+
+def log_windows(
+    rows: Mapping[str, TokenRows], windows: Windows, most: int, unknown: float
+) -> dict[str, float]:
+    """Tells how many windows the texts have and what share of their tokens is read.
+
+    Args:
+        rows: The splits by name, "train" among them.
+        windows: How texts are cut.
+        most: Windows of a text in training.
+        unknown: Share of the tokens of train that the tokenizer does not know.
+
+    Returns:
+        The same as facts for `all_results.json`.
+    """
+    facts = {
+        f"{name}_{key}": value
+        for name, split in rows.items()
+        for key, value in window_report(split, windows, most if name == "train" else SCORED).items()
+    }
+    shares = [f"{100 * facts[f'{name}_tokens_read_share']:.1f} % of {name}" for name in rows]
+    log.info(
+        "windows: of %s tokens, %s shared with the one before; %s per train text at the median, %s at most; "
+        "an epoch of training reads up to %s, scoring %s; of all tokens are read: %s%s",
+        windows.size,
+        windows.stride,
+        f"{facts['train_windows_median']:g}",
+        f"{facts['train_windows_max']:,.0f}",
+        most,
+        SCORED,
+        ", ".join(shares),
+        _unknown_words(unknown),
+    )
+    return facts
+
+
+def _unknown_words(share: float) -> str:
+    return f"; {100 * share:.1f} % are unknown to the tokenizer" if share > 0.01 else ""
 
 
 def _for_other_words(settings: TextSettings) -> str:

@@ -108,8 +108,10 @@ def _plain_token(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def longest_text(model: nn.Module) -> int | None:
-    """Returns how many tokens the positions of a model allow; None where nothing limits them."""
+    """Returns how many tokens a model reads: as its positions, or windows, allow; None: nothing limits them."""
     config: Any = model.config
+    if in_windows := getattr(config, "longest_text", None):
+        return in_windows
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     if limit is None or limit < 1:  # XLNet says -1
         return None

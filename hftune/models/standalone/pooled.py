@@ -1,12 +1,15 @@
 """Any encoder, or a GPT-2-like decoder, with a choice of how its token states become one text vector.
 
-The backbone is transformers' own; only the pooling and the classifier are here.
+The backbone is transformers' own; only the pooling and the classifier are here, and the windows in which a
+text is read that is longer than the backbone's positions: each is read by itself, and the mean of their
+vectors, each weighted by its tokens, is the text's.
 Papers: Devlin et al. 2019 ([CLS]); Reimers & Gurevych 2019 (mean, max); Yang et al. 2016 (attention);
 Radford et al. 2018 (a decoder's last token).
-Shapes: B texts, L positions, H the backbone's hidden_size, C labels.
+Shapes: B texts, L positions, H the backbone's hidden_size, C labels; W windows of a text, T positions of one.
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -23,6 +26,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 POOLINGS = ("cls", "mean", "max", "attention", "last")
+TOKENS_AT_ONCE = 16_384  # of the windows that pass together where nothing is learned: bounds the memory
 
 
 class PooledEncoderConfig(PreTrainedConfig):
@@ -33,6 +37,11 @@ class PooledEncoderConfig(PreTrainedConfig):
         pooling: "cls" and "last" take the state of the first and the last token that is not padding, "mean"
             and "max" go over all of them, "attention" is a mean with learned weights.
         classifier_dropout: Chance that a value of the text vector is zeroed while training.
+        window: Tokens of a window, special ones included; None: a text is read as one.
+        window_stride: Tokens that a window shares with the one before.
+        max_windows: The windows of a text that are read, its first ones.
+        special_tokens_before: Special tokens that the tokenizer puts before a text. Every window gets them.
+        special_tokens_after: Likewise after it.
     """
 
     model_type = "pooled_encoder"
@@ -41,10 +50,17 @@ class PooledEncoderConfig(PreTrainedConfig):
     encoder_config: dict | PreTrainedConfig | None = None
     pooling: str = "mean"
     classifier_dropout: float = 0.1
+    window: int | None = None
+    window_stride: int = 64
+    max_windows: int = 64
+    special_tokens_before: int = 1
+    special_tokens_after: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}: use one of {', '.join(POOLINGS)}")
+        if self.window is not None and self.window_step < 1:
+            raise ValueError(f"window is {self.window}: too short for a window_stride of {self.window_stride}")
         if not isinstance(self.encoder_config, PreTrainedConfig):
             self.encoder_config = AutoConfig.for_model(**(self.encoder_config or {"model_type": "bert"}))
         super().__post_init__(**kwargs)
@@ -52,6 +68,21 @@ class PooledEncoderConfig(PreTrainedConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         """Returns the backbone's config, where transformers looks up `vocab_size` and the like."""
         return cast(PreTrainedConfig, self.encoder_config)
+
+    @property
+    def window_room(self) -> int:
+        """Tokens of a text that a window holds."""
+        return cast(int, self.window) - self.special_tokens_before - self.special_tokens_after
+
+    @property
+    def window_step(self) -> int:
+        """Tokens from the beginning of a window to that of the next."""
+        return self.window_room - self.window_stride
+
+    @property
+    def longest_text(self) -> int | None:
+        """Tokens of the longest text of which all is read, special ones included; None without windows."""
+        return None if self.window is None else self.window + (self.max_windows - 1) * self.window_step
 
 
 class PooledEncoderForSequenceClassification(PreTrainedModel):
@@ -92,6 +123,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         id2label: dict[int, str] | None = None,
         label2id: dict[str, int] | None = None,
         revision: str = "main",
+        windows: Mapping[str, int] | None = None,
         **config_overrides: Any,
     ) -> "PooledEncoderForSequenceClassification":
         """Puts a new pooling and classifier on a pretrained backbone.
@@ -104,6 +136,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             id2label: Name of each label id.
             label2id: Id of each label name.
             revision: Branch, tag or commit of the Hub repository.
+            windows: What `PooledEncoderConfig` says of windows; None: a text is read as one.
             **config_overrides: Values that replace those of the backbone's config.
 
         Returns:
@@ -131,6 +164,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             encoder_config=encoder.config,
             pooling=pooling,
             classifier_dropout=classifier_dropout,
+            **(windows or {}),
             **{name: value for name, value in labels.items() if value is not None},
         )
         model = cls(config)
@@ -176,17 +210,51 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             attention_mask = (
                 torch.ones_like(input_ids) if pad_token_id is None else input_ids.ne(pad_token_id).long()
             )
-        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, **segments
-        ).last_hidden_state
-        logits = self.classifier(self.dropout(self._pool(states, attention_mask.bool())))
+        values = {"input_ids": input_ids}
+        if token_type_ids is not None:
+            values["token_type_ids"] = token_type_ids
+        read = self._vectors if self.config.window is None else self._vectors_of_windows
+        logits = self.classifier(self.dropout(read(values, attention_mask.bool())))
         loss = None
         if labels is not None:
             loss = self.loss_function(
                 labels=labels, pooled_logits=logits.float(), config=self.config, **kwargs
             )
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _vectors(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
+        """Reads each row as one, values (B, L) and bool (B, L) -> (B, H)."""
+        states = self.encoder(**values, attention_mask=is_token.long()).last_hidden_state
+        return self._pool(states, is_token)
+
+    def _vectors_of_windows(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
+        """Reads each row in windows, values (B, L) and bool (B, L) -> (B, H)."""
+        positions, in_window = cut_windows(is_token, self.config)  # (B, W, T)
+        tokens = in_window.sum(2)  # (B, W)
+        shares = (tokens / tokens.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2)
+        values = {
+            name: row.gather(1, positions.flatten(1)).view_as(positions) for name, row in values.items()
+        }
+        pad_token_id = self.config.get_text_config().pad_token_id or 0
+        values["input_ids"] = values["input_ids"].masked_fill(~in_window, pad_token_id)
+        if torch.compiler.is_exporting():  # a graph has no place for a choice of windows: it reads all
+            in_window = in_window | (torch.arange(positions.shape[2], device=positions.device) == 0)
+            flat = {name: window.flatten(0, 1) for name, window in values.items()}
+            vectors = self._vectors(flat, in_window.flatten(0, 1)).unflatten(0, tokens.shape)
+            return (vectors * shares).sum(1)
+        rows, places = tokens.nonzero(as_tuple=True)  # of the windows that are more than padding
+        order = tokens[rows, places].argsort(descending=True, stable=True)
+        rows, places = rows[order], places[order]
+        at_once = len(order) if self.training else max(1, TOKENS_AT_ONCE // positions.shape[2])
+        parts = []
+        for row, place in zip(rows.split(at_once), places.split(at_once), strict=True):
+            longest = int(tokens[row[0], place[0]])
+            part = {name: window[row, place, :longest] for name, window in values.items()}
+            parts.append(self._vectors(part, in_window[row, place, :longest]))
+        found = torch.cat(parts)
+        vectors = found.new_zeros(*tokens.shape, found.shape[1])
+        vectors[rows, places] = found
+        return (vectors * shares).sum(1).to(found.dtype)
 
     def _pool(self, states: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor:
         """Makes one vector of each text, states (B, L, H) and bool (B, L) -> (B, H)."""
@@ -205,6 +273,37 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         last = is_token.shape[1] - 1 - tokens.flip(1).argmax(1)
         position = first if pooling == "cls" else last
         return states[torch.arange(len(states), device=states.device), position]
+
+
+def cut_windows(is_token: torch.Tensor, config: PooledEncoderConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Says where the tokens of each window stand in its text.
+
+    Each window has the text's special tokens around it. The last one ends with the text.
+
+    Args:
+        is_token: Which positions are no padding, bool (B, L); padding stands at one end.
+        config: Has windows.
+
+    Returns:
+        Positions in the text, int64 (B, W, T), and which of a window's positions are no padding, bool; a
+        window that a shorter text does not have is padding alone.
+    """
+    device, length = is_token.device, is_token.shape[1]
+    before, room, step = config.special_tokens_before, config.window_room, config.window_step
+    around = before + config.special_tokens_after
+    # Sizes are symbols where a graph of the model is made.
+    count = torch.sym_min(1 + torch.sym_max(length - around - room + step - 1, 0) // step, config.max_windows)
+    place = torch.arange(torch.sym_min(length, config.window), device=device)  # (T,) in a window
+    first = torch.arange(count, device=device)[:, None] * step  # (W, 1) of the text's words in a window
+    tokens = is_token.sum(1)[:, None, None]  # (B, 1, 1)
+    words = (tokens - around).clamp(min=0)
+    held = (words - first).clamp(min=0, max=room)  # (B, W, 1)
+    exists = (first == 0) | (first < words - room + step)  # else the one before it has reached the end
+    in_window = exists & (place < (held + around).minimum(tokens))
+    inside = torch.where(place < before, place, place + first)
+    positions = torch.where(place < before + held, inside, place - held + words)
+    start = is_token.long().argmax(1)[:, None, None]
+    return (positions + start).clamp(max=length - 1), in_window
 
 
 def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
