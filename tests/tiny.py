@@ -65,7 +65,7 @@ CONFIGS = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": POSITIONS},
 }
 FAMILIES = tuple(CONFIGS)
-OURS = ("textcnn", "bag", "bilstm", "pooled")
+OURS = ("textcnn", "bag", "bilstm", "pooled", "windows")
 
 
 def tiny_tokenizer(family: str) -> PreTrainedTokenizerBase:
@@ -143,6 +143,15 @@ def tiny_ours(kind: str) -> PreTrainedModel:
                 encoder_config=tiny_model("electra", num_hidden_layers=1).config,
                 pooling="attention",
                 num_labels=3,
+            )
+        ),
+        "windows": lambda: PooledEncoderForSequenceClassification(
+            PooledEncoderConfig(
+                encoder_config=tiny_model("bert", num_hidden_layers=1).config,
+                num_labels=3,
+                window=10,
+                window_stride=3,
+                max_windows=6,
             )
         ),
     }

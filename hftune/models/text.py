@@ -91,7 +91,9 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     windows = Windows.of(settings, data.processor)
     saved_windows = getattr(config, "window", None)
     if saved_windows and not windows:
-        raise BadInput(f"{flags} reads texts in windows; pass --truncation window --max_length {saved_windows}")
+        raise BadInput(
+            f"{flags} reads texts in windows; pass --truncation window --max_length {saved_windows}"
+        )
     if settings.own_pooling and not saved_windows:
         return _pooled(name, settings.own_pooling, windows, labels, changes, flags)
     changes |= windows.config() if windows else {}

@@ -77,7 +77,10 @@ class TextSettings(Settings):
     def _check_windows(self) -> None:
         if not self.in_windows:
             for field in fields(TextSettings):
-                if field.name in ("window_stride", "max_windows") and getattr(self, field.name) != field.default:
+                if (
+                    field.name in ("window_stride", "max_windows")
+                    and getattr(self, field.name) != field.default
+                ):
                     raise BadInput(f"--{field.name} needs --truncation window")
         elif self.model_type:
             advice = "a small model reads a text of any length as one; raise --max_length instead"

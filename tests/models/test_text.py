@@ -412,3 +412,36 @@ def test_word_vectors_are_put_in_and_frozen_on_demand(vocabulary, frozen, tmp_pa
     covered = np.isin(running, [ids["film"], ids["good"]]).mean()
     assert f"2 of {len(ids):,} words" in caplog.text
     assert f"{100 * covered:.1f} % of running tokens" in caplog.text
+
+
+IN_WINDOWS = {"truncation": "window", "max_length": 20, "window_stride": 4, "max_windows": 2}
+
+
+def test_windows_are_in_the_config_and_the_mean_is_their_pooling(checkpoint):
+    folder = checkpoint("bert")
+    model = build(folder, data=data_of(tiny_tokenizer("bert"), train=(3, 500)), **IN_WINDOWS)
+    assert_pretrained(model, folder)
+    assert_labelled(model)
+    config = model.config
+    assert (config.pooling, config.window, config.window_stride, config.max_windows) == ("mean", 20, 4, 64)
+    assert (config.special_tokens_before, config.special_tokens_after) == (1, 1)
+    assert build(folder, pooling="cls", **IN_WINDOWS).config.pooling == "cls"
+    gpt2 = build(checkpoint("gpt2"), "gpt2", **IN_WINDOWS).config
+    assert (gpt2.special_tokens_before, gpt2.special_tokens_after) == (0, 0)
+
+
+def test_a_window_is_no_longer_than_the_model_reads(checkpoint):
+    long = IN_WINDOWS | {"max_length": POSITIONS + 1}
+    with pytest.raises(BadInput, match=f"reads {POSITIONS} tokens at most; pass --max_length {POSITIONS}"):
+        build(checkpoint("bert"), **long)  # though every text here is shorter
+
+
+def test_a_model_that_reads_in_windows_goes_on_with_them_and_never_without(checkpoint, tmp_path):
+    first = build(checkpoint("bert"), pooling="max", **IN_WINDOWS)
+    first.save_pretrained(tmp_path)
+    tiny_tokenizer("bert").save_pretrained(tmp_path)
+    second = build(tmp_path, **IN_WINDOWS | {"window_stride": 5})
+    assert (second.config.window_stride, second.config.pooling) == (5, "max")
+    assert all(torch.equal(value, first.state_dict()[name]) for name, value in second.state_dict().items())
+    with pytest.raises(BadInput, match="reads texts in windows; pass --truncation window --max_length 20"):
+        build(tmp_path)

@@ -108,7 +108,7 @@ def _plain_token(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def longest_text(model: nn.Module) -> int | None:
-    """Returns how many tokens a model reads: as its positions, or windows, allow; None: nothing limits them."""
+    """Returns how many tokens a model's positions or windows allow; None where nothing limits them."""
     config: Any = model.config
     if in_windows := getattr(config, "longest_text", None):
         return in_windows

@@ -131,7 +131,9 @@ class TrainingWindows(torch.utils.data.Dataset):
             address = ("windows", self._seed, "draw", int(torch.randint(2**63 - 1, ())), row)
         first = int(generator(*address).integers(spare + 1)) * windows.step
         end = len(ids) - windows.after
-        words = ids[windows.before : end][first : first + windows.longest(self._most) - windows.before - windows.after]
+        words = ids[windows.before : end][
+            first : first + windows.longest(self._most) - windows.before - windows.after
+        ]
         return found | {"input_ids": np.concatenate([ids[: windows.before], words, ids[end:]])}
 
 

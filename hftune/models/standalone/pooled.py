@@ -60,7 +60,9 @@ class PooledEncoderConfig(PreTrainedConfig):
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}: use one of {', '.join(POOLINGS)}")
         if self.window is not None and self.window_step < 1:
-            raise ValueError(f"window is {self.window}: too short for a window_stride of {self.window_stride}")
+            raise ValueError(
+                f"window is {self.window}: too short for a window_stride of {self.window_stride}"
+            )
         if not isinstance(self.encoder_config, PreTrainedConfig):
             self.encoder_config = AutoConfig.for_model(**(self.encoder_config or {"model_type": "bert"}))
         super().__post_init__(**kwargs)

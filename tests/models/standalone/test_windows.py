@@ -107,11 +107,11 @@ def test_the_vector_of_a_text_is_the_mean_of_its_windows_by_tokens():
     windows = windows_by_hand(row)
     assert [len(window) for window in windows] == [10, 10, 10, 6]
     with torch.no_grad():
-        states = [model._vectors({"input_ids": ids}, ids > 0) for ids in map(torch.tensor, ([w] for w in windows))]
+        states = [
+            model._vectors({"input_ids": ids}, ids > 0) for ids in map(torch.tensor, ([w] for w in windows))
+        ]
         mean = sum(len(w) * state for w, state in zip(windows, states, strict=True)) / 36
-        torch.testing.assert_close(
-            model(**batch_of([row])).logits, model.classifier(mean), atol=1e-6, rtol=0
-        )
+        torch.testing.assert_close(model(**batch_of([row])).logits, model.classifier(mean), atol=1e-6, rtol=0)
 
 
 def test_every_word_up_to_the_last_window_matters_and_none_behind():
@@ -124,7 +124,7 @@ def test_every_word_up_to_the_last_window_matters_and_none_behind():
     changed = ((logits - before).abs().amax(1) > 1e-6).tolist()
     words = changed[1:-1]
     assert words == [True] * (LONGEST - 2) + [False] * (len(words) - LONGEST + 2)
-    assert changed[0] and changed[-1]  # [CLS] and [SEP] stand around every window
+    assert (changed[0], changed[-1]) == (True, True)  # [CLS] and [SEP] stand around every window
 
 
 def test_memory_is_bounded_by_parts_that_change_nothing(monkeypatch):
