@@ -39,9 +39,7 @@ def flags(reviews, encoder) -> list:
 def test_pipeline_reads_all_of_a_long_text_as_it_was_scored(flags, reviews, tmp_path, capsys):
     results = run_recipe(imdb.recipe, [*flags, "--learning_rate", 0.01], tmp_path)
     said = " ".join(capsys.readouterr().out.split())
-    assert (
-        "windows: of 12 tokens, 3 shared with the one before; 6 per train text at the median, 10" in said
-    )
+    assert "windows: of 12 tokens, 3 shared with the one before; 6 per train text at the median, 10" in said
     assert "41.4 % of train, 100.0 % of validation, 100.0 % of test" in said
     assert results["train_windows_max"] == 10
     assert results["test_tokens_read_share"] == 1
