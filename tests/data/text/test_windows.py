@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hftune.data.batches import BatchPlan, by_length
 from hftune.data.dataset import EpochIndex
-from hftune.data.text.load import load_text
+from hftune.data.text.load import choose_truncation, load_text
 from hftune.data.text.tokenize import FEATURES, TokenRows
 from hftune.data.text.windows import SCORED, TrainingWindows, Windows, window_report
 from hftune.errors import BadInput
@@ -143,3 +143,9 @@ def test_augmented_texts_are_read_in_windows_too(reviews, encoder):
     )
     data = load_text(plain, augment=lambda text, random: f"{text} {text}")
     assert max(len(data.train[EpochIndex.of(row, 0)]["input_ids"]) for row in range(9)) == 12 + 7
+
+
+def test_pairs_have_no_windows():
+    given_settings = TextSettings(model_name_or_path="x", truncation="window")
+    with pytest.raises(BadInput, match="--truncation window: for pairs of texts pass one of longest_first"):
+        choose_truncation(given_settings, pairs=True)
