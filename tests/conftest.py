@@ -39,6 +39,13 @@ def as_offline_as_before():
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The working folder, which is the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def quick_disk(monkeypatch):
     """Waiting for the disk matters when the power fails, which no run here arranges."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)

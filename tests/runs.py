@@ -1,5 +1,6 @@
 """Whole runs, here or in processes of their own that may be killed, and what must not change in them."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -24,6 +26,18 @@ ROOT = Path(__file__).parents[1]
 GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SIZES = {"train": 90, "validation": 20, "test": 20}  # 90: every epoch ends in a shorter window
 COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}
+
+
+def write(name: str, content: str | bytes) -> None:
+    """Writes a file under the working folder, with the folders that it needs."""
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def feed(monkeypatch, data: bytes) -> None:
+    """Makes bytes the standard input."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
 
 
 def write_reviews(folder: Path) -> Path:

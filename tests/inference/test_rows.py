@@ -17,21 +17,13 @@ from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.tasks.single_label import SingleLabel
 from tests.data.image.test_splits import CLASSES, painted, png, write_class_folders
+from tests.runs import write
 
 TEXTS, IMAGES = TextInputs(None, max_length=9), ImageInputs(None)
 TASK, TURNED = SingleLabel(("neg", "pos")), SingleLabel(("pos", "neg"))
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(name: str, content: str | bytes) -> None:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def first_pixels(images) -> list[int]:

@@ -1,10 +1,5 @@
 """Images are read in their order; what cannot be read is named with its file and row, or left out."""
 
-import io
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,22 +7,9 @@ import pytest
 from hftune.data.image.read import read_images
 from hftune.errors import BadInput
 from tests.data.image.test_splits import painted, png
+from tests.runs import feed, write
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(name: str, content: str | bytes) -> None:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def feed(monkeypatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def first_pixels(images) -> list[int]:

@@ -1,10 +1,7 @@
 """What is read is all of it, in its order; what cannot be read is named with its file and row."""
 
-import io
 import json
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,22 +9,9 @@ import pytest
 
 from hftune.data.text.read import read_texts
 from hftune.errors import BadInput
+from tests.runs import feed, write
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(name: str, content: str | bytes) -> None:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def feed(monkeypatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_texts_keep_the_order_of_words_files_and_lines(monkeypatch):
