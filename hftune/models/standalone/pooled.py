@@ -9,7 +9,6 @@ Shapes: B texts, L positions, H the backbone's hidden_size, C labels; W windows 
 """
 
 import inspect
-from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -125,7 +124,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         id2label: dict[int, str] | None = None,
         label2id: dict[str, int] | None = None,
         revision: str = "main",
-        windows: Mapping[str, int] | None = None,
+        windows: dict[str, Any] | None = None,
         **config_overrides: Any,
     ) -> "PooledEncoderForSequenceClassification":
         """Puts a new pooling and classifier on a pretrained backbone.
@@ -231,13 +230,14 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
 
     def _vectors_of_windows(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
         """Reads each row in windows, values (B, L) and bool (B, L) -> (B, H)."""
-        positions, in_window = cut_windows(is_token, self.config)  # (B, W, T)
+        config = cast(PooledEncoderConfig, self.config)
+        positions, in_window = cut_windows(is_token, config)  # (B, W, T)
         tokens = in_window.sum(2)  # (B, W)
         shares = (tokens / tokens.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2)
         values = {
             name: row.gather(1, positions.flatten(1)).view_as(positions) for name, row in values.items()
         }
-        pad_token_id = self.config.get_text_config().pad_token_id or 0
+        pad_token_id = config.get_text_config().pad_token_id or 0
         values["input_ids"] = values["input_ids"].masked_fill(~in_window, pad_token_id)
         if torch.compiler.is_exporting():  # a graph has no place for a choice of windows: it reads all
             in_window = in_window | (torch.arange(positions.shape[2], device=positions.device) == 0)
@@ -293,9 +293,10 @@ def cut_windows(is_token: torch.Tensor, config: PooledEncoderConfig) -> tuple[to
     device, length = is_token.device, is_token.shape[1]
     before, room, step = config.special_tokens_before, config.window_room, config.window_step
     around = before + config.special_tokens_after
+    size = room + around
     # Sizes are symbols where a graph of the model is made.
-    count = torch.sym_min(1 + torch.sym_max(length - around - room + step - 1, 0) // step, config.max_windows)
-    place = torch.arange(torch.sym_min(length, config.window), device=device)  # (T,) in a window
+    count = torch.sym_min(1 + torch.sym_max(length - size + step - 1, 0) // step, config.max_windows)
+    place = torch.arange(torch.sym_min(length, size), device=device)  # (T,) in a window
     first = torch.arange(count, device=device)[:, None] * step  # (W, 1) of the text's words in a window
     tokens = is_token.sum(1)[:, None, None]  # (B, 1, 1)
     words = (tokens - around).clamp(min=0)
