@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from hftune.data.dataset import Data
     from hftune.data.image.load import load_images
     from hftune.data.text.load import load_text
+    from hftune.data.tokens.load import load_tokens
     from hftune.errors import BadInput
     from hftune.launcher import launch
     from hftune.models.image import build_image_classifier
     from hftune.models.text import build_text_classifier
+    from hftune.models.tokens import build_token_classifier
     from hftune.recipe import Recipe
     from hftune.settings.base import Settings
     from hftune.settings.image import ImageSettings
     from hftune.settings.text import TextSettings
+    from hftune.settings.tokens import TokenSettings
     from hftune.training.cached_features import cache_features, head_loss
 
 _HOME = {
@@ -29,13 +32,16 @@ _HOME = {
     "Recipe": "hftune.recipe",
     "Settings": "hftune.settings.base",
     "TextSettings": "hftune.settings.text",
+    "TokenSettings": "hftune.settings.tokens",
     "build_image_classifier": "hftune.models.image",
     "build_text_classifier": "hftune.models.text",
+    "build_token_classifier": "hftune.models.tokens",
     "cache_features": "hftune.training.cached_features",
     "head_loss": "hftune.training.cached_features",
     "launch": "hftune.launcher",
     "load_images": "hftune.data.image.load",
     "load_text": "hftune.data.text.load",
+    "load_tokens": "hftune.data.tokens.load",
 }
 
 __all__ = [
@@ -45,13 +51,16 @@ __all__ = [
     "Recipe",
     "Settings",
     "TextSettings",
+    "TokenSettings",
     "build_image_classifier",
     "build_text_classifier",
+    "build_token_classifier",
     "cache_features",
     "head_loss",
     "launch",
     "load_images",
     "load_text",
+    "load_tokens",
 ]
 
 

@@ -130,7 +130,7 @@ def digest(run_dir: Path) -> str:
             state,
             progress,
             (run_dir / "log.jsonl").read_text(),
-            (run_dir / "test_predictions.csv").read_text(),
+            *(path.read_text() for path in sorted(run_dir.glob("test_predictions.*"))),
         ],
         sort_keys=True,
     )

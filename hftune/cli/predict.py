@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
     bf16 = torch.autocast(loaded.model.device.type, torch.bfloat16, enabled=options.get("bf16", False))
     with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, bf16:
         predictions = predict_rows(loaded, rows, on_progress=bar.update)
-    _refuse_broken(name, contents, predictions)
+    _refuse_broken(name, contents, loaded.task.finite(predictions))
     keys, task = loaded.inputs.keys, loaded.task
     if "top_k" in options and "scores" not in task.no_answer:
         raise BadInput(f"--top_k: {name} answers with a number, not with labels; leave it out")
@@ -132,12 +132,10 @@ def main(argv: list[str]) -> None:
         _write("".join(json_line(one, output is None) + "\n" for one in answers), output)
 
 
-def _refuse_broken(model: str, contents: "Contents", predictions: "Predictions") -> None:
+def _refuse_broken(model: str, contents: "Contents", finite: np.ndarray) -> None:
     names = [name for name in contents.names if name is not None]
-    for values in predictions.values():
-        finite = np.isfinite(values).reshape(len(values), -1).all(1)
-        if not finite.all():
-            raise NonFiniteError(f"{model} answers {names[finite.argmin()]!r:.80} with NaN or infinity")
+    if not finite.all():
+        raise NonFiniteError(f"{model} answers {names[finite.argmin()]!r:.80} with NaN or infinity")
 
 
 def answer_rows(

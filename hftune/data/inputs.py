@@ -152,6 +152,10 @@ class Inputs(ABC):
             BadInput: The data cannot be found or read.
         """
 
+    def prepared(self, source: Source, settings: Any) -> Source:
+        """Returns the tables of a source as `check` reads them; `find` has done so already."""
+        return source
+
     @abstractmethod
     def choose_columns(self, table: Table, settings: Any) -> tuple[Any, str]:
         """Returns the columns of content, as `check` takes them, and of the label.

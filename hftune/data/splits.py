@@ -266,7 +266,8 @@ def _fingerprint(parts: Mapping[str, Part], labels: tuple[str, ...]) -> str:
                 _, offsets, values = chunk.buffers()
                 first, last = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
                 digest.update(memoryview(values)[first:last] if values else b"")
-            digest.update(part.targets.tobytes())
+            objects = part.targets.dtype == object  # which say themselves what they hold
+            digest.update(b"".join(map(bytes, part.targets)) if objects else part.targets.tobytes())
     return digest.hexdigest()
 
 

@@ -35,6 +35,7 @@ from hftune.data.base_model import check_folder, kind_of, why_not_loaded
 from hftune.data.image.inputs import ImageInputs
 from hftune.data.inputs import Inputs
 from hftune.data.text.inputs import TextInputs
+from hftune.data.tokens.inputs import TokenInputs
 from hftune.errors import BadInput, first_line
 from hftune.hub.client import explain
 from hftune.models.cls_only import compute_cls_only
@@ -94,7 +95,7 @@ def load_model(name: str, *, revision: str | None = None, trust_remote_code: boo
         if "auto_map" in config and config.get("model_type") not in STANDALONE and not trust_remote_code:
             _refuse_code(name)
         _check_weights(name, revision)
-        kind: type[Inputs] = ImageInputs if _reads_images(name, revision, config) else TextInputs
+        kind: type[Inputs] = ImageInputs if _reads_images(name, revision, config) else _of_text(config)
     model = _load_model(name, revision, kind, trust_remote_code)
     auto, options = kind.auto_processor, kind.processor_options
     processor = _load(auto, kind.processor_noun, name, revision, trust_remote_code, **options)
@@ -188,6 +189,12 @@ def _reads_images(name: str, revision: str | None, config: dict[str, Any]) -> bo
             "copy that file from the model that it began as"
         )
     return kind == "images" or (kind is None and described)
+
+
+def _of_text(config: dict[str, Any]) -> type[Inputs]:
+    """Returns what the rows of a model of texts are: words are tagged by what is named so in its config."""
+    tags = any(name.endswith("ForTokenClassification") for name in config.get("architectures") or [])
+    return TokenInputs if tags else TextInputs
 
 
 def _refuse_code(name: str) -> None:

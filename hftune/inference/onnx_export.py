@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def write_onnx(loaded: LoadedModel, rows: Rows, folder: Path) -> Comparison:
     model = copy.deepcopy(loaded.model).cpu().eval()
     batches = _batches(loaded, rows)
     path = folder / "model.onnx"
-    _translate(loaded, model, batches[1], path)
+    _translate(loaded, model, batches[1].arguments, path)
     _describe(loaded, folder)
     return _compare(loaded, model, path, batches)
 
@@ -94,14 +94,23 @@ def _import_runtime(loaded: LoadedModel) -> None:
         ) from None
 
 
-def _batches(loaded: LoadedModel, rows: Rows) -> list[Batch]:
-    """Returns batches of the sizes of `BATCHES`, then the other rows one by one; without labels."""
+class _Asked(NamedTuple):
+    """A batch of rows: the arguments of the model's forward, and the labels and targets of the rows."""
+
+    arguments: Batch
+    labels: torch.Tensor
+    targets: np.ndarray
+
+
+def _batches(loaded: LoadedModel, rows: Rows) -> list[_Asked]:
+    """Returns batches of the sizes of `BATCHES`, then the other rows one by one."""
     sizes = [*BATCHES, *[1] * (len(rows) - ROWS)]
     collate = loaded.inputs.collate
     batches, start = [], 0
     for size in sizes:
         batch = collate([rows[row] for row in range(start, start + size)])
-        batches.append({name: values for name, values in batch.items() if name != "labels"})
+        labels = batch.pop("labels")
+        batches.append(_Asked(batch, labels, rows.targets[start : start + size]))
         start += size
     return batches
 
@@ -263,7 +272,7 @@ def _describe(loaded: LoadedModel, folder: Path) -> None:
     loaded.inputs.save(folder)
 
 
-def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[Batch]) -> Comparison:
+def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[_Asked]) -> Comparison:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -278,10 +287,13 @@ def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[Ba
     def of_runtime(batch: Batch) -> np.ndarray:
         return session.run(None, {name: batch[name].numpy() for name in inputs})[0]
 
-    ours, theirs = (
-        {"logits": np.concatenate([ask(batch) for batch in batches])} for ask in (of_pytorch, of_runtime)
-    )
     task = loaded.task
+
+    def of_rows(ask: Callable[[Batch], np.ndarray]) -> Predictions:
+        parts = [task.per_row({"logits": ask(batch.arguments)}, *batch[1:]) for batch in batches]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    ours, theirs = of_rows(of_pytorch), of_rows(of_runtime)
     first = next(iter(task.no_answer))  # the label, or the labels
 
     def given(predictions: Predictions, row: int) -> Any:
@@ -295,7 +307,7 @@ def _compare(loaded: LoadedModel, model: nn.Module, path: Path, batches: list[Ba
             f"PyTorch: they differ by {differences[worst]:.2g} {task.difference_unit}, at most "
             f"{LARGEST_DIFFERENCE:g} is allowed; nothing was written"
         )
-    timed = batches[: len(BATCHES)]
+    timed = [batch.arguments for batch in batches[: len(BATCHES)]]
     return Comparison(
         rows=len(differences),
         difference=float(differences[worst]),

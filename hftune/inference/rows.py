@@ -59,7 +59,11 @@ def read_labelled(
     Raises:
         BadInput: The data cannot be found or used, or have labels that the model does not know.
     """
-    source = _of_one_file(test_file, task, settings) if test_file else inputs.find(settings, test_dir)
+    source = (
+        inputs.prepared(_of_one_file(test_file, task, settings), settings)
+        if test_file
+        else inputs.find(settings, test_dir)
+    )
     chosen, table, column, label = _choose_split(inputs, source, split, settings)
     targets = task.match_targets(table, label)
     values, kept, warnings = inputs.check(table, column, settings, Split(chosen, source.files))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -44,7 +45,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     """
     labels = data.task.model_config()
     if settings.model_type:
-        model = _small_model(settings.model_type, settings, data, labels)
+        model = small_model(settings.model_type, settings, data, labels)
         model.config.update(data.input_config)
         return model
     model = _pretrained(settings, data, labels)
@@ -56,7 +57,18 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     return model
 
 
-def _small_model(kind: str, settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
+def small_model(kind: str, settings: Any, data: Data, labels: dict) -> PreTrainedModel:
+    """Builds a model of `hftune.models.standalone` from scratch.
+
+    Args:
+        kind: Its `model_type`.
+        settings: `config_overrides`, `embeddings` and `freeze_embeddings` are read.
+        data: Its tokenizer, and the training rows, of which it is said how much has a vector.
+        labels: What its config says of the task.
+
+    Raises:
+        BadInput: A name in `--config_overrides` is unknown, or a value impossible.
+    """
     architecture = model_class(kind)
     config_class = architecture.config_class
     tokenizer = data.processor

@@ -256,6 +256,7 @@ def _images(run_dir: Path, card: Card) -> dict[str, str]:
     titles = {
         "confusion.png": "How often each class was taken for each other, on the test rows",
         "scatter.png": "What the model answered, and the true numbers, of the test rows",
+        "entities.png": "How well entities of each type are found, and what became of them, on the test rows",
         "curve.png": "Losses and validation scores over the training",
     }
     if card.is_sample:

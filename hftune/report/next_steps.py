@@ -7,7 +7,10 @@ from hftune.report.model_use import modality_of, use_line
 from hftune.storage.files import read_json
 from hftune.tasks.base import Task
 
-TO_LOOK_AT = ("curve.png", "confusion.png", "scatter.png", "mistakes.png", "test_predictions.csv")
+TO_LOOK_AT = (
+    *("curve.png", "confusion.png", "scatter.png", "entities.png", "mistakes.png"),
+    *("test_predictions.csv", "test_predictions.jsonl"),
+)
 OWN_ROWS = {"text": "--train_file FILE.csv", "image": "--train_dir FOLDER"}
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from hftune.storage.files import write_text
 def write_predictions(
     path: Path, predictions: Sequence[tuple[str, Sequence[Any]]], places: Places | None = None
 ) -> None:
-    """Writes a csv file of one line per row in the data's order.
+    """Writes one line per row in the data's order.
 
     Args:
-        path: The file.
+        path: The file: .csv, or .jsonl with an object a line, which can hold lists.
         predictions: The last columns, what `Task.columns` returned.
         places: Where the rows stand in the user's data; None: `row` is the number within the set.
     """
@@ -25,7 +26,15 @@ def write_predictions(
     if places is not None:
         columns.append(("place", map(places.place, every)))
         columns += [(name, map(content, every)) for name, content in places.contents.items()]
-    write_text(path, as_csv([*columns, *predictions]))
+    columns += predictions
+    write_text(path, as_json_lines(columns) if path.suffix == ".jsonl" else as_csv(columns))
+
+
+def as_json_lines(columns: Sequence[tuple[str, Iterable[Any]]]) -> str:
+    """Returns columns of equal length as lines of JSON, an object for each row."""
+    names = [name for name, _ in columns]
+    rows = zip(*(values for _, values in columns), strict=True)
+    return "".join(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
 
 
 def as_csv(columns: Sequence[tuple[str, Iterable[Any]]], separator: str = ",") -> str:

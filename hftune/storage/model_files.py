@@ -31,6 +31,8 @@ AT_THE_END = (  # what a run writes when it has trained; its other files are the
     "mistakes.png",
     "scatter.png",
     "test_predictions.csv",
+    "test_predictions.jsonl",
+    "entities.png",
 )
 
 

@@ -18,6 +18,7 @@ TASKS = {  # --task NAME; imported when it is used
     "single_label": "hftune.tasks.single_label:SingleLabel",
     "multi_label": "hftune.tasks.multi_label:MultiLabel",
     "regression": "hftune.tasks.regression:Regression",
+    "tokens": "hftune.tasks.tokens:Tokens",
 }
 
 
@@ -68,5 +69,7 @@ def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:
     names: dict = PreTrainedConfig.from_dict(dict(config)).id2label or {}
     labels = tuple(config.get("label_names") or (str(names[number]) for number in sorted(names, key=int)))
     kinds = [find_task(name) for name in TASKS]
-    kind = next((kind for kind in kinds if kind.problem_type == config.get("problem_type")), kinds[0])
+    tags = any(name.endswith("ForTokenClassification") for name in config.get("architectures") or [])
+    problem = "token_classification" if tags else config.get("problem_type")  # others do not write it down
+    kind = next((kind for kind in kinds if kind.problem_type == problem), kinds[0])
     return kind.of_config(config, labels, pos_label)

@@ -154,6 +154,7 @@ class Task(ABC):
     by_words: ClassVar[str] = "red ones speak for {}, purple ones against it"  # of `evidence`, word by word
     difference_unit: ClassVar[str] = "in a probability"  # of `differences`
     faint: ClassVar[float] = 0.2  # of `evidence`: where no word moves it more, none has full colour
+    predictions_file: ClassVar[str] = "test_predictions.csv"  # .jsonl where a column holds lists
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Self:
@@ -352,6 +353,21 @@ class Task(ABC):
         """Returns what is kept of a model's output, (B, ...) on the CPU; `batch` has no "labels"."""
         return {"logits": model(**batch).logits.float().cpu().numpy()}
 
+    def per_row(self, predictions: Predictions, labels: torch.Tensor, targets: np.ndarray) -> Predictions:
+        """Returns the predictions of a batch, rows first, where `predict` has them in another order.
+
+        Args:
+            predictions: What `predict` returned.
+            labels: Those of the batch.
+            targets: Those of its rows, (B, ...).
+        """
+        return predictions
+
+    def finite(self, predictions: Predictions) -> np.ndarray:
+        """Returns whether the predictions of each row are neither NaN nor infinite, bool (N,)."""
+        parts = [np.isfinite(values).reshape(len(values), -1).all(1) for values in predictions.values()]
+        return np.logical_and.reduce(parts)
+
     def nothing(self) -> Predictions:
         """Returns the predictions of no rows."""
         return {"logits": np.zeros((0, len(self.labels)), np.float32)}
@@ -367,7 +383,7 @@ class Task(ABC):
         Raises:
             NonFiniteError: The model predicted NaN or infinity.
         """
-        if not all(np.isfinite(values).all() for values in predictions.values()):
+        if not self.finite(predictions).all():
             raise NonFiniteError("the model's logits are NaN or infinite, so it cannot be scored")
         return predictions
 

@@ -63,7 +63,7 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     if not run.is_main:
         return results, []
     results |= score_with_intervals(task, "test", found, targets, tested)
-    write_predictions(run.run_dir / "test_predictions.csv", task.columns(found, targets), data.places)
+    write_predictions(run.run_dir / task.predictions_file, task.columns(found, targets), data.places)
     labels = task.label_scores(found, targets)
     results |= label_results("test", labels) | note_only_answer(task, "test", found)
     task.draw(found, targets, data, run.run_dir)

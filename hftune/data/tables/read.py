@@ -1,9 +1,9 @@
-"""The one door to a file of rows: csv, tsv, json or parquet, decided by its ending.
+"""The one door to a file of rows: csv, tsv, json, parquet or CoNLL, decided by its ending.
 
 Rules of reading, each with its reason, stand where they are kept: what is a file and what is text in
-`file_text`, csv and tsv in `csv` and `csv_quotes`, json in `json`. For all of them: nothing is
-guessed that could shift or merge values in silence, whole numbers stay whole numbers, and what was read in
-another way than the usual one is said.
+`file_text`, csv and tsv in `csv` and `csv_quotes`, json in `json`, words with tags in `conll`. For all of
+them: nothing is guessed that could shift or merge values in silence, whole numbers stay whole numbers, and
+what was read in another way than the usual one is said.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hftune.data.tables import conll
 from hftune.data.tables.csv import read_csv
 from hftune.data.tables.file_text import decode_text, read_bytes, refuse_other_contents
 from hftune.data.tables.json import read_json
@@ -21,7 +22,7 @@ from hftune.errors import BadInput, listed, shown
 
 __all__ = ["SUFFIXES", "Table", "read_table"]
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *conll.SUFFIXES)
 
 
 def read_table(name: str, *, keep_blank: bool = False) -> Table:
@@ -29,8 +30,8 @@ def read_table(name: str, *, keep_blank: bool = False) -> Table:
 
     Args:
         name: Path of a .csv, .tsv, .jsonl (one object a line), .json (lines as well, an array of objects, or
-            one object with them under one key) or .parquet file; `~` is the home folder. Messages name it as
-            it is written here.
+            one object with them under one key), .parquet or CoNLL file (.conll, .iob, ...); `~` is the home
+            folder. Messages name it as it is written here.
         keep_blank: Keep rows of csv and tsv without content that others follow, as where each row is to be
             answered.
 
@@ -48,6 +49,8 @@ def read_table(name: str, *, keep_blank: bool = False) -> Table:
     text, notes = decode_text(name, data)
     if suffix.startswith(".json"):
         return read_json(name, text, notes)
+    if suffix in conll.SUFFIXES:
+        return conll.read_conll(name, text, notes)
     return read_csv(name, text, "\t" if suffix == ".tsv" else ",", notes, keep_blank=keep_blank)
 
 

@@ -14,6 +14,9 @@ TEXT = {  # what --model_type of a text recipe builds from scratch
     "bag": "bag.BagForSequenceClassification",
 }
 POOLED = {"pooled_encoder": "pooled.PooledEncoderForSequenceClassification"}  # --pooling on a backbone
+TOKENS = {  # likewise of a recipe for tagged words
+    "bilstm_crf": "bilstm_crf.BiLSTMCRFForTokenClassification",
+}
 IMAGE = {"resnet9": "resnet9.ResNet9ForImageClassification"}
 STANDALONE = TEXT | POOLED | IMAGE
 

@@ -1,0 +1,1 @@
+"""Sentences of tagged words: reading, windows, batches."""
