@@ -1,8 +1,9 @@
 """A simple model of texts, trained in seconds, to compare with: TF-IDF and logistic regression."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -20,6 +21,24 @@ PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the ridge
 FEW = 1000  # texts: up to here each penalty is tried with every text left out once
 
 
+class Columns(Protocol):
+    """Rows by column: a dict, or a set of `datasets`."""
+
+    def __getitem__(self, column: str, /) -> Sequence[str]:
+        """Returns the values of a column."""
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The rows of one set, and behind them those of another."""
+
+    first: Columns
+    second: Columns
+
+    def __getitem__(self, column: str) -> list[str]:
+        return [*self.first[column], *self.second[column]]
+
+
 @dataclass(frozen=True)
 class TextBaseline:
     """Words and word pairs, or 1 to 3 characters where texts are written without spaces, as sublinear TF-IDF.
@@ -29,15 +48,22 @@ class TextBaseline:
     Args:
         train: Has the N training texts as its column `text`.
         test: Likewise n texts.
+        validation: Likewise the texts that `with_validation` needs.
     """
 
-    train: Mapping[str, Sequence[str]]
-    test: Mapping[str, Sequence[str]]
+    train: Columns
+    test: Columns
+    validation: Columns | None = None
     name = "tfidf"
 
     def features(self) -> tuple[csr_matrix, csr_matrix]:
         """Returns the TF-IDF matrices of the training and test texts, (N, V) and (n, V) float32."""
         return weigh_terms(self.train["text"], self.test["text"])
+
+    def with_validation(self) -> Self:
+        """Returns the same model, whose test texts are the validation texts followed by the test texts."""
+        assert self.validation
+        return replace(self, test=_Joined(self.validation, self.test))
 
     def estimator(self) -> LogisticRegression:
         """Returns an untrained logistic regression."""

@@ -31,10 +31,23 @@ def label_section(scores: Sequence[LabelScores]) -> str:
     ]
     if few:
         lines.append(f"Classes with fewer than {FEW_ROWS} rows ({few:,} here) are hard to judge.")
+    if never := [row.label for row in scores if row.rows and math.isnan(row.precision)]:
+        lines.append(f"Never given: {named_labels(never)}.")
     shown = list(scores)
     if len(shown) > MOST_ROWS:
         shown = sorted(shown, key=lambda row: (math.isnan(row.f1), row.f1))[:WEAKEST]
         lines.append(f"These are the {WEAKEST} classes of {len(scores):,} with the lowest F1.")
-    cells = [[text(row.label), *map(score, row[1:4]), f"{row.rows:,}"] for row in shown]
-    scored = table(["class", "precision", "recall", "F1", "rows"], cells)
+    tuned = any(row.threshold is not None for row in scores)
+    if tuned:
+        lines.append("Threshold: the probability above which a row gets it, chosen on the validation rows.")
+    cells = [
+        [
+            text(row.label),
+            *map(score, (row.precision, row.recall, row.f1)),
+            f"{row.rows:,}",
+            *([f"{row.threshold:.4g}"] if tuned else []),
+        ]
+        for row in shown
+    ]
+    scored = table(["class", "precision", "recall", "F1", "rows", *(["threshold"] if tuned else [])], cells)
     return f"## Class by class\n\n{' '.join(lines)}\n\n{scored}"

@@ -114,6 +114,8 @@ class Settings:
     task: str = (
         "single_label"  # what a row has: one label, (multi_label) any of several, (regression) a number
     )
+    # of --task multi_label: the probability above which a row gets a label, chosen on the validation rows
+    thresholds: Literal["per_label", "common", "0.5"] = "per_label"
 
     # --- model ---
     model_name_or_path: str | None = None  # pretrained model: Hub id or local folder

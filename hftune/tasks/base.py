@@ -72,6 +72,7 @@ class LabelScores(NamedTuple):
     recall: float
     f1: float
     rows: int
+    threshold: float | None = None  # the probability above which a row gets it, where the task chose one
 
 
 class Use(NamedTuple):
@@ -114,6 +115,9 @@ class SimpleModel(Protocol):
 
     def regressor(self) -> Any:
         """Returns an untrained ridge regression of scikit-learn that chooses its penalty by itself."""
+
+    def with_validation(self) -> Self:
+        """Returns the same model, whose test rows are the validation rows followed by the test rows."""
 
 
 class TestRows(Protocol):

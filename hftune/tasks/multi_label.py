@@ -1,42 +1,111 @@
-"""Each row has any of C labels: rows of 0 and 1, binary cross-entropy, and the labels above a half."""
+"""Each row has any of C labels: rows of 0 and 1, binary cross-entropy, and a threshold for each label."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit, logit
+from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_fscore_support
 
 from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput
-from hftune.tasks.base import LabelScores, Metric, Predictions, SimpleModel, Task
+from hftune.tasks.base import LabelScores, Metric, Predictions, SimpleModel, Task, Use
 from hftune.tasks.class_metrics import NLL_LIMIT, rank, ratio
 from hftune.tasks.intervals import share_of_rows
+from hftune.tasks.thresholds import HALF, choose_thresholds
+
+if TYPE_CHECKING:
+    from hftune.settings.base import Settings
+
+OF_THRESHOLDS = ("f1_macro", "f1_micro", "subset_accuracy", "hamming_loss")
+FORMER_NAMES = {"exact_match": "subset_accuracy"}  # of metrics
 
 
 @dataclass(frozen=True)
 class MultiLabel(Task):
-    """Any labels a row; targets are 0 and 1, float32 (N, C), predictions are `logits`, float (N, C)."""
+    """Any labels a row; targets are 0 and 1, float32 (N, C), predictions are `logits`, float (N, C).
+
+    Args:
+        labels: See `Task`.
+        pos_label: See `Task`.
+        rule: How `tune` chooses the thresholds: see `hftune.tasks.thresholds.choose_thresholds`.
+        thresholds: The probability of each label above which a row gets it; (): a half, of all.
+    """
+
+    rule: str = "per_label"
+    thresholds: tuple[float, ...] = ()
 
     problem_type = "multi_label_classification"
     no_answer = {"labels": None, "scores": None}  # noqa: RUF012  a constant
-    limit = "It gives a row the labels whose probability is above a half: several, or none."
+    limit = "It gives a row the labels whose probability is above their threshold: several, or none."
     simplest = "always giving each label its share of the training rows"
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> MultiLabel:
+        return cls(pos_label=settings.pos_label, rule=settings.thresholds)
+
+    @classmethod
+    def of_config(
+        cls, config: Mapping[str, Any], labels: tuple[str, ...], pos_label: str | None
+    ) -> MultiLabel:
+        known = config.get("thresholds") or {}
+        if known and (missing := [label for label in labels if label not in known]):
+            raise BadInput(f"config.json: thresholds has no number for the label {missing[0]!r}")
+        return cls(labels, pos_label, thresholds=tuple(known[label] for label in labels) if known else ())
 
     @property
     def metrics(self) -> dict[str, Metric]:
         return {
-            "f1_micro": Metric(f1_micro, title="F1, micro"),
+            "map": Metric(mean_average_precision, title="mAP"),  # the first: it needs no threshold
             "f1_macro": Metric(f1_macro, title="F1, macro"),
-            "exact_match": share_of_rows(lambda rows, targets: (rows["predicted"] == targets).all(1)),
-            "map": Metric(mean_average_precision, title="mAP"),
+            "f1_micro": Metric(f1_micro, title="F1, micro"),
+            "f1_macro_at_half": Metric(f1_macro_at_half, title="F1, macro, at 0.5"),
+            "lrap": Metric(lambda rows, _: float(rows["lrap"].mean()), title="LRAP"),
+            "subset_accuracy": share_of_rows(
+                lambda rows, targets: (rows["predicted"] == targets).all(1), title="subset accuracy"
+            ),
+            "hamming_loss": Metric(
+                lambda rows, targets: float((rows["predicted"] != targets).mean()),
+                False,
+                title="Hamming loss",
+            ),
             "log_loss": Metric(lambda rows, _: float(rows["nll"].mean()), False, title="log loss"),
         }
+
+    def metric(self, name: str) -> Metric:
+        return super().metric(FORMER_NAMES.get(name, name))
+
+    def model_config(self) -> dict[str, Any]:
+        chosen = (
+            {"thresholds": dict(zip(self.labels, self.thresholds, strict=True))} if self.thresholds else {}
+        )
+        return super().model_config() | chosen
+
+    def tune(self, predictions: Predictions, targets: np.ndarray) -> MultiLabel:
+        return replace(
+            self, thresholds=choose_thresholds(self.probabilities(predictions), targets, self.rule)
+        )
+
+    def use(self, modality: str) -> Use:
+        use = super().use(modality)
+        arguments = f"{use.arguments}, top_k={len(self.labels)}"
+        lines = [
+            "thresholds = classify.model.config.thresholds",
+            f"answers = classify({arguments})",
+            'print([one["label"] for one in answers if one["score"] > thresholds[one["label"]]])',
+        ]
+        words = (
+            "It gives each label a probability, and a row has the labels whose probability is above their "
+            "threshold, which stands in `config.json`:"
+        )
+        code = "\n".join(["```python", *lines, "```"])
+        return use._replace(arguments=arguments, reading=f"{words}\n\n{code}")
 
     def join_columns(self, table: Table, column: str | None) -> Table:
         return join_columns(table, column)
@@ -66,8 +135,17 @@ class MultiLabel(Task):
             raise ValueError(f"logits {logits.shape} do not fit targets {targets.shape}")
         super().scored(predictions, targets, names)
         losses = np.logaddexp(0, logits) - targets * logits  # of each label's sigmoid, in nats
-        rows = {"predicted": logits > 0, "nll": np.minimum(losses, NLL_LIMIT).mean(1)}
+        rows = {
+            "predicted": self.given(predictions),
+            "predicted_at_half": logits > 0,
+            "nll": np.minimum(losses, NLL_LIMIT).mean(1),
+        }
+        rows |= {"lrap": label_ranking(logits, targets > 0)} if "lrap" in names else {}
         return rows | ({"rank": rank(logits)} if "map" in names else {})
+
+    def given(self, predictions: Predictions) -> np.ndarray:
+        """Returns which labels each row is given, bool (N, C)."""
+        return self.probabilities(predictions) > (self.thresholds or HALF)
 
     def check_metric(self, metric: str, targets: np.ndarray) -> str:
         if metric == "map" and not targets.any():
@@ -78,9 +156,10 @@ class MultiLabel(Task):
         return ""
 
     def label_scores(self, predictions: Predictions, targets: np.ndarray) -> list[LabelScores]:
-        parts = precision_recall_fscore_support(targets, predictions["logits"] > 0, zero_division=np.nan)
+        parts = precision_recall_fscore_support(targets, self.given(predictions), zero_division=np.nan)
         columns = (part.tolist() for part in parts)
-        return [LabelScores(*row) for row in zip(self.labels, *columns, strict=True)]
+        thresholds = self.thresholds or (None,) * len(self.labels)
+        return [LabelScores(*row) for row in zip(self.labels, *columns, thresholds, strict=True)]
 
     def shown_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Sequence[str]]:
         return np.arange(len(targets)), self._joined(targets > 0)
@@ -95,9 +174,10 @@ class MultiLabel(Task):
         return {name: {"logits": logit((n * p + 1) / (n + 2))} for name, p in chances.items()}
 
     def answer(self, predictions: Predictions, row: int, top_k: int | None = None) -> dict[str, Any]:
-        chances = expit(predictions["logits"][row].astype(np.float64))
+        one = {"logits": predictions["logits"][row : row + 1]}
+        (chances,), (above,) = self.probabilities(one), self.given(one)
         order = np.argsort(-chances, kind="stable")
-        given = [self.labels[number] for number in order if chances[number] > 0.5]
+        given = [self.labels[number] for number in order if above[number]]
         scores = {self.labels[number]: round(float(chances[number]), 6) for number in order[:top_k]}
         return {"labels": given, "scores": scores}
 
@@ -122,15 +202,26 @@ class MultiLabel(Task):
         given = [] if targets is None else [("label", self._joined(targets > 0))]
         chances = zip(self.labels, expit(logits).T, strict=True)
         probabilities = [(name, [f"{p:.6f}" for p in column]) for name, column in chances]
-        return [*given, ("prediction", self._joined(logits > 0)), *probabilities]
+        return [*given, ("prediction", self._joined(self.given(predictions))), *probabilities]
 
     def _joined(self, given: np.ndarray) -> list[str]:
         """Returns the names of each row's labels, bool (N, C), as one word."""
         return ["|".join(self.labels[number] for number in np.flatnonzero(row)) for row in given]
 
     def meaning(self, names: Sequence[str]) -> dict[str, list[str]]:
-        means = [name for name in names if name in ("f1_macro", "map")]
-        return {"means over the labels": means, "over all labels of all rows": ["f1_micro"]}
+        means = [name for name in names if name in ("map", "f1_macro", "f1_macro_at_half")]
+        tuned = [name for name in names if name in OF_THRESHOLDS] if self.thresholds else []
+        shares = {
+            "over all labels of all rows": [name for name in names if name == "f1_micro"],
+            "rows whose labels are all right": [name for name in names if name == "subset_accuracy"],
+            "cells (a label of a row) that are wrong": [name for name in names if name == "hamming_loss"],
+            "at thresholds chosen on the validation rows, whose own scores they flatter": tuned,
+        }
+        return {"means over the labels": means, **shares}
+
+    def shown_metrics(self, names: Sequence[str]) -> list[str]:
+        alike = {"f1_macro_at_half"} if self.rule == str(HALF) else set()  # the same number
+        return [name for name in names if name not in alike]
 
     def describe(self, noun: str) -> str:
         return f"gives {noun} any of {len(self.labels):,} labels"
@@ -151,8 +242,35 @@ def f1_micro(rows: Predictions, targets: np.ndarray) -> float:
 
 def f1_macro(rows: Predictions, targets: np.ndarray) -> float:
     """Returns the mean over the labels of their F1, 0 for one that neither occurs nor is predicted."""
-    hits = (rows["predicted"] & (targets > 0)).sum(0)
-    return float(ratio(2 * hits, rows["predicted"].sum(0) + targets.sum(0, dtype=np.float64)).mean())
+    return _mean_f1(rows["predicted"], targets)
+
+
+def f1_macro_at_half(rows: Predictions, targets: np.ndarray) -> float:
+    """Returns the same with a threshold of a half for all labels, as others who tune none report it."""
+    return _mean_f1(rows["predicted_at_half"], targets)
+
+
+def _mean_f1(predicted: np.ndarray, targets: np.ndarray) -> float:
+    hits = (predicted & (targets > 0)).sum(0)
+    return float(ratio(2 * hits, predicted.sum(0) + targets.sum(0, dtype=np.float64)).mean())
+
+
+def label_ranking(logits: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Returns the ranking precision of each row (Schapire & Singer 2000): how near the top its labels stand.
+
+    Args:
+        logits: float64 (N, C).
+        positive: bool (N, C); a row without labels gets 1, as in scikit-learn.
+
+    Returns:
+        float64 (N,); their mean is the LRAP.
+    """
+    if not len(logits):
+        return np.zeros(0)
+    among_all = rankdata(-logits, "max", axis=1)
+    among_positive = rankdata(np.where(positive, -logits, np.inf), "max", axis=1)
+    shares = np.where(positive, among_positive / among_all, 0).sum(1)
+    return np.where(positive.any(1), shares / np.maximum(positive.sum(1), 1), 1.0)
 
 
 def mean_average_precision(rows: Predictions, targets: np.ndarray) -> float:

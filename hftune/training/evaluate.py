@@ -137,11 +137,26 @@ def score_with_intervals(
 
 
 def compare(
-    task: Task, baseline: str, predictions: Predictions, others: Predictions, targets: np.ndarray
+    task: Task,
+    baseline: str,
+    predictions: Predictions,
+    others: Predictions,
+    targets: np.ndarray,
+    tuned: Task | None = None,
 ) -> dict[str, float]:
-    """Returns how much greater the model's first metric is than a baseline's on the same test rows."""
+    """Returns how much greater the model's first metric is than a baseline's on the same test rows.
+
+    Args:
+        task: As tuned to the model.
+        baseline: Its name.
+        predictions: The model's.
+        others: The baseline's.
+        targets: Those of the rows.
+        tuned: The task as tuned to the baseline; None: it tunes nothing.
+    """
     name, metric = next(iter(task.metrics.items()))
-    first, second = (task.scored(one, targets, [name]) for one in (predictions, others))
+    first = task.scored(predictions, targets, [name])
+    second = (tuned or task).scored(others, targets, [name])
     difference, low, high = paired_difference(metric, first, second, targets)
     key = f"test_{name}_over_{baseline}"
     return {key: difference, f"{key}_low": low, f"{key}_high": high}

@@ -11,7 +11,7 @@ from hftune.report.model_use import modality_of
 from hftune.report.predictions import write_predictions
 from hftune.report.summary import draw_curve
 from hftune.storage.run_dir import package_versions
-from hftune.tasks.base import LabelScores
+from hftune.tasks.base import LabelScores, Predictions, Task
 from hftune.training.context import Run
 from hftune.training.evaluate import compare, label_results, note_only_answer, score, score_with_intervals
 from hftune.training.log import read_log
@@ -54,7 +54,8 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     if data.test is None:
         if settings.baselines:
             simplest = task.baselines(data.train.targets, len(data.validation), None)[task.constant]
-            results |= score(task, f"eval_{task.constant}", simplest, targets, metrics)
+            tuned = task.tune(simplest, targets)
+            results |= score(tuned, f"eval_{task.constant}", simplest, targets, metrics)
         return results, []
     found, targets = predict_split(run, data, model, data.test), data.test.targets
     if settings.test_time_augmentation:
@@ -68,10 +69,29 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     results |= label_results("test", labels) | note_only_answer(task, "test", found)
     task.draw(found, targets, data, run.run_dir)
     if settings.baselines and data.baseline:
-        for name, simple in task.baselines(data.train.targets, len(data.test), data.baseline).items():
-            results |= score_with_intervals(task, f"test_{name}", simple, targets, metrics)
-            results |= compare(task, name, found, simple, targets)
+        for name, (tuned, simple) in tuned_baselines(data).items():
+            results |= score_with_intervals(tuned, f"test_{name}", simple, targets, metrics)
+            results |= compare(task, name, found, simple, targets, tuned)
     return results, labels
+
+
+def tuned_baselines(data: Data) -> dict[str, tuple[Task, Predictions]]:
+    """Returns each baseline's predictions of the test rows, and the task as tuned to it.
+
+    What the task chooses on validation rows for the model, it chooses on the same rows for each of them.
+    """
+    assert data.baseline
+    task, targets, rows = data.task, data.train.targets, len(data.test or ())
+    if type(task).tune is Task.tune:
+        return {name: (task, found) for name, found in task.baselines(targets, rows, data.baseline).items()}
+    first, both = len(data.validation), data.baseline.with_validation()
+    return {
+        name: (
+            task.tune({kind: values[:first] for kind, values in found.items()}, data.validation.targets),
+            {kind: values[first:] for kind, values in found.items()},
+        )
+        for name, found in task.baselines(targets, first + rows, both).items()
+    }
 
 
 def describe_result(

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from hftune.recipes import imdb_bag
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.tasks import task_of
-from hftune.tasks.multi_label import MultiLabel
+from hftune.tasks.multi_label import MultiLabel, label_ranking
 from hftune.training.evaluate import score, score_with_intervals
 from tests.data.image.test_splits import write_class_folders
 from tests.runs import run_recipe
@@ -93,13 +94,17 @@ def some(n=200, labels=4):
 
 def test_scores_are_scikit_learns():
     logits, targets = some()
-    task = MultiLabel(("a", "b", "c", "d"))
+    task = MultiLabel(("a", "b", "c", "d"), thresholds=(0.5, 0.4, 0.2, 0.05))
     found = score(task, "test", {"logits": logits}, targets, task.metrics)
-    given, chances = logits > 0, 1 / (1 + np.exp(-logits.astype(np.float64)))
+    chances = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    given = chances > task.thresholds
     expected = {
         "test_f1_micro": sk.f1_score(targets, given, average="micro"),
         "test_f1_macro": sk.f1_score(targets, given, average="macro"),
-        "test_exact_match": sk.accuracy_score(targets, given),
+        "test_f1_macro_at_half": sk.f1_score(targets, logits > 0, average="macro"),
+        "test_subset_accuracy": sk.accuracy_score(targets, given),
+        "test_hamming_loss": sk.hamming_loss(targets, given),
+        "test_lrap": sk.label_ranking_average_precision_score(targets, logits),
         "test_map": sk.average_precision_score(targets, logits, average="macro"),
         "test_loss": np.mean([sk.log_loss(targets[:, c], chances[:, c]) for c in range(4)]),
     }
@@ -112,10 +117,52 @@ def test_scores_are_scikit_learns():
 def test_scores_of_rows_without_labels_are_zero_or_not_defined():
     task, nothing = MultiLabel(("a", "b")), np.zeros((3, 2), np.float32)
     found = score(task, "test", {"logits": nothing - 1}, nothing, task.metrics)
-    assert (found["test_f1_micro"], found["test_f1_macro"], found["test_exact_match"]) == (0, 0, 1)
+    assert (found["test_f1_micro"], found["test_f1_macro"], found["test_subset_accuracy"]) == (0, 0, 1)
+    assert (found["test_lrap"], found["test_hamming_loss"]) == (1, 0)
     assert math.isnan(found["test_map"])
     with pytest.raises(BadInput, match="no validation row has a label"):
         task.check_metric("map", nothing)
+
+
+def test_equal_scores_and_several_labels_are_ranked_as_scikit_learn_does():
+    random = np.random.default_rng(0)
+    targets = (random.random((80, 5)) < 0.4).astype(np.float32)
+    logits = random.integers(-1, 2, (80, 5)).astype(np.float64)
+    expected = sk.label_ranking_average_precision_score(targets, logits)
+    assert label_ranking(logits, targets > 0).mean() == pytest.approx(expected)
+
+
+def test_the_former_name_of_a_metric_is_understood():
+    assert MultiLabel().metric("exact_match").title == "subset accuracy"
+    with pytest.raises(BadInput, match="unknown metric 'exakt'"):
+        MultiLabel().metric("exakt")
+
+
+def test_thresholds_decide_and_are_kept_in_the_config():
+    tuned = MultiLabel(("a", "b"), thresholds=(0.9, 0.1))
+    predictions = {"logits": np.array([[2.0, -2.0], [3.0, -3.0]], np.float32)}  # 0.88, 0.12 and 0.95, 0.05
+    assert tuned.given(predictions).tolist() == [[False, True], [True, False]]
+    assert [tuned.answer(predictions, row)["labels"] for row in (0, 1)] == [["b"], ["a"]]
+    assert dict(tuned.columns(predictions))["prediction"] == ["b", "a"]
+    targets = np.array([[0, 1], [1, 0]], np.float32)
+    assert score(tuned, "test", predictions, targets, ["subset_accuracy"])["test_subset_accuracy"] == 1
+    assert [one[1:] for one in tuned.label_scores(predictions, targets)] == [
+        (1, 1, 1, 1, 0.9),
+        (1, 1, 1, 1, 0.1),
+    ]
+    config = json.loads(json.dumps(tuned.model_config()))
+    assert config["thresholds"] == {"a": 0.9, "b": 0.1}
+    assert task_of(config) == tuned
+    with pytest.raises(BadInput, match="thresholds has no number for the label 'b'"):
+        task_of(config | {"thresholds": {"a": 0.9}})
+
+
+def test_a_task_that_tunes_nothing_says_so():
+    logits, targets = some()
+    task = MultiLabel.of_settings(TextSettings(task="multi_label", thresholds="0.5", model_type="bag"))
+    tuned = replace(task, labels=("a", "b", "c", "d")).tune({"logits": logits}, targets)
+    assert tuned.thresholds == (0.5,) * 4
+    assert "f1_macro_at_half" not in tuned.shown_metrics(list(tuned.metrics))
 
 
 def test_an_answer_has_the_labels_above_a_half():
@@ -170,12 +217,20 @@ def test_images_have_several_labels_too(tmp_path):
 
 
 USE = """
-import json, sys
+import csv, json, sys
 from transformers import pipeline
-classify = pipeline("text-classification", sys.argv[1], trust_remote_code=True, top_k=None)
-(found,) = classify(["a red ball and so round it rolls"])
-print(json.dumps({one["label"]: one["score"] for one in found}))
-assert "hftune" not in sys.modules
+sys.modules["hftune"] = None
+run, rows, *lines = sys.argv[1:]
+classify = pipeline("text-classification", run, trust_remote_code=True)
+written = list(csv.DictReader(open(f"{run}/test_predictions.csv")))
+for row, line in zip(written, open(rows), strict=True):
+    text = json.loads(line)["text"]
+    code = chr(10).join(lines).replace('"Write a text of your own here."', "text")
+    exec(code.replace("print(", "given = ("))
+    assert sorted(given) == sorted(filter(None, row["prediction"].split("|"))), (row, given)
+    for one in answers:
+        assert abs(one["score"] - float(row[one["label"]])) < 1e-5
+print(len(written))
 """
 
 
@@ -184,14 +239,20 @@ def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_pa
     flags += ["--test_file", write(tmp_path / "test.jsonl", 60), "--num_train_epochs", 12]
     flags += ["--learning_rate", 0.02, "--bf16", "false", "--min_frequency", 1]
     results = run_recipe(imdb_bag.recipe, flags, tmp_path / "run")
-    assert "best model: chosen by f1_micro" in capsys.readouterr().out
+    assert "best model: chosen by map" in capsys.readouterr().out
     assert results["test_f1_micro"] > 0.95
     assert results["test_f1_micro_low"] <= results["test_f1_micro"] <= results["test_f1_micro_high"]
-    assert {"test_exact_match", "test_map", "test_class_red_f1", "test_tfidf_f1_micro"} <= results.keys()
-    assert "test_f1_micro_over_tfidf_low" in results
+    assert {"test_subset_accuracy", "test_map", "test_class_red_f1", "test_tfidf_f1_micro"} <= results.keys()
+    assert "test_map_over_tfidf_low" in results
+    share = {name: results[f"test_class_{name}_support"] / 60 for name in WORDS}
+    everywhere = np.mean([2 * part / (1 + part) for part in share.values()])  # each label on every row
+    assert results["test_majority_f1_macro"] == pytest.approx(everywhere)
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
-    assert task_of(config) == MultiLabel(("loud", "red", "round"))
+    task = task_of(config)
+    assert task.labels == ("loud", "red", "round")
+    assert task.thresholds == tuple(config["thresholds"].values())
+    assert all(0 < one < 1 for one in task.thresholds)
     predictions = read_table(str(tmp_path / "run/test_predictions.csv")).columns
     assert list(predictions)[-5:] == ["label", "prediction", "loud", "red", "round"]
     assert "gives texts any of 3 labels" in (tmp_path / "run/README.md").read_text()
@@ -205,16 +266,20 @@ def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_pa
     eval.main([run, "--test_file", str(tmp_path / "test.jsonl"), "--output", str(tmp_path / "other.json")])
     for name in ("own", "other"):
         scores = json.loads((tmp_path / f"{name}.json").read_text())
-        for key in ("test_f1_micro", "test_map", "test_exact_match_low", "test_class_red_f1"):
+        for key in ("test_f1_micro", "test_map", "test_subset_accuracy_low", "test_class_red_f1"):
             assert scores[key] == pytest.approx(results[key], abs=1e-5), key
+    page = (tmp_path / "run/README.md").read_text()
+    (code,) = (part for part in page.split("```") if "thresholds = classify" in part)
+    lines = code.strip().splitlines()[1:]
+    assert len(lines) == 3
     done = subprocess.run(
-        [sys.executable, "-I", "-c", USE, str(tmp_path / "run")], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", USE, run, str(tmp_path / "test.jsonl"), *lines],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    chances = json.loads(done.stdout.splitlines()[-1])
-    assert chances["red"] > 0.5
-    assert chances["round"] > 0.5
-    assert chances["loud"] < 0.5
+    assert done.stdout.split()[-1] == "60"
 
 
 def test_the_labels_of_other_data_are_matched_by_name():

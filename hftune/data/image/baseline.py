@@ -1,7 +1,8 @@
 """A simple model of images, to compare with: logistic regression on thumbnails."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -23,15 +24,21 @@ class ImageBaseline:
     Args:
         train: N images, uint8 (H, W, 3) of any size.
         test: n images.
+        validation: The images that `with_validation` needs.
     """
 
     train: Images
     test: Images
+    validation: Images = ()
     name = "thumbnails"
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the thumbnails of the training and test images, (N, 192) and (n, 192) float32."""
         return thumbnails(_each(self.train)), thumbnails(_each(self.test))
+
+    def with_validation(self) -> Self:
+        """Returns the same model, whose test images are the validation images followed by the test images."""
+        return replace(self, test=_Joined(self.validation, self.test))
 
     def estimator(self) -> Pipeline:
         """Returns an untrained logistic regression."""
@@ -40,6 +47,21 @@ class ImageBaseline:
     def regressor(self) -> Pipeline:
         """Returns an untrained ridge regression that chooses its penalty by itself."""
         return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The images of one set, and behind them those of another."""
+
+    first: Images
+    second: Images
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        behind = row - len(self.first)
+        return self.first[row] if behind < 0 else self.second[behind]
 
 
 def _each(images: Images) -> Iterator[np.ndarray]:

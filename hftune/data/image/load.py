@@ -54,6 +54,9 @@ def load_images(settings: ImageSettings, augment: Any = None, task: Task | None 
         describe(augmenter.transform),
     )
     rows = {name: ImageRows(images[name], part.targets, views[name]) for name, part in splits.parts.items()}
+    baseline = None
+    if "test" in rows:
+        baseline = ImageBaseline(images["train"], images["test"], images["validation"])
     return Data(
         train=rows["train"],
         validation=rows["validation"],
@@ -65,7 +68,7 @@ def load_images(settings: ImageSettings, augment: Any = None, task: Task | None 
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts={**{f"{name}_samples": size for name, size in sizes.items()}, **odd},
-        baseline=ImageBaseline(images["train"], images["test"]) if "test" in rows else None,
+        baseline=baseline,
         image=images["test"].__getitem__ if "test" in rows else None,
         places=images["test"].places() if "test" in rows else None,
     )

@@ -87,6 +87,9 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
     if windows:
         train = TrainingWindows(train, windows, settings.max_windows, settings.seed)
+    baseline = None
+    if splits.test is not None:
+        baseline = TextBaseline(splits.train, splits.test, splits.validation)
     return Data(
         train=train,
         validation=rows["validation"],
@@ -98,7 +101,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts={f"{name}_samples": size for name, size in sizes.items()} | facts,
-        baseline=TextBaseline(splits.train, splits.test) if splits.test is not None else None,
+        baseline=baseline,
         places=splits.test_places,
         input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
         swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
