@@ -19,7 +19,7 @@ from hftune.models.cpu_attention import use_per_sequence_attention
 from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head
 from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
 from hftune.models.standalone import model_class
-from hftune.models.standalone.pooled import PooledEncoderForSequenceClassification
+from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 from hftune.runtime.device import computes_on_cpu
 from hftune.settings.text import TextSettings
 
@@ -101,12 +101,14 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     if chosen:
         flags += f" --config_overrides {settings.config_overrides}"
     windows = Windows.of(settings, data.processor)
-    saved_windows = getattr(config, "window", None)
-    if saved_windows and not windows:
+    pooled = isinstance(config, PooledEncoderConfig)  # a model of ours that goes on
+    if pooled and config.window and not windows:
         raise BadInput(
-            f"{flags} reads texts in windows; pass --truncation window --max_length {saved_windows}"
+            f"{flags} reads texts in windows; pass --truncation window --max_length {config.window}"
         )
-    if settings.own_pooling and not saved_windows:
+    if pooled and settings.pooling not in ("native", config.pooling):
+        raise BadInput(f"--pooling {settings.pooling}: {name} has the pooling {config.pooling}; leave it out")
+    if settings.own_pooling and not pooled:
         return _pooled(name, settings.own_pooling, windows, labels, changes, flags)
     changes |= windows.config() if windows else {}
     saved_labels, saved_kind = label_names(config), config.problem_type

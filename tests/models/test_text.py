@@ -436,12 +436,18 @@ def test_a_window_is_no_longer_than_the_model_reads(checkpoint):
         build(checkpoint("bert"), **long)  # though every text here is shorter
 
 
-def test_a_model_that_reads_in_windows_goes_on_with_them_and_never_without(checkpoint, tmp_path):
-    first = build(checkpoint("bert"), pooling="max", **IN_WINDOWS)
+@pytest.mark.parametrize("windows", [IN_WINDOWS, {}])
+def test_a_pooled_model_goes_on_in_windows_with_its_pooling(checkpoint, tmp_path, windows):
+    first = build(checkpoint("bert"), pooling="max", **windows)
     first.save_pretrained(tmp_path)
     tiny_tokenizer("bert").save_pretrained(tmp_path)
     second = build(tmp_path, **IN_WINDOWS | {"window_stride": 5})
-    assert (second.config.window_stride, second.config.pooling) == (5, "max")
+    assert (second.config.window, second.config.window_stride, second.config.pooling) == (20, 5, "max")
     assert all(torch.equal(value, first.state_dict()[name]) for name, value in second.state_dict().items())
-    with pytest.raises(BadInput, match="reads texts in windows; pass --truncation window --max_length 20"):
-        build(tmp_path)
+    with pytest.raises(BadInput, match=r"--pooling cls: .* has the pooling max; leave it out"):
+        build(tmp_path, pooling="cls", **IN_WINDOWS)
+    if windows:
+        with pytest.raises(BadInput, match="in windows; pass --truncation window --max_length 20"):
+            build(tmp_path)
+    else:
+        assert build(tmp_path).config.window is None
