@@ -15,6 +15,7 @@ from hftune.data.columns import with_names_of
 from hftune.data.duplicates import Part, find_duplicates
 from hftune.data.labels import is_unlabelled
 from hftune.data.sources import SPLIT_NAMES, Source
+from hftune.data.stratify import sample_of_labels
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed
 from hftune.seed import permutation
@@ -209,7 +210,8 @@ def _without_labels(table: Table, label: str) -> str:
 def _cut_validation(parts: dict[str, Part], task: Task, share: float, seed: int) -> dict[str, Part]:
     train = parts["train"]
     strata = task.strata(train.targets)
-    enough = int(np.count_nonzero(np.bincount(strata) >= SPARES_ONE))
+    sizes = np.bincount(strata) if strata.ndim == 1 else strata.sum(0)
+    enough = int(np.count_nonzero(sizes >= SPARES_ONE))
     count = max(1, round(share * len(strata)), enough)
     chosen = stratified_sample(strata, count, 1, "split", seed)
     if not len(chosen):
@@ -226,7 +228,7 @@ def stratified_sample(strata: np.ndarray, count: int, leave: int, *address: int 
     """Chooses rows at random, each group in proportion and with one row at least where possible.
 
     Args:
-        strata: The group of each row, such as its class, int64 (N,) from 0.
+        strata: The group of each row, such as its class, int64 (N,) from 0, or the groups, bool (N, C).
         count: How many rows to choose; fewer are chosen where `leave` asks for it.
         leave: How many rows of each group must stay behind.
         *address: What the choice is for (see `hftune.seed`).
@@ -234,6 +236,8 @@ def stratified_sample(strata: np.ndarray, count: int, leave: int, *address: int 
     Returns:
         The chosen rows, int64, ascending.
     """
+    if strata.ndim == 2:
+        return sample_of_labels(strata, count, leave, *address)
     sizes = np.bincount(strata)
     quota = _quotas(sizes, count, np.maximum(sizes - leave, 0))
     order = permutation(len(strata), *address)

@@ -246,10 +246,17 @@ def _title(loaded: LoadedModel) -> str:
 
 
 def _scores(loaded: LoadedModel, logits: np.ndarray) -> dict[str, float] | str:
-    """Returns the probability of each label by its name, or the answer in words where it has no labels."""
+    """Returns the probability of each label by its name, or the answer in words where it has no labels.
+
+    Of several labels, those that are given have a tick.
+    """
     predictions = {"logits": logits[None]}
     found = loaded.task.answer(predictions, 0)
-    return found["scores"] if "scores" in found else loaded.task.say(predictions, 0)
+    if "scores" not in found:
+        return loaded.task.say(predictions, 0)
+    given = next(iter(found.values()))
+    ticked = {*given} if isinstance(given, list) else set()
+    return {f"✓ {name}" if name in ticked else name: score for name, score in found["scores"].items()}
 
 
 def coloured(text: str, found: Influence, faint: float) -> list[tuple[str, float | None]]:

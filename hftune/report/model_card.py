@@ -109,8 +109,8 @@ class Card:
 def write_card(run_dir: Path, card: Card) -> None:
     """Writes `README.md`, and `.eval_results/NAME.yaml` where a Hub data set's test rows were scored.
 
-    Images of the run are shown where they exist: `confusion.png`, `scatter.png`, `curve.png`, and
-    `mistakes.png` for the built-in sample alone, as other images may be somebody's own. The same card
+    Images of the run are shown where they exist: `confusion.png`, `labels.png`, `scatter.png`, `curve.png`
+    and `mistakes.png` for the built-in sample alone, as other images may be somebody's own. The same card
     gives the same bytes.
 
     Args:
@@ -257,6 +257,7 @@ def _images(run_dir: Path, card: Card) -> dict[str, str]:
         "confusion.png": "How often each class was taken for each other, on the test rows",
         "scatter.png": "What the model answered, and the true numbers, of the test rows",
         "entities.png": "How well entities of each type are found, and what became of them, on the test rows",
+        "labels.png": "F1 of each label on the test rows, with its 95 % interval",
         "curve.png": "Losses and validation scores over the training",
     }
     if card.is_sample:

@@ -8,7 +8,7 @@ from hftune.storage.files import read_json
 from hftune.tasks.base import Task
 
 TO_LOOK_AT = (
-    *("curve.png", "confusion.png", "scatter.png", "entities.png", "mistakes.png"),
+    *("curve.png", "confusion.png", "scatter.png", "entities.png", "labels.png", "mistakes.png"),
     *("test_predictions.csv", "test_predictions.jsonl"),
 )
 OWN_ROWS = {"text": "--train_file FILE.csv", "image": "--train_dir FOLDER"}

@@ -28,6 +28,7 @@ AT_THE_END = (  # what a run writes when it has trained; its other files are the
     "all_results.json",
     "confusion.png",
     "curve.png",
+    "labels.png",
     "mistakes.png",
     "scatter.png",
     "test_predictions.csv",

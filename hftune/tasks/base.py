@@ -154,6 +154,7 @@ class Task(ABC):
     loss_is_scaled: ClassVar[bool] = False  # whether training has it on another scale, see `scaled`
     baseline_titles: ClassVar[Mapping[str, str]] = BASELINES  # what people read of those of `baselines`
     constant: ClassVar[str] = "majority"  # the one of them that looks at no row
+    loss_flags: ClassVar[tuple[str, ...]] = ()  # of `OF_THE_LOSS`, those that its own loss knows
     simplest: ClassVar[str]  # what that does, to stand behind "differs from"
     by_words: ClassVar[str] = "red ones speak for {}, purple ones against it"  # of `evidence`, word by word
     difference_unit: ClassVar[str] = "in a probability"  # of `differences`
@@ -218,7 +219,10 @@ class Task(ABC):
 
     @abstractmethod
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Returns the group of each row, int64 (N,) from 0, whose shares a random choice of rows keeps."""
+        """Returns the group of each row, whose shares a random choice of rows keeps.
+
+        int64 (N,) from 0; bool (N, C) where a row is in several groups or in none.
+        """
 
     @abstractmethod
     def baselines(self, targets: np.ndarray, rows: int, simple: SimpleModel | None) -> dict[str, Predictions]:
@@ -328,7 +332,7 @@ class Task(ABC):
             BadInput: The settings ask for what the task does not know.
         """
         for flag in OF_THE_LOSS:
-            if getattr(settings, flag):
+            if getattr(settings, flag) and flag not in self.loss_flags:
                 raise BadInput(f"--{flag}: not for --task {settings.task}; leave it out")
         return model_loss
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
@@ -34,6 +34,36 @@ def class_weights(option: str, labels: np.ndarray, names: tuple[str, ...]) -> to
     if len(weights) != len(names) or min(weights) < 0:
         raise BadInput(f"--class_weight {option}: give {len(names)} numbers, for {', '.join(names)}")
     return torch.tensor(weights)
+
+
+def weighted_binary_loss(option: str, targets: np.ndarray, names: tuple[str, ...]) -> Loss:
+    """Returns binary cross-entropy in which a label that a row has weighs more than one that it lacks.
+
+    The mean over the labels and rows of a batch, so that micro-batches add up exactly. The model's
+    probabilities then say more than the share of rows that have a label.
+
+    Args:
+        option: `--class_weight`: `balanced` (rows without the label / rows with it, torch's `pos_weight`), or
+            one number per label, separated by commas.
+        targets: Of the training rows, 0 or 1, (N, C).
+        names: The C labels.
+
+    Raises:
+        BadInput: If the numbers do not fit the labels.
+    """
+    if option == "balanced":
+        rows = targets.sum(0, dtype=np.float64)
+        weights = torch.tensor((len(targets) - rows) / np.maximum(rows, 1), dtype=torch.float32)
+    else:
+        weights = class_weights(option, targets, names)
+
+    def weighted_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        labels = batch["labels"]
+        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+        scale = weights.to(logits.device)
+        return binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=scale)
+
+    return weighted_loss
 
 
 def build_loss(settings: Settings, labels: np.ndarray, names: tuple[str, ...]) -> Loss:

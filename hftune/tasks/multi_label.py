@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from sklearn.metrics import precision_recall_fscore_support
 from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput
-from hftune.tasks.base import LabelScores, Metric, Predictions, SimpleModel, Task, Use
+from hftune.tasks.base import LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows, Use
 from hftune.tasks.class_metrics import NLL_LIMIT, rank, ratio
-from hftune.tasks.intervals import share_of_rows
+from hftune.tasks.intervals import f1_intervals, share_of_rows
 from hftune.tasks.thresholds import HALF, choose_thresholds
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class MultiLabel(Task):
     problem_type = "multi_label_classification"
     no_answer = {"labels": None, "scores": None}  # noqa: RUF012  a constant
     limit = "It gives a row the labels whose probability is above their threshold: several, or none."
+    loss_flags = ("class_weight",)
     simplest = "always giving each label its share of the training rows"
 
     @classmethod
@@ -123,9 +125,15 @@ class MultiLabel(Task):
         return targets.sum(0).astype(np.int64)
 
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Returns the rarest label of each row, C where it has none: so every label is in every part."""
-        rarity = np.where(targets > 0, targets.sum(0), math.inf)
-        return np.where(targets.any(1), rarity.argmin(1), targets.shape[1])
+        return targets > 0
+
+    def loss(self, settings: Settings, targets: np.ndarray) -> Loss:
+        own = super().loss(settings, targets)
+        if not settings.class_weight:
+            return own
+        from hftune.tasks.losses import weighted_binary_loss
+
+        return weighted_binary_loss(settings.class_weight, targets, self.labels)
 
     def scored(
         self, predictions: Predictions, targets: np.ndarray, names: Collection[str]
@@ -207,6 +215,12 @@ class MultiLabel(Task):
     def _joined(self, given: np.ndarray) -> list[str]:
         """Returns the names of each row's labels, bool (N, C), as one word."""
         return ["|".join(self.labels[number] for number in np.flatnonzero(row)) for row in given]
+
+    def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
+        from hftune.report.plots import draw_label_bars
+
+        limits = f1_intervals(self.given(predictions), targets > 0)
+        draw_label_bars(self.label_scores(predictions, targets), limits, folder / "labels.png")
 
     def meaning(self, names: Sequence[str]) -> dict[str, list[str]]:
         means = [name for name in names if name in ("map", "f1_macro", "f1_macro_at_half")]

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,16 +17,21 @@ from hftune.cli import eval, predict
 from hftune.data.image.load import load_images
 from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.read import Table, read_table
+from hftune.data.text.splits import load_splits
 from hftune.errors import BadInput
+from hftune.inference import demo, onnx_export
 from hftune.models.image import build_image_classifier
 from hftune.recipes import imdb_bag
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
+from hftune.storage.checkpoint import list_checkpoints
 from hftune.tasks import task_of
+from hftune.tasks.intervals import f1_intervals
 from hftune.tasks.multi_label import MultiLabel, label_ranking
 from hftune.training.evaluate import score, score_with_intervals
 from tests.data.image.test_splits import write_class_folders
-from tests.runs import run_recipe
+from tests.runs import digest, run_recipe, start_from
+from tests.tiny import tiny_model
 
 WORDS = {"red": "a red ball", "round": "so round it rolls", "loud": "a loud bang"}
 
@@ -81,9 +87,22 @@ def test_labels_that_cannot_be_learned_are_named(train, test, message):
         multi_hot({"train": table(train), "test": table(test, "test.csv")}, "labels")
 
 
-def test_every_label_is_in_every_stratum_by_the_rarest_of_a_row():
-    targets = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], np.float32)
-    assert MultiLabel(("a", "b", "c")).strata(targets).tolist() == [2, 0, 1, 1, 3]
+def test_rows_cut_for_validation_have_every_label_and_so_have_those_that_stay(tmp_path):
+    """Four rows have the rare label, always beside another one; one has the last label, which is told."""
+    cells = [["a"] if row % 2 else ["a", "b"] for row in range(80)]
+    for row in (5, 17, 40, 66):
+        cells[row] = [*cells[row], "rare"]
+    cells[9] = ["once"]
+    lines = [json.dumps({"text": f"row {row}", "labels": cell}) for row, cell in enumerate(cells)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    given = {"train_file": str(tmp_path / "train.jsonl"), "task": "multi_label", "model_type": "bag"}
+    for seed in range(5):
+        splits = load_splits(TextSettings(**given, data_seed=seed))
+        train, validation = (splits.targets[name].sum(0) for name in ("train", "validation"))
+        assert splits.task.labels == ("a", "b", "once", "rare")
+        assert validation.tolist()[1:] == [4, 0, 1] or validation.tolist()[1:] == [3, 0, 1]
+        assert train[2:].tolist() == [1, 3]
+        assert any("1 of 4 classes have no validation row (first: once;" in line for line in splits.warnings)
 
 
 def some(n=200, labels=4):
@@ -175,11 +194,69 @@ def test_an_answer_has_the_labels_above_a_half():
     assert columns["b"] == ["0.268941", "0.268941"]
 
 
-@pytest.mark.parametrize("flag", ["--class_weight", "--label_smoothing_factor"])
-def test_a_flag_of_single_labels_is_refused(flag):
-    given = {"class_weight": "balanced"} if flag == "--class_weight" else {"label_smoothing_factor": 0.1}
-    with pytest.raises(BadInput, match=f"{flag}: not for --task multi_label"):
-        MultiLabel(("a", "b")).loss(TextSettings(task="multi_label", model_type="bag", **given), None)
+def test_a_flag_of_single_labels_is_refused():
+    settings = TextSettings(task="multi_label", model_type="bag", label_smoothing_factor=0.1)
+    with pytest.raises(BadInput, match="--label_smoothing_factor: not for --task multi_label"):
+        MultiLabel(("a", "b")).loss(settings, None)
+
+
+@pytest.mark.parametrize(("option", "expected"), [("balanced", [3.0, 1.0]), ("0.5,2", [0.5, 2.0])])
+def test_class_weight_is_torchs_pos_weight(option, expected):
+    targets = np.array([[1, 0], [0, 1], [0, 1], [0, 0]], np.float32)
+    settings = TextSettings(task="multi_label", model_type="bag", class_weight=option)
+    loss = MultiLabel(("a", "b")).loss(settings, targets)
+    logits, labels = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    found = loss(lambda x: SimpleNamespace(logits=logits), {"x": None, "labels": labels})
+    assert (
+        found.item() == torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(expected))(logits, labels).item()
+    )
+
+
+def test_class_weights_that_do_not_fit_are_refused():
+    settings = TextSettings(task="multi_label", model_type="bag", class_weight="1,2,3")
+    with pytest.raises(BadInput, match="--class_weight 1,2,3: give 2 numbers, for a, b"):
+        MultiLabel(("a", "b")).loss(settings, np.zeros((4, 2)))
+
+
+def test_intervals_of_each_label_hold_its_f1_and_shrink_with_its_rows():
+    logits, targets = some(2000)
+    low, high = f1_intervals(logits > 0, targets > 0).T
+    f1 = sk.f1_score(targets, logits > 0, average=None)
+    assert ((low < f1) & (f1 < high)).all()
+    width = high - low
+    assert width[0] < width[2] < width[3]
+    few = f1_intervals(logits[:200] > 0, targets[:200] > 0)
+    assert few[0, 1] - few[0, 0] > 2 * width[0]
+
+
+def test_the_page_of_the_demo_ticks_the_labels_that_are_given():
+    loaded = SimpleNamespace(task=MultiLabel(("a", "b"), thresholds=(0.9, 0.1)))
+    found = demo._scores(loaded, np.array([2.0, -2.0], np.float32))
+    assert found == {"a": pytest.approx(0.8808, abs=1e-4), "✓ b": pytest.approx(0.1192, abs=1e-4)}
+
+
+def test_thresholds_go_beside_an_onnx_model(tmp_path):
+    tuned = MultiLabel(("a", "b"), thresholds=(0.9, 0.1))
+    model = tiny_model("bert", num_labels=2)
+    model.config.update(tuned.model_config())
+    inputs = SimpleNamespace(save=lambda folder: None)
+    onnx_export._describe(SimpleNamespace(model=model, labels=tuned.labels, inputs=inputs), tmp_path)
+    assert task_of(json.loads((tmp_path / "config.json").read_text())) == tuned
+
+
+def test_a_run_that_was_stopped_chooses_the_same_thresholds(tmp_path):
+    flags = ["--task", "multi_label", "--train_file", write(tmp_path / "train.jsonl", 120), "--bf16", "false"]
+    flags += ["--test_file", write(tmp_path / "test.jsonl", 40), "--num_train_epochs", 3]
+    flags += ["--min_frequency", 1, "--save_total_limit", "none", "--baselines", "false"]
+    flags += ["--config_overrides", "embedding_dim=8,num_buckets=50"]
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    run_recipe(imdb_bag.recipe, flags, straight)
+    steps = list_checkpoints(straight)
+    start_from(straight, stopped, steps[0])
+    run_recipe(imdb_bag.recipe, flags, stopped)
+    assert digest(stopped) == digest(straight)
+    assert (stopped / "config.json").read_bytes() == (straight / "config.json").read_bytes()
+    assert json.loads((straight / "config.json").read_text())["thresholds"].keys() == {*WORDS}
 
 
 def write(path, rows: int) -> str:
@@ -255,6 +332,7 @@ def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_pa
     assert all(0 < one < 1 for one in task.thresholds)
     predictions = read_table(str(tmp_path / "run/test_predictions.csv")).columns
     assert list(predictions)[-5:] == ["label", "prediction", "loud", "red", "round"]
+    assert (tmp_path / "run/labels.png").stat().st_size > 5000
     assert "gives texts any of 3 labels" in (tmp_path / "run/README.md").read_text()
     run = str(tmp_path / "run")
     predict.main([run, "a red ball", "a loud bang and a red ball", "--output", str(tmp_path / "x.jsonl")])
