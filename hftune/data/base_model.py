@@ -32,7 +32,8 @@ def kind_of(config: dict[str, Any]) -> Kind | None:
     if "pretrained_cfg" in config and "architecture" in config:
         return "images"
     name = str(config.get("model_type"))
-    texts = name in {*MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, *standalone.TEXT, *standalone.POOLED}
+    ours = {*standalone.TEXT, *standalone.POOLED, *standalone.TOKENS}
+    texts = name in {*MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, *ours}
     images = name in {*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *standalone.IMAGE}
     if texts == images:  # Perceiver reads both
         return None

@@ -1,7 +1,8 @@
 """From settings to a model: a checkpoint with its own classifier, a pooled backbone, or a small net."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     """
     labels = data.task.model_config()
     if settings.model_type:
-        model = small_model(settings.model_type, settings, data, labels)
+        model = small_model(settings.model_type, settings, data, labels, partial(_tokens, data))
         model.config.update(data.input_config)
         return model
     model = _pretrained(settings, data, labels)
@@ -57,14 +58,22 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     return model
 
 
-def small_model(kind: str, settings: Any, data: Data, labels: dict) -> PreTrainedModel:
+def _tokens(data: Data) -> np.ndarray:
+    return np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
+
+
+def small_model(
+    kind: str, settings: Any, data: Data, labels: dict, tokens: Callable[[], np.ndarray]
+) -> PreTrainedModel:
     """Builds a model of `hftune.models.standalone` from scratch.
 
     Args:
         kind: Its `model_type`.
         settings: `config_overrides`, `embeddings` and `freeze_embeddings` are read.
-        data: Its tokenizer, and the training rows, of which it is said how much has a vector.
+        data: Has the tokenizer.
         labels: What its config says of the task.
+        tokens: Returns the token ids of all training rows, int (T,), of which it is said how many have a
+            vector.
 
     Raises:
         BadInput: A name in `--config_overrides` is unknown, or a value impossible.
@@ -84,8 +93,7 @@ def small_model(kind: str, settings: Any, data: Data, labels: dict) -> PreTraine
         raise BadInput(f"--config_overrides {settings.config_overrides}: {first_line(error)}") from None
     if vectors:
         fill_embedding(model.get_input_embeddings(), vectors, vocabulary)
-        seen = np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
-        counts = np.bincount(seen, minlength=len(tokenizer))
+        counts = np.bincount(tokens(), minlength=len(tokenizer))
         log.info("vectors: %s", coverage(vectors, vocabulary, counts))
     model.get_input_embeddings().weight.requires_grad_(not settings.freeze_embeddings)
     return model

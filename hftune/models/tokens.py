@@ -1,5 +1,7 @@
 """From settings to a model that tags words: a checkpoint with a linear layer, or a small net."""
 
+from typing import Any
+
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from hftune.data.base_model import checkpoint_config
@@ -28,7 +30,11 @@ def build_token_classifier(settings: TokenSettings, data: Data) -> PreTrainedMod
     """
     labels = data.task.model_config()
     if settings.model_type:
-        return small_model(settings.model_type, settings, data, labels)
+        rows: Any = data.train
+        model = small_model(settings.model_type, settings, data, labels, lambda: rows.ids)
+        pieces = data.processor.get_vocab()
+        model.spell(sorted(pieces, key=lambda piece: pieces[piece]))  # type: ignore[operator]
+        return model
     name = str(settings.model_name_or_path)
     flags = f"--model_name_or_path {name}"
     config = checkpoint_config(name, "texts")

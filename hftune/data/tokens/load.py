@@ -17,6 +17,7 @@ from hftune.data.tokens.baseline import TokenBaseline
 from hftune.data.tokens.prefix_space import with_prefix_space
 from hftune.data.tokens.read import TAGS, TEXT, refuse_without_tags, tagged_source
 from hftune.data.tokens.sample import load_sample
+from hftune.data.tokens.vocabulary import train_pieces
 from hftune.data.tokens.windows import TaggedRows, TokenCollator, Windows
 from hftune.errors import BadInput
 from hftune.settings.tokens import TokenSettings
@@ -111,6 +112,15 @@ def load_tokenizer(settings: TokenSettings, train: np.ndarray) -> PreTrainedToke
     Raises:
         BadInput: The checkpoint has no tokenizer that can be loaded.
     """
+    if settings.model_type:
+        learned = train_pieces(
+            (text.words for text in train),
+            vocab_size=settings.vocab_size,
+            min_frequency=settings.min_frequency,
+            max_length=settings.max_length,
+        )
+        log.info("vocabulary: %s pieces of words, learned from the train split", f"{len(learned):,}")
+        return learned
     name = settings.model_name_or_path
     if name is None:
         raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")

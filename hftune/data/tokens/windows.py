@@ -226,9 +226,10 @@ class TaggedRows(torch.utils.data.Dataset):
         """How many windows all rows have."""
         return int(self._first[-1])
 
-    def count(self, token: int) -> int:
-        """Returns how often a token stands in the windows."""
-        return int((self._ids == token).sum())
+    @property
+    def ids(self) -> np.ndarray:
+        """The token ids of all windows, int32 (T,)."""
+        return self._ids
 
     def as_windows(self) -> TaggedRows:
         """Returns the windows as rows, each with the words that it answers: so a batch has a known size."""

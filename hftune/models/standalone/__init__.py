@@ -18,7 +18,7 @@ TOKENS = {  # likewise of a recipe for tagged words
     "bilstm_crf": "bilstm_crf.BiLSTMCRFForTokenClassification",
 }
 IMAGE = {"resnet9": "resnet9.ResNet9ForImageClassification"}
-STANDALONE = TEXT | POOLED | IMAGE
+STANDALONE = TEXT | POOLED | TOKENS | IMAGE
 
 
 def model_class(model_type: str) -> Any:
