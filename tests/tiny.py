@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertTokenizer,
     BitImageProcessor,
     DistilBertTokenizer,
@@ -26,9 +27,12 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from hftune.data.tokens.prefix_space import with_prefix_space
+from hftune.data.tokens.vocabulary import train_pieces
 from hftune.inference.load import LoadedModel, load_model
 from hftune.models.standalone.bag import BagConfig, BagForSequenceClassification
 from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
+from hftune.models.standalone.bilstm_crf import BiLSTMCRFConfig, BiLSTMCRFForTokenClassification
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.models.standalone.textcnn import TextCNNConfig, TextCNNForSequenceClassification
@@ -41,6 +45,7 @@ TEXT = (
     "him characters acting plot boring funny love best worst scene . , ! ? ' ##s ##ed ##ing ##ly"
 )
 WORDS = TEXT.split()
+TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 ENDOFTEXT = "<|endoftext|>"
 POSITIONS = 64  # tokens that every family reads at most
 SIZES = {
@@ -165,6 +170,31 @@ def saved_texts(kind: str, folder: Path) -> LoadedModel:
         return load_model(str(tiny_checkpoint(kind, folder, num_labels=3, num_hidden_layers=1)))
     tiny_ours(kind).save_pretrained(folder)
     tiny_tokenizer("bert").save_pretrained(folder)
+    return load_model(str(folder))
+
+
+def saved_tagger(kind: str, folder: Path) -> LoadedModel:
+    """Saves a model that tags words, "bilstm_crf" or one of `FAMILIES`, and loads it."""
+    names = {"id2label": dict(enumerate(TAGS)), "label2id": {name: n for n, name in enumerate(TAGS)}}
+    if kind == "bilstm_crf":
+        tokenizer = train_pieces([WORDS, WORDS], vocab_size=200, min_frequency=2, max_length=POSITIONS)
+        sizes: dict = {"embedding_dim": 8, "char_filters": 6, "hidden_size": 6, "initializer_range": 2.0}
+        torch.manual_seed(0)
+        model: PreTrainedModel = BiLSTMCRFForTokenClassification(
+            BiLSTMCRFConfig(vocab_size=len(tokenizer), **sizes, **names)
+        )
+        pieces = tokenizer.get_vocab()
+        model.spell(sorted(pieces, key=lambda piece: pieces[piece]))
+        model.transitions.data.normal_()
+    else:
+        backbone = tiny_model(kind)
+        tokenizer = with_prefix_space(tiny_tokenizer(kind))
+        backbone.config.update({**names, "num_labels": len(TAGS)})
+        torch.manual_seed(0)
+        model = AutoModelForTokenClassification.from_config(backbone.config)
+    model.classifier.weight.data.normal_(std=2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return load_model(str(folder))
 
 

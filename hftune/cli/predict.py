@@ -21,6 +21,10 @@ or, of a regression, the number under its name, with its 90 % interval:
 
     {"text": "A long evening.", "stars": 2.3, "low": 0.9, "high": 3.7}
 
+or, of a model that tags words, what it found and between which characters:
+
+    {"text": "Al ran.", "entities": [{"entity_group": "P", "score": 0.9, "start": 0, "end": 2, "word": "Al"}]}
+
 --format json|table     else: a table of at most 20 rows on a terminal, JSON lines anywhere else
 --output FILE           write there instead, the whole file or nothing: .csv or .tsv with row, place, the
                         other columns of the tables, prediction, score and the probability of each class;
@@ -118,7 +122,7 @@ def main(argv: list[str]) -> None:
     _refuse_broken(name, contents, loaded.task.finite(predictions))
     keys, task = loaded.inputs.keys, loaded.task
     if "top_k" in options and "scores" not in task.no_answer:
-        raise BadInput(f"--top_k: {name} answers with a number, not with labels; leave it out")
+        raise BadInput(f"--top_k: {name} does not answer with labels that have probabilities; leave it out")
     answers = answer_rows(keys, task, contents.names, predictions, options.get("top_k"))
     few = len(answers) <= FEW and sys.stdout.isatty()
     usual = FORMATS[output.suffix.lower()] if output else "table" if few else "json"
@@ -193,12 +197,16 @@ def csv_columns(
     ]
 
 
-def _listed(found: str | float | list[str]) -> list[str]:
-    return found if isinstance(found, list) else [str(found)]
+def _listed(found: str | float | list[Any]) -> list[str]:
+    """Returns one or several labels, a number, or the entities of a text with their types, as words."""
+    several = found if isinstance(found, list) else [found]
+    return [
+        f"{one['word']} ({one['entity_group']})" if isinstance(one, dict) else str(one) for one in several
+    ]
 
 
-def _joined(found: str | float | list[str] | None) -> str:
-    """Returns one or several labels, or a number, as one cell."""
+def _joined(found: str | float | list[Any] | None) -> str:
+    """Returns an answer as one cell."""
     return "" if found is None else "|".join(_listed(found))
 
 

@@ -117,7 +117,8 @@ def build_page(loaded: LoadedModel, examples: Sequence[Any], folder: Path) -> An
         raise BadInput("the page needs Gradio: pip install 'hftune[demo]'") from None
     with gr.Blocks(title="hftune demo", analytics_enabled=False) as page:
         gr.HTML(f"<h2>{html.escape(loaded.name)}</h2>")
-        PAGES[loaded.inputs.modality](loaded, examples, folder)
+        page_of = _entity_page if "entities" in loaded.task.no_answer else PAGES[loaded.inputs.modality]
+        page_of(loaded, examples, folder)
     return page
 
 
@@ -173,6 +174,38 @@ def _text_page(loaded: LoadedModel, examples: Sequence[Any], _folder: Path) -> N
         gr.Examples(rows, inputs=boxes, cache_examples=False)
     triggers = [button.click, *(box.submit for box in boxes)]
     gr.on(triggers, classify, boxes, [scores, *words], concurrency_limit=1)
+
+
+def _entity_page(loaded: LoadedModel, examples: Sequence[Any], _folder: Path) -> None:
+    """Builds the page of a text in which entities are marked."""
+    import gradio as gr
+
+    def mark(text: str) -> Any:
+        if not text.strip():
+            raise gr.Error("Type a text first.", print_exception=False)
+        predictions = predict_rows(loaded, loaded.inputs.rows([text]))
+        return marked(text, loaded.task.answer(predictions, 0)["entities"])
+
+    with gr.Row():
+        with gr.Column():
+            box = gr.Textbox(label="Text", lines=8, max_lines=24, autofocus=True)
+            button = gr.Button("Classify", variant="primary")
+        with gr.Column():
+            shown = gr.HighlightedText(label="Entities", show_legend=True, combine_adjacent=False)
+    if examples:
+        texts = [[example if isinstance(example, str) else example.text] for example in examples]
+        gr.Examples(texts, inputs=[box], cache_examples=False)
+    gr.on([button.click, box.submit], mark, [box], [shown], concurrency_limit=1)
+
+
+def marked(text: str, entities: Sequence[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    """Cuts a text into its entities, each with its type, and what stands between them."""
+    pieces: list[tuple[str, str | None]] = []
+    end = 0
+    for one in entities:
+        pieces += [(text[end : one["start"]], None), (text[one["start"] : one["end"]], one["entity_group"])]
+        end = one["end"]
+    return [piece for piece in [*pieces, (text[end:], None)] if piece[0]]
 
 
 def _image_page(loaded: LoadedModel, examples: Sequence[np.ndarray], folder: Path) -> None:

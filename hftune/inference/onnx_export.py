@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch._higher_order_ops.scan import scan
 
 from hftune.data.dataset import Rows
 from hftune.errors import BadInput, HftuneError, first_line
 from hftune.inference.load import LoadedModel
 from hftune.models.standalone.bag import BagForSequenceClassification
+from hftune.models.standalone.bilstm_crf import BiLSTMCRFForTokenClassification
 from hftune.storage.files import read_json, write_json
 from hftune.tasks.base import Predictions
 
@@ -61,7 +63,7 @@ def write_onnx(loaded: LoadedModel, rows: Rows, folder: Path) -> Comparison:
     """Writes model.onnx and what belongs to it, and compares its answers with PyTorch's.
 
     The graph takes `input_ids` and `attention_mask`, int64 (B, L), or `pixel_values`, float32 (B, 3, S, S),
-    with any B and L, and returns `logits`, float32 (B, C).
+    with any B and L, and returns `logits`, float32 (B, C), or (B, L, C) of a model that tags words.
 
     Args:
         loaded: The model.
@@ -183,8 +185,29 @@ def _weighted_sum(embedding: nn.Embedding, ids: torch.Tensor, weights: torch.Ten
     return torch.bmm(weights.unsqueeze(1), embedding(ids)).squeeze(1)
 
 
+def _scanned_sums(
+    scores: torch.Tensor, steps: torch.Tensor, transitions: torch.Tensor, first: torch.Tensor
+) -> torch.Tensor:
+    """Stands in for that of `BiLSTMCRFForTokenClassification`, whose loop would fit one length alone."""
+    taken = steps.to(scores.dtype).unsqueeze(2)  # ONNX Runtime has no loop over what is true or false
+
+    def go_on(state: tuple, at: tuple) -> tuple[tuple, torch.Tensor]:
+        (current, begun), (score, step) = state, at
+        onward = (current.unsqueeze(2) + transitions).logsumexp(1)
+        entered = torch.where(begun > 0, onward, first) + score
+        current = torch.where(step > 0, entered, current)
+        return (current, torch.maximum(begun, step)), current.clone()
+
+    rows, _, tags = scores.shape
+    state = (scores.new_zeros(rows, tags), scores.new_zeros(rows, 1))
+    _, sums = scan(go_on, state, (scores.transpose(0, 1), taken.transpose(0, 1)), dim=0)
+    return sums.transpose(0, 1)
+
+
 def _make_exportable(model: nn.Module) -> None:
     """Replaces what ONNX has an operator for, but PyTorch's exporter no good translation."""
+    if isinstance(model, BiLSTMCRFForTokenClassification):
+        model._sums = _scanned_sums  # type: ignore[method-assign]
     if isinstance(model, BagForSequenceClassification):
         model._weighted_sum = _weighted_sum  # type: ignore[method-assign]
     for parent in list(model.modules()):

@@ -373,7 +373,7 @@ class Task(ABC):
 
     def finite(self, predictions: Predictions) -> np.ndarray:
         """Returns whether the predictions of each row are neither NaN nor infinite, bool (N,)."""
-        parts = [np.isfinite(values).reshape(len(values), -1).all(1) for values in predictions.values()]
+        parts = [np.isfinite(of).all(axis=tuple(range(1, of.ndim))) for of in predictions.values()]
         return np.logical_and.reduce(parts)
 
     def nothing(self) -> Predictions:

@@ -21,11 +21,11 @@ from hftune.cli import demo as command
 from hftune.data.image.decode import decode
 from hftune.errors import BadInput
 from hftune.inference import demo
-from hftune.inference.demo import build_page, coloured, overlay, serving, why_no_map
+from hftune.inference.demo import build_page, coloured, marked, overlay, serving, why_no_map
 from hftune.inference.load import load_model
 from hftune.inference.occlusion import Influence
 from tests.runs import write_record
-from tests.tiny import saved_images, saved_texts
+from tests.tiny import saved_images, saved_tagger, saved_texts
 
 EVIL = "<img src=x onerror=\"document.title='broken in'\"> a good <b>film</b>"
 LABELS = ("<i>bad</i>", "so & so", "good")
@@ -53,6 +53,26 @@ def open_page(browser, address: str):
     page.goto(address)
     page.get_by_role("button", name="Classify").wait_for()
     return page, hosts
+
+
+def test_entities_are_marked_in_their_text():
+    found = [{"start": 4, "end": 8, "entity_group": "PER"}, {"start": 8, "end": 10, "entity_group": "LOC"}]
+    assert marked("Ask Annain Rome", found) == [
+        ("Ask ", None),
+        ("Anna", "PER"),
+        ("in", "LOC"),
+        (" Rome", None),
+    ]
+    assert marked("Ask", []) == [("Ask", None)]
+
+
+@needs_gradio
+def test_a_page_for_a_model_that_tags_words(tmp_path):
+    loaded = saved_tagger("bert", tmp_path)
+    page = build_page(loaded, ["the best film"], tmp_path)
+    (event,) = {one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "mark"}
+    pieces = event("the best film")
+    assert "".join(piece for piece, _ in pieces) == "the best film"
 
 
 @needs_gradio

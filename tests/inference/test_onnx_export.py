@@ -21,6 +21,7 @@ from hftune.data.image.decode import decode
 from hftune.data.image.inputs import ImageInputs
 from hftune.data.text.inputs import TextInputs
 from hftune.data.text.sample import load_sample
+from hftune.data.tokens.tagged import TaggedText
 from hftune.errors import BadInput, HftuneError
 from hftune.inference import onnx_export
 from hftune.inference.load import load_model
@@ -31,7 +32,7 @@ from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord
 from tests.data.image.test_splits import files_of, write_class_folders
 from tests.runs import write_record
-from tests.tiny import saved_images, saved_texts
+from tests.tiny import saved_images, saved_tagger, saved_texts
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
@@ -78,6 +79,22 @@ def test_texts_of_any_number_and_length_get_the_same_answer(kind, tmp_path):
     assert {path.name for path in (tmp_path / "onnx").iterdir()} >= {
         *("model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json")
     }
+
+
+@pytest.mark.parametrize("kind", ["bert", "bilstm_crf"])
+def test_words_of_texts_of_any_length_get_the_same_tags(kind, tmp_path):
+    saved = saved_tagger(kind, tmp_path / "model")
+    (tmp_path / "onnx").mkdir()
+    words = [TaggedText.of_words(text.split()[: 3 + row % 40]) for row, text in enumerate(texts()[:ROWS])]
+    comparison = write_onnx(saved, saved.inputs.rows(words), tmp_path / "onnx")
+    assert comparison.rows == ROWS
+    assert comparison.difference < 1e-5
+    ids, mask = torch.randint(5, 50, (2, 9)), torch.ones(2, 9, dtype=torch.int64)
+    mask[1, 4:] = 0
+    with torch.no_grad():
+        expected = saved.model(input_ids=ids, attention_mask=mask).logits.numpy()
+    found = ask(tmp_path / "onnx", input_ids=ids.numpy(), attention_mask=mask.numpy())
+    np.testing.assert_allclose(found[mask > 0], expected[mask > 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["resnet9", "vit", "test_resnet"])

@@ -1,6 +1,8 @@
 """Whole runs on tagged words, with a tiny encoder: scores, files, use, and what must not change them."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,17 @@ def test_the_saved_model_answers_in_the_pipeline_as_in_predict(trained, tmp_path
         (e["entity_group"], e["start"], e["end"]) for e in theirs
     ]
     assert answer["entities"]
+
+
+def test_entities_stand_in_tables_too(trained, tmp_path):
+    folder, run = trained
+    for name in ("answers.csv", "answers.txt"):
+        predict.main([str(run), str(folder / "test.conll"), "--output", str(tmp_path / name)])
+    rows = list(csv.DictReader((tmp_path / "answers.csv").open()))
+    assert len(rows) == 12
+    assert rows[0]["place"] == f"{folder}/test.conll line 1"
+    assert re.fullmatch(r"\w+( \w+)? \([XY]\)(\|.*)?", rows[0]["prediction"])
+    assert rows[0]["prediction"].split("|")[0] in (tmp_path / "answers.txt").read_text()
 
 
 def test_eval_gives_the_scores_of_the_run(trained, tmp_path):

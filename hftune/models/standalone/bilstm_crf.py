@@ -199,39 +199,46 @@ class BiLSTMCRFForTokenClassification(PreTrainedModel):
         tags = torch.arange(scores.shape[2], device=scores.device)
         ruled_out = known.unsqueeze(2) & (tags != labels.unsqueeze(2))
         both = torch.cat([scores, scores.masked_fill(ruled_out, FORBIDDEN)])
-        ends = self._forward_scores(both, steps.repeat(2, 1))[-1]  # (2B, K)
-        all_sequences, right_ones = (ends + self.last.float()).logsumexp(1).chunk(2)
+        sums = self._sums(both, steps.repeat(2, 1), self.transitions.float(), self.first.float())
+        all_sequences, right_ones = (sums[:, -1] + self.last.float()).logsumexp(1).chunk(2)
         return (all_sequences - right_ones).sum() / known.sum().clamp(min=1)
 
-    def _forward_scores(self, scores: torch.Tensor, steps: torch.Tensor) -> list[torch.Tensor]:
-        """Returns for each position the log-sum of all sequences up to it by their last tag: L of (B, K)."""
-        transitions = self.transitions.float()
+    def _sums(
+        self, scores: torch.Tensor, steps: torch.Tensor, transitions: torch.Tensor, first: torch.Tensor
+    ) -> torch.Tensor:
+        """Returns at each position the log-sum of all sequences of the steps up to it, by their last tag.
+
+        Args:
+            scores: Of each tag, (B, L, K).
+            steps: Which positions are steps, bool (B, L); at any other the sum stays as it is.
+            transitions: Scores of two tags in a row, (K, K).
+            first: Scores of a first tag, (K,).
+
+        Returns:
+            float32 (B, L, K).
+        """
         sums: list[torch.Tensor] = []
-        begun = torch.zeros_like(steps[:, :1])  # whether a step has been taken
-        current = torch.zeros_like(scores[:, 0])
+        begun, current = torch.zeros_like(steps[:, :1]), torch.zeros_like(scores[:, 0])
         for place in range(scores.shape[1]):
             step = steps[:, place : place + 1]
             onward = (current.unsqueeze(2) + transitions).logsumexp(1)  # (B, K)
-            entered = torch.where(begun, onward, self.first.float()) + scores[:, place]
-            current = torch.where(step, entered, current)
+            current = torch.where(step, torch.where(begun, onward, first) + scores[:, place], current)
             begun = begun | step
             sums.append(current)
-        return sums
+        return torch.stack(sums, dim=1)
 
     def _log_marginals(self, scores: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """Returns the log-probability of each tag at each position given the whole text, (B, L, K).
 
         A position that is no step has the answer of the step before it.
         """
-        forward = torch.stack(self._forward_scores(scores, steps), dim=1)
-        transitions, after = self.transitions.float(), self.last.float().expand_as(scores[:, 0])
-        backward: list[torch.Tensor] = []
-        for place in reversed(range(scores.shape[1])):
-            backward.append(after)  # what follows the step at or before this position
-            step = steps[:, place : place + 1]
-            onward = (transitions + (after + scores[:, place]).unsqueeze(1)).logsumexp(2)
-            after = torch.where(step, onward, after)
-        return (forward + torch.stack(backward[::-1], dim=1)).log_softmax(2)
+        transitions = self.transitions.float()
+        onward = self._sums(scores, steps, transitions, self.first.float())
+        mirrored = self._sums(scores.flip(1), steps.flip(1), transitions.T, self.last.float()).flip(1)
+        places = torch.arange(steps.shape[1], device=steps.device)
+        earlier = steps.unsqueeze(1) & (places <= places.unsqueeze(1))  # (B, L, L)
+        held = torch.where(earlier, places, 0).amax(2)  # the step at or before each position
+        return reorder(onward + mirrored - scores, held).log_softmax(2)
 
     @torch.no_grad()
     def decode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -5,16 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification, pipeline
+from transformers import pipeline
 
+from hftune.data.tables.table import Table
 from hftune.data.tokens.inputs import TokenInputs
-from hftune.data.tokens.prefix_space import with_prefix_space
 from hftune.data.tokens.tagged import TaggedText, of_rows
-from hftune.inference.load import LoadedModel, load_model
+from hftune.inference.load import LoadedModel
 from hftune.inference.predict import predict_rows
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import saved_tagger
 
-LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 TEXTS = [
     "the best film of the year, made well (and loved): by all who had seen it!",
     "  films filmed scenely about him's acting , it's good",
@@ -23,27 +22,14 @@ TEXTS = [
 ]
 
 
-def saved_tagger(family: str, folder: Path, **changes) -> LoadedModel:
-    """Saves a tiny model that tags words as it happens to, and loads it."""
-    backbone = tiny_model(family, **changes)
-    names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: n for n, name in enumerate(LABELS)}}
-    backbone.config.update({**names, "num_labels": 5})
-    torch.manual_seed(0)
-    model = AutoModelForTokenClassification.from_config(backbone.config)
-    with torch.no_grad():
-        model.classifier.weight.normal_(std=2)
-    model.save_pretrained(folder)
-    with_prefix_space(tiny_tokenizer(family)).save_pretrained(folder)
-    return load_model(str(folder))
-
-
 def answers(loaded: LoadedModel, values: list) -> list[list[dict]]:
     predictions = predict_rows(loaded, loaded.inputs.rows(values), rows_per_batch=3)
     return [loaded.task.answer(predictions, row)["entities"] for row in range(len(values))]
 
 
 def of_pipeline(folder: Path, values: list, **options) -> list[list[dict]]:
-    use = pipeline("token-classification", str(folder), aggregation_strategy="first")
+    own = {"trust_remote_code": True} if list(folder.glob("*.py")) else {}
+    use = pipeline("token-classification", str(folder), aggregation_strategy="first", **own)
     found = [use(value, **options) for value in values]
     return [row[0] if options else row for row in found]  # given words come back in a list of one
 
@@ -57,7 +43,7 @@ def same(ours: list[list[dict]], theirs: list[list[dict]]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
-@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert", "bilstm_crf"])
 def test_a_text_is_answered_as_the_pipeline_does(tmp_path, family):
     loaded = saved_tagger(family, tmp_path)
     assert isinstance(loaded.inputs, TokenInputs)
@@ -92,8 +78,9 @@ def test_a_long_text_is_answered_as_each_of_its_windows_is(tmp_path):
         np.testing.assert_allclose(logits[window.words[there]], alone[there], atol=1e-5)
 
 
-def test_padding_and_neighbours_change_no_logit(tmp_path):
-    loaded = saved_tagger("bert", tmp_path)
+@pytest.mark.parametrize("kind", ["bert", "bilstm_crf"])
+def test_padding_and_neighbours_change_no_logit(kind, tmp_path):
+    loaded = saved_tagger(kind, tmp_path)
     values = [TaggedText.of_words(text.split()) for text in TEXTS]
     together = predict_rows(loaded, loaded.inputs.rows(values))["logits"]
     for number, value in enumerate(values):
@@ -120,7 +107,5 @@ def test_rows_of_words_are_read_from_tables(tmp_path):
 def test_targets_are_matched_by_name(tmp_path):
     loaded = saved_tagger("bert", tmp_path)
     rows = of_rows([TaggedText.of_words(["a", "b"], ("B-LOC", "O"))])
-    from hftune.data.tables.table import Table
-
     table = Table("x", {"text": [row.text for row in rows], "tags": list(rows)})
     assert loaded.task.match_targets(table, "tags")[0].tags == (3, 0)
