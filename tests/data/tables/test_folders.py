@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hftune.data.tables.folders import find_files, read_files
+from hftune.data.tables.read import SUFFIXES
 from hftune.errors import BadInput
 
 
@@ -129,5 +130,5 @@ def test_warnings_of_all_files_are_kept(tmp_path):
 def test_a_split_in_a_format_that_is_not_read_is_named(tmp_path):
     folder = fill(tmp_path, "train.csv", "test.xlsx", "test_notes.md", "labels.txt")
     assert find_files(folder).warnings == [
-        f"{tmp_path}: not read, as they are no .csv, .tsv, .jsonl, .json, .parquet: test.xlsx"
+        f"{tmp_path}: not read, as they are no {', '.join(SUFFIXES)}: test.xlsx"
     ]
