@@ -301,7 +301,9 @@ def excerpt(data: Data, rows_per_batch: int) -> Data:
     image = data.image
     shown = None if image is None else lambda row: image(int(test.ids[row]))
     places = data.places and data.places.take(test.ids)
-    return dataclasses.replace(data, validation=validation, test=test, image=shown, places=places)
+    swapped = None if data.swapped is None else Excerpt(data.swapped, test.ids)
+    few = dataclasses.replace(data, validation=validation, test=test, image=shown, places=places)
+    return dataclasses.replace(few, swapped=swapped)
 
 
 def few_steps(schedule: Schedule) -> Schedule:
@@ -350,6 +352,7 @@ def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> 
     rows = settings.per_device_eval_batch_size
     scoring = partial(scoring_seconds, seconds, few.validation.lengths, rows_per_batch=rows)
     views = 3 if settings.test_time_augmentation else 1  # once, and in two views
+    views += data.swapped is not None
     return {
         "evaluation": scoring(lengths=data.validation.lengths),
         "test": 0.0 if data.test is None else views * scoring(lengths=data.test.lengths),

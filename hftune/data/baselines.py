@@ -40,28 +40,21 @@ class _Joined:
 
 
 @dataclass(frozen=True)
-class TextBaseline:
-    """Words and word pairs, or 1 to 3 characters where texts are written without spaces, as sublinear TF-IDF.
-
-    The same texts give the same model.
+class LinearBaseline:
+    """Features of the rows under a logistic or a ridge regression.
 
     Args:
-        train: Has the N training texts as its column `text`.
-        test: Likewise n texts.
-        validation: Likewise the texts that `with_validation` needs.
+        train: The N training rows by column.
+        test: Likewise n rows.
+        validation: Likewise the rows that `with_validation` needs.
     """
 
     train: Columns
     test: Columns
     validation: Columns | None = None
-    name = "tfidf"
-
-    def features(self) -> tuple[csr_matrix, csr_matrix]:
-        """Returns the TF-IDF matrices of the training and test texts, (N, V) and (n, V) float32."""
-        return weigh_terms(self.train["text"], self.test["text"])
 
     def with_validation(self) -> Self:
-        """Returns the same model, whose test texts are the validation texts followed by the test texts."""
+        """Returns the same model, whose test rows are the validation rows followed by the test rows."""
         assert self.validation
         return replace(self, test=_Joined(self.validation, self.test))
 
@@ -75,6 +68,25 @@ class TextBaseline:
         return RidgeCV(PENALTIES, cv=folds)
 
 
+@dataclass(frozen=True)
+class TextBaseline(LinearBaseline):
+    """Words and word pairs, or 1 to 3 characters where texts are written without spaces, as sublinear TF-IDF.
+
+    The same texts give the same model.
+
+    Args:
+        column: The column of the texts.
+        name: See `hftune.tasks.base.SimpleModel`.
+    """
+
+    column: str = "text"
+    name: str = "tfidf"
+
+    def features(self) -> tuple[csr_matrix, csr_matrix]:
+        """Returns the TF-IDF matrices of the training and test texts, (N, V) and (n, V) float32."""
+        return weigh_terms(self.train[self.column], self.test[self.column])
+
+
 def written_without_spaces(texts: Sequence[str]) -> bool:
     """Returns whether the texts are mostly Han, Kana, Thai or the like, judged by 1,000 of them."""
     sample = "".join(texts[i] for i in range(0, len(texts), max(1, len(texts) // SAMPLED_TEXTS)))
@@ -86,14 +98,19 @@ def weigh_terms(train_texts: Sequence[str], test_texts: Sequence[str]) -> tuple[
 
     Where no term is left (all texts empty, say), V = 1 and the column is constant.
     """
-    if written_without_spaces(train_texts):
-        terms = {"analyzer": "char", "ngram_range": (1, 3)}
-    else:
-        terms = {"ngram_range": (1, 2), "token_pattern": r"\w+", "strip_accents": "unicode"}
-    least = 1 if len(train_texts) < TINY else 2
-    vectorizer = TfidfVectorizer(**terms, min_df=least, sublinear_tf=True, dtype=np.float32)
+    vectorizer = vectorizer_of(train_texts)
     try:
         train = vectorizer.fit_transform(train_texts)
     except ValueError:  # its word for an empty vocabulary: no term is left that could tell texts apart
         return csr_matrix(np.ones((len(train_texts), 1))), csr_matrix(np.ones((len(test_texts), 1)))
     return train, vectorizer.transform(test_texts)
+
+
+def vectorizer_of(texts: Sequence[str]) -> TfidfVectorizer:
+    """Returns what makes TF-IDF of texts such as these, not fitted to them yet."""
+    if written_without_spaces(texts):
+        terms = {"analyzer": "char", "ngram_range": (1, 3)}
+    else:
+        terms = {"ngram_range": (1, 2), "token_pattern": r"\w+", "strip_accents": "unicode"}
+    least = 1 if len(texts) < TINY else 2
+    return TfidfVectorizer(**terms, min_df=least, sublinear_tf=True, dtype=np.float32)

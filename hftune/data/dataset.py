@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,6 +94,7 @@ class Data:
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
         baseline: A simple model of the content of train and test rows, to compare with. None where
             there is no test set.
+        part_baselines: Further simple models, of a part of what rows hold: what a score owes to that part.
         image: Shows a test row, uint8 of shape (H, W, 3). None where rows are no images.
         places: Where the test rows stand in the user's data; None where it is not known.
         input_config: What the model's config says of its inputs, such as that they are pairs of texts.
@@ -111,6 +112,7 @@ class Data:
     dataset_commit: str | None = None
     facts: dict[str, float] = field(default_factory=dict)
     baseline: SimpleModel | None = None
+    part_baselines: Sequence[SimpleModel] = ()
     image: Callable[[int], np.ndarray] | None = None
     places: Places | None = None
     input_config: Mapping[str, Any] = field(default_factory=dict)

@@ -68,11 +68,15 @@ def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[
     saved, labels = list(saved), list(labels)
     if saved == labels:
         return True
+    if sorted(saved) != sorted(labels):  # ENTAILMENT is entailment, where that is clear
+        plain = {label.casefold(): label for label in labels}
+        named = [plain.get(name.casefold(), name) for name in saved]
+        saved = named if len(set(named)) == len(named) == len(plain) else saved
     if saved == [f"LABEL_{number}" for number in range(len(labels))]:
         log.info("the classifier is kept: the checkpoint has as many labels, without names")
         return True
     if sorted(saved) != sorted(labels):
-        log.info("the checkpoint's classifier is for %s, not %s", _few(saved), _few(labels))
+        tell_of_other_labels(saved, labels)
         return False
     order = torch.tensor([saved.index(label) for label in labels])
     with torch.no_grad():
@@ -81,6 +85,11 @@ def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[
                 parameter.copy_(parameter[order])
     log.info("the classifier is kept, in the data's order of labels: %s", _few(labels))
     return True
+
+
+def tell_of_other_labels(saved: Sequence[str], labels: Sequence[str]) -> None:
+    """Says that a checkpoint's classifier cannot stay, whatever some of its labels are called."""
+    log.info("the checkpoint's classifier is for %s, not %s", _few(saved), _few(labels))
 
 
 def reinit_head(model: PreTrainedModel) -> None:

@@ -17,7 +17,7 @@ from hftune.data.text.word_vectors import coverage, fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_names
 from hftune.models.cpu_attention import use_per_sequence_attention
-from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head
+from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head, tell_of_other_labels
 from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
 from hftune.models.standalone import model_class
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
@@ -121,11 +121,15 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     changes |= windows.config() if windows else {}
     saved_labels, saved_kind = label_names(config), config.problem_type
     config.update({**labels, **changes})
-    model, absent, _ = load_pretrained(AutoModelForSequenceClassification, name, config, flags)
+    model, absent, reshaped = load_pretrained(AutoModelForSequenceClassification, name, config, flags)
     backbone = f"{model.base_model_prefix}."
     # A classifier may have layers of its own below the logits, and few checkpoints have a pooler.
     refuse_random({key for key in absent if key.startswith(backbone) and "pooler" not in key}, flags)
-    has_head = not absent & parameter_names(head_layers(model))
+    head = parameter_names(head_layers(model))
+    has_head = not absent & head
+    if reshaped & head:  # of more or fewer labels
+        tell_of_other_labels(saved_labels, data.labels)
+        log.info("the classifier is new: it starts from random numbers")
     if has_head and not align_labels(model, saved_labels, data.labels):
         reinit_head(model)
     elif has_head and saved_kind == data.task.problem_type:

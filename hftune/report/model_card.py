@@ -19,6 +19,7 @@ from hftune.errors import BadInput
 from hftune.report.label_scores import label_section, named_labels
 from hftune.report.markdown import plain, render, table, text
 from hftune.report.model_use import HUB, how_to_use
+from hftune.report.pairs import pair_lines
 from hftune.report.summary import beside, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
@@ -53,7 +54,7 @@ class Card:
     Args:
         name: The recipe's name.
         task: What the model was asked; it names labels, scores and its pipeline.
-        modality: What a row is, "text" or "image".
+        modality: What a row is, "text", "text pair" or "image".
         settings: The run's settings.
         results: The content of `all_results.json`; nan where a score is not defined.
         versions: Package versions, see `hftune.storage.run_dir.package_versions`.
@@ -154,6 +155,7 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "difference": f"test_{card.first}_over_{task.constant}",
         "scores": _scores(card, metrics),
         "meanings": _meanings(card, metrics),
+        "pair_lines": pair_lines(results, task),
         "images": _images(run_dir, card),
         "splits": table(["split", "rows"], [[split, f"{n:,.0f}"] for split, n in rows.items() if n]),
         "changed": table(["setting", "value"], changed, numbers=False),

@@ -9,7 +9,7 @@ import yaml
 from hftune.errors import BadInput
 from hftune.report.markdown import quoted, render
 from hftune.storage.files import read_json, write_text
-from hftune.tasks.base import Task
+from hftune.tasks.base import Task, Use
 
 HUB = "https://huggingface.co"
 TITLE = "## How to use it"  # of the template
@@ -23,7 +23,7 @@ def how_to_use(
     Args:
         run_dir: The run's folder.
         task: What the model was asked; it knows its pipeline.
-        modality: What a row is, "text" or "image".
+        modality: What a row is, "text", "text pair" or "image".
         config: The content of the model's config.json.
         hub_id: OWNER/NAME under which the model is published; None: used from its folder.
 
@@ -38,7 +38,7 @@ def how_to_use(
         hub_id=hub_id,
         timm=config.get("model_type") == "timm_wrapper",
         call=pipeline_call(task, modality, where, config),
-        arguments=use.arguments,
+        arguments=call_arguments(use, config),
         reading=use.reading,
         background=config.get("transparent_background"),
         source_files=_source_files(config),
@@ -55,9 +55,15 @@ def pipeline_call(task: Task, modality: str, where: str, config: Mapping[str, An
 
 def use_line(run_dir: Path, task: Task, config: Mapping[str, Any]) -> str:
     """Returns one line of Python that uses the model of a run, also for texts longer than it reads."""
-    modality = modality_of(run_dir)
+    modality = modality_of(run_dir, config)
     call = pipeline_call(task, modality, str(run_dir), config)
-    return f"from transformers import pipeline; {call}({task.use(modality).arguments})"
+    return f"from transformers import pipeline; {call}({call_arguments(task.use(modality), config)})"
+
+
+def call_arguments(use: Use, config: Mapping[str, Any]) -> str:
+    """Returns what a call of the pipeline is given: pairs are cut as in training."""
+    kept = config.get("truncation", "longest_first")  # what True means for pairs
+    return use.arguments if kept == "longest_first" else use.arguments.replace("=True", f"={quoted(kept)}")
 
 
 def _source_files(config: Mapping[str, Any]) -> list[str]:
@@ -68,9 +74,11 @@ def _source_files(config: Mapping[str, Any]) -> list[str]:
     return sorted({f"{name.split('--')[-1].split('.')[0]}.py" for name in classes})
 
 
-def modality_of(run_dir: Path) -> str:
-    """Returns what a saved model reads, "text" or "image": images come with an image processor."""
-    return "image" if (run_dir / "preprocessor_config.json").exists() else "text"
+def modality_of(run_dir: Path, config: Mapping[str, Any]) -> str:
+    """Returns what a saved model reads: "image" where it has an image processor, "text" or "text pair"."""
+    if (run_dir / "preprocessor_config.json").exists():
+        return "image"
+    return "text pair" if config.get("text_pair") else "text"
 
 
 def set_repo_id(run_dir: Path, hub_id: str, task_of: Callable[[Mapping[str, Any]], Task]) -> None:
@@ -95,7 +103,7 @@ def set_repo_id(run_dir: Path, hub_id: str, task_of: Callable[[Mapping[str, Any]
         return
     _, following, after = rest.partition("\n## ")
     config = read_json(run_dir / "config.json")
-    new = how_to_use(run_dir, task_of(config), modality_of(run_dir), config, hub_id)
+    new = how_to_use(run_dir, task_of(config), modality_of(run_dir, config), config, hub_id)
     _rewrite(page, f"{before}\n{new}\n{following}{after}")
     for path in sorted(run_dir.glob(".eval_results/*.yaml")):
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))

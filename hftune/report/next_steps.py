@@ -11,7 +11,7 @@ TO_LOOK_AT = (
     *("curve.png", "confusion.png", "scatter.png", "entities.png", "labels.png", "mistakes.png"),
     *("test_predictions.csv", "test_predictions.jsonl"),
 )
-OWN_ROWS = {"text": "--train_file FILE.csv", "image": "--train_dir FOLDER"}
+OWN_ROWS = {"image": "--train_dir FOLDER"} | dict.fromkeys(("text", "text pair"), "--train_file FILE.csv")
 
 
 def next_steps(run_dir: Path, task: Task) -> list[str]:
@@ -22,11 +22,12 @@ def next_steps(run_dir: Path, task: Task) -> list[str]:
         task: What its model was asked.
     """
     there = [name for name in TO_LOOK_AT if (run_dir / name).exists()]
+    config = read_json(run_dir / "config.json")
     steps = [
         f"look at {', '.join(there)} there",
-        f"use it: {use_line(run_dir, task, read_json(run_dir / 'config.json'))}",
+        f"use it: {use_line(run_dir, task, config)}",
     ]
     if getattr(sys.modules["__main__"], "__file__", None):  # a notebook has none
-        own = OWN_ROWS[modality_of(run_dir)]
+        own = OWN_ROWS[modality_of(run_dir, config)]
         steps.append(f"try your own rows: accelerate launch {sys.argv[0]} {own} --output_dir runs/mine")
     return steps

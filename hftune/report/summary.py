@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hftune.errors import printable
+from hftune.report.pairs import PARTS, pair_lines
 from hftune.storage.files import write_bytes
 from hftune.tasks.base import Task
 
@@ -51,6 +52,7 @@ def print_summary(
     lines = [
         *answered_alike(results, task),
         verdict(results, task),
+        *pair_lines(results, task),
         advice,
         _effort(results),
         f"saved in {run_dir}",
@@ -112,7 +114,7 @@ def metrics_of(results: Mapping[str, float], task: Task) -> list[str]:
     names = [key.removeprefix("eval_") for key in results if key.startswith("eval_")]
     tested = (key for key in results if key.startswith("test_") and f"{key}_low" in results)
     names += [key.removeprefix("test_") for key in tested]
-    others = tuple(f"{name}_" for name in beside(task))
+    others = tuple(f"{name}_" for name in (*beside(task), *PARTS, "swap"))
     names = [name for name in names if "_over_" not in name and not name.startswith(others)]
     return sorted(dict.fromkeys(names), key=lambda name: name == "loss")
 

@@ -95,6 +95,10 @@ class Use(NamedTuple):
 USES: Mapping[str, Use] = MappingProxyType(  # by what a row is, see `Inputs.modality`
     {
         "text": Use("text-classification", arguments='"Write a text of your own here.", truncation=True'),
+        "text pair": Use(
+            "text-classification",
+            arguments='{"text": "A text of your own.", "text_pair": "Another one."}, truncation=True',
+        ),
         "image": Use("image-classification", arguments='"photo.jpg"'),
     }
 )
@@ -353,7 +357,7 @@ class Task(ABC):
         """Says how plain transformers uses a saved model of this task.
 
         Args:
-            modality: What a row is, "text" or "image".
+            modality: What a row is, "text", "text pair" or "image".
         """
         return USES[modality]
 
@@ -402,6 +406,16 @@ class Task(ABC):
             BadInput: It is not defined on them.
         """
         return ""
+
+    def differ(self, predictions: Predictions, others: Predictions) -> np.ndarray:
+        """Compares the answers to the same rows in two forms, such as with their texts in changed places.
+
+        Returns:
+            Whether the answer of each row is another one, bool (N,); where answers are numbers, by how much,
+            float (N,).
+        """
+        first, second = (dict(self.columns(one))["prediction"] for one in (predictions, others))
+        return np.array([one != other for one, other in zip(first, second, strict=True)], bool)
 
     def label_scores(self, predictions: Predictions, targets: np.ndarray) -> list[LabelScores]:
         """Returns the scores of each label; [] where the task has no such."""

@@ -228,6 +228,9 @@ class Regression(Task):
         first, second = _numbers(predictions), _numbers(others)
         return np.abs(first - second) / max(float(np.abs(first).max(initial=0)), np.finfo(np.float32).tiny)
 
+    def differ(self, predictions: Predictions, others: Predictions) -> np.ndarray:
+        return np.abs(_numbers(predictions) - _numbers(others))
+
     def evidence(self, predictions: Predictions, label: int) -> np.ndarray:
         return _numbers(predictions)
 

@@ -11,7 +11,7 @@ from hftune.data.batches import by_length
 from hftune.data.dataset import Rows
 from hftune.data.loader import batch_loader
 from hftune.tasks.base import LabelScores, Predictions, Task
-from hftune.tasks.intervals import intervals, paired_difference
+from hftune.tasks.intervals import intervals, paired_difference, wilson
 
 LABELS_WITH_RESULTS = 100  # of more, the scores of each would make all_results.json unreadable
 
@@ -160,6 +160,29 @@ def compare(
     difference, low, high = paired_difference(metric, first, second, targets)
     key = f"test_{name}_over_{baseline}"
     return {key: difference, f"{key}_low": low, f"{key}_high": high}
+
+
+def swap_results(task: Task, predictions: Predictions, swapped: Predictions) -> dict[str, float]:
+    """Returns how far the answers to the test pairs stay where their two texts change places.
+
+    Args:
+        task: Compares them.
+        predictions: Of the test rows.
+        swapped: Of the same rows, their texts in changed places.
+
+    Returns:
+        `test_swap_consistency`, the share of rows with the same answer, with `_low` and `_high`; of numbers
+        `test_swap_change`, the mean absolute change.
+    """
+    changed = task.differ(predictions, swapped)
+    if not len(changed):
+        return {}
+    if changed.dtype != bool:
+        return {"test_swap_change": float(np.abs(changed).mean())}
+    same = int((~changed).sum())
+    low, high = wilson(same, len(changed))
+    key = "test_swap_consistency"
+    return {key: same / len(changed), f"{key}_low": low, f"{key}_high": high}
 
 
 def label_results(prefix: str, scores: list[LabelScores]) -> dict[str, float]:

@@ -10,10 +10,18 @@ from hftune.report.model_card import Card, write_card
 from hftune.report.model_use import modality_of
 from hftune.report.predictions import write_predictions
 from hftune.report.summary import draw_curve
+from hftune.storage.files import read_json
 from hftune.storage.run_dir import package_versions
-from hftune.tasks.base import LabelScores, Predictions, Task
+from hftune.tasks.base import LabelScores, Predictions, SimpleModel, Task
 from hftune.training.context import Run
-from hftune.training.evaluate import compare, label_results, note_only_answer, score, score_with_intervals
+from hftune.training.evaluate import (
+    compare,
+    label_results,
+    note_only_answer,
+    score,
+    score_with_intervals,
+    swap_results,
+)
 from hftune.training.log import read_log
 from hftune.training.loop import Progress
 from hftune.training.setup import best_metric, evaluation_metrics, predict_split, trains_another
@@ -43,8 +51,9 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
         interval; each label's as `test_class_NAME_*`; the baselines' scores as `test_majority_*` (of
         numbers `test_mean_*`) and `test_tfidf_*` or `test_thumbnails_*`, without a test set
         `eval_majority_*`; with `--test_time_augmentation` also `test_mirrored_*`;
-        `validation_only_answer` and `test_only_answer` where all rows got one label or number. And on the
-        main process the scores of each label on the test rows.
+        `validation_only_answer` and `test_only_answer` where all rows got one label or number; of pairs of
+        texts also `swap_results`, and scores of simple models of a part of them, such as
+        `test_second_only_*`. And on the main process the scores of each label on the test rows.
     """
     task, settings, accelerator = data.task, run.settings, run.accelerator
     metrics = evaluation_metrics(run.recipe, task, settings)
@@ -61,6 +70,8 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     if settings.test_time_augmentation:
         both = predict_split(run, data, flip_average(accelerator.unwrap_model(model)), data.test)
         results |= score_with_intervals(task, "test_mirrored", both, targets, tested)
+    if data.swapped is not None:
+        results |= swap_results(task, found, predict_split(run, data, model, data.swapped))
     if not run.is_main:
         return results, []
     results |= score_with_intervals(task, "test", found, targets, tested)
@@ -69,22 +80,24 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     results |= label_results("test", labels) | note_only_answer(task, "test", found)
     task.draw(found, targets, data, run.run_dir)
     if settings.baselines and data.baseline:
-        for name, (tuned, simple) in tuned_baselines(data).items():
+        for name, (tuned, simple) in tuned_baselines(data, data.baseline).items():
             results |= score_with_intervals(tuned, f"test_{name}", simple, targets, metrics)
             results |= compare(task, name, found, simple, targets, tuned)
+        for part in data.part_baselines:
+            tuned, simple = tuned_baselines(data, part)[part.name]
+            results |= score_with_intervals(tuned, f"test_{part.name}", simple, targets, metrics)
     return results, labels
 
 
-def tuned_baselines(data: Data) -> dict[str, tuple[Task, Predictions]]:
+def tuned_baselines(data: Data, simple: SimpleModel) -> dict[str, tuple[Task, Predictions]]:
     """Returns each baseline's predictions of the test rows, and the task as tuned to it.
 
     What the task chooses on validation rows for the model, it chooses on the same rows for each of them.
     """
-    assert data.baseline
     task, targets, rows = data.task, data.train.targets, len(data.test or ())
     if type(task).tune is Task.tune:
-        return {name: (task, found) for name, found in task.baselines(targets, rows, data.baseline).items()}
-    first, both = len(data.validation), data.baseline.with_validation()
+        return {name: (task, found) for name, found in task.baselines(targets, rows, simple).items()}
+    first, both = len(data.validation), simple.with_validation()
     return {
         name: (
             task.tune({kind: values[:first] for kind, values in found.items()}, data.validation.targets),
@@ -112,7 +125,7 @@ def describe_result(
     draw_curve(read_log(folder / "log.jsonl"), curve, data.task, best, apart)
     card = Card(
         name=run.recipe.name,
-        modality=modality_of(folder),
+        modality=modality_of(folder, read_json(folder / "config.json")),
         settings=settings,
         task=data.task,
         results=results,

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from transformers import AutoImageProcessor, TimmWrapperConfig
 
@@ -42,6 +43,25 @@ ROOT = Path(__file__).parents[2]
 
 def texts() -> list[str]:
     return [*load_sample()["test"]["text"][:ROWS], "", "film " * 70]
+
+
+def test_pairs_bring_their_segments(tmp_path):
+    saved = saved_texts("bert", tmp_path / "model")
+    saved = replace(saved, inputs=saved.inputs.of_pairs())
+    (tmp_path / "onnx").mkdir()
+    pairs = list(zip(texts()[:ROWS], texts()[ROWS - 1 :: -1], strict=True))
+    rows = saved.inputs.rows([*pairs, *saved.inputs.edge_cases(pairs)])
+    comparison = write_onnx(saved, rows, tmp_path / "onnx")
+    assert comparison.rows == ROWS + 2
+    assert comparison.difference < 1e-5
+    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "onnx" / "tokenizer.json"))
+    encoded = tokenizer.encode("film " * 70, "a good plot")
+    assert encoded.ids == saved.inputs.rows([("film " * 70, "a good plot")])[0]["input_ids"].tolist()
+    batch = {"input_ids": encoded.ids, "attention_mask": encoded.attention_mask}
+    batch["token_type_ids"] = encoded.type_ids
+    found = ask(tmp_path / "onnx", **{name: np.array([values]) for name, values in batch.items()})
+    expected = predict_rows(saved, saved.inputs.rows([("film " * 70, "a good plot")]))["logits"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def images() -> list[np.ndarray]:

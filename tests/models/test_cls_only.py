@@ -39,6 +39,22 @@ def test_loss_and_gradients_are_those_of_the_whole_layer(family, attend, padding
     assert tokens_of_last_layer(ours) == (1 if family in NARROWED else 7)
 
 
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_the_segments_of_pairs_count_as_before(family):
+    stock = without_dropout(family)
+    ours = copy.deepcopy(stock)
+    use_per_sequence_attention(ours)
+    compute_cls_only(ours)
+    second = (torch.arange(IDS.shape[1]) > 3).long().expand_as(IDS)
+    with torch.inference_mode():
+        alone, whole, answer = (
+            model(input_ids=IDS, attention_mask=PADDING.long(), token_type_ids=types).logits
+            for model, types in ((stock, 0 * second), (stock, second), (ours, second))
+        )
+    torch.testing.assert_close(answer, whole, atol=1e-6, rtol=0)
+    assert (whole - alone).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [

@@ -264,6 +264,23 @@ def test_a_head_that_knows_the_labels_answers_in_their_order(vocabulary, kind, t
     assert turned(**batch).logits[0].tolist() == pytest.approx([good, bad, fair], abs=1e-5)
 
 
+@pytest.mark.parametrize("labels", [("GOOD", "Bad", "fair"), ("good", "bad")])
+def test_labels_of_other_letters_are_known_and_fewer_labels_are_others(vocabulary, labels, tmp_path, caplog):
+    """As where NLI checkpoints say ENTAILMENT, or have three labels for data of two."""
+    folder = named_checkpoint("bert", vocabulary, tmp_path)
+    with caplog.at_level("INFO", "hftune"):
+        model = relabelled(folder, "bert", labels)
+    assert model.config.id2label == dict(enumerate(labels))
+    saved = load_file(folder / "model.safetensors")["classifier.weight"]
+    if len(labels) == 3:
+        assert "the classifier is kept, in the data's order of labels: GOOD, Bad, fair" in caplog.text
+        assert torch.equal(model.classifier.weight, saved[[LABELS.index(name.lower()) for name in labels]])
+    else:
+        assert "the checkpoint's classifier is for bad, fair, good, not good, bad" in caplog.text
+        assert "the classifier is new: it starts from random numbers" in caplog.text
+        assert model.classifier.weight.shape == (2, saved.shape[1])
+
+
 @pytest.mark.parametrize(("saved", "line"), [(3, True), (2, False), (None, False)])
 def test_a_head_without_names_is_kept_and_said(checkpoint, saved, line, caplog):
     with caplog.at_level("INFO", "hftune"):

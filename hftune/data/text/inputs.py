@@ -46,7 +46,6 @@ class TextInputs(Inputs):
 
     modality = "text"
     plural = "texts"
-    key = "text"
     auto_model = "AutoModelForSequenceClassification"
     auto_processor = "AutoTokenizer"
     processor_noun = "tokenizer"

@@ -12,6 +12,7 @@ from hftune.data.baselines import TextBaseline
 from hftune.data.dataset import Data, Rows
 from hftune.data.splits import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
+from hftune.data.text.pair_baselines import PairBaseline, part_baselines
 from hftune.data.text.pairs import SWAPPED, refuse_words_of_pairs, truncation_of_pairs
 from hftune.data.text.splits import TextSplits, load_splits
 from hftune.data.text.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
@@ -87,9 +88,6 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
     if windows:
         train = TrainingWindows(train, windows, settings.max_windows, settings.seed)
-    baseline = None
-    if splits.test is not None:
-        baseline = TextBaseline(splits.train, splits.test, splits.validation)
     return Data(
         train=train,
         validation=rows["validation"],
@@ -101,11 +99,21 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts={f"{name}_samples": size for name, size in sizes.items()} | facts,
-        baseline=baseline,
+        **_baselines(splits),
         places=splits.test_places,
         input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
         swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
     )
+
+
+def _baselines(splits: TextSplits) -> dict[str, Any]:
+    """Returns the simple models of `Data`."""
+    if splits.test is None:
+        return {}
+    rows = splits.train, splits.test, splits.validation
+    if not splits.pairs:
+        return {"baseline": TextBaseline(*rows)}
+    return {"baseline": PairBaseline(*rows), "part_baselines": part_baselines(*rows)}
 
 
 def choose_truncation(settings: TextSettings, pairs: bool) -> str:

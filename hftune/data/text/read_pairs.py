@@ -73,7 +73,7 @@ def _add(found: Contents, source: str, text: str | None, pair: str | None, model
     elif not exists(source):
         checked_text(1, source)
         raise BadInput(
-            f"{shown(source)} is one text, and {model} reads pairs: pass the second one with "
+            f"{shown(source)!r} is one text, and {model} reads pairs: pass the second one with "
             '--text_pair "second text", or a file of pairs'
         )
     elif os.path.isdir(source):
