@@ -29,8 +29,9 @@ def main(argv: list[str]) -> None:
     table.add_column("what it does", no_wrap=True, overflow="ellipsis", ratio=1)  # gets what the others leave
     for name, recipe in recipes.items():
         purpose = recipe.description.partition("\n")[0].rstrip(".")
-        data = recipe.settings.dataset_name or ""
-        table.add_row(name, data.split("/")[-1], result_of(recipe.description), purpose)
+        settings = recipe.settings
+        data = filter(None, ((settings.dataset_name or "").split("/")[-1], settings.dataset_config_name))
+        table.add_row(name, " ".join(data), result_of(recipe.description), purpose)
     Screen().print(table)
 
 

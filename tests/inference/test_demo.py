@@ -262,3 +262,22 @@ def test_what_cannot_be_served_is_one_line(tmp_path, monkeypatch):
     for words in ([], ["a", "b"]):
         with pytest.raises(BadInput, match="hftune demo needs one model"):
             command.main(words)
+
+
+@needs_gradio
+def test_a_pair_has_two_boxes_and_its_words_are_told_apart(tmp_path, monkeypatch):
+    import gradio
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    saved = saved_texts("bert", tmp_path / "run")
+    saved = replace(saved, inputs=saved.inputs.of_pairs())
+    page = build_page(saved, [("a good film", "a bad plot")], tmp_path)
+    boxes = [block.label for block in page.blocks.values() if isinstance(block, gradio.Textbox)]
+    assert boxes == ["First text", "Second text"]
+    (classify,) = [function.fn for function in page.fns.values() if function.api_name == "classify"]
+    pair = ("a good film", "bad plot")
+    scores, words = classify(*pair)
+    assert scores[0] == pytest.approx(demo._scores(saved, demo._logits(saved, pair)))
+    assert [len([share for _, share in shown.value if share is not None]) for shown in words[1:]] == [3, 2]
+    with pytest.raises(gradio.Error, match="Type the second text first"):
+        next(classify("a film", " "))
