@@ -136,5 +136,5 @@ def test_words_of_either_text_are_left_out(run):
     assert len(whole.words) == len(other.words) == 4
     by_hand = influence(loaded, ("film was great", pair[1])).logits
     label = int(whole.logits.argmax())
-    odds = loaded.task.log_odds({"logits": np.stack([whole.logits, by_hand])}, label)
+    odds = loaded.task.evidence({"logits": np.stack([whole.logits, by_hand])}, label)
     assert whole.drops[0] == pytest.approx(odds[0] - odds[1], abs=1e-4)
