@@ -23,6 +23,12 @@ MISSING_WORDS = frozenset(  # what tools write for a missing value, in lower cas
 EXACT = 2**53  # beyond it a number with a point is not exact: neighbours are one and the same
 
 _UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+_QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a\u300c\u300d"
+# Small letters of Cyrillic, and one of Greek, and the Latin ones that they, or their capitals, look like.
+_TWINS = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0456\u0458\u0455\u03bf",
+    "abekmhopctyxijso",
+)
 _TAGS = range(0xE0020, 0xE0080)  # which tell the flags of England, Scotland and Wales apart
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,999}")
@@ -144,10 +150,13 @@ def canonical_label(text: str) -> str:
 
     Case, blanks, normal forms (an accent as one character or two, fullwidth letters) and characters
     that are not seen (zero-width, soft hyphen, direction and byte order marks, controls, the marks that
-    choose between two forms of an emoji) do not count.
+    choose between two forms of an emoji) do not count, nor do quotes around a label; within a word, letters
+    of Cyrillic are as the Latin ones that they look like.
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join("".join(filter(_is_seen, plain)).split())
+    seen = " ".join("".join(filter(_is_seen, plain)).split())
+    bare = (seen.strip(_QUOTES) if seen[:1] in _QUOTES and seen[-1:] in _QUOTES else seen).strip() or seen
+    return bare.translate(_TWINS) if len(bare) > 1 else bare
 
 
 def _is_seen(c: str) -> bool:

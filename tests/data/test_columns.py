@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from hftune.data.columns import TEXT, check_texts, choose_columns
+from hftune.data.columns import TEXT, check_texts, choose_columns, unread_texts
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput
 
@@ -93,3 +93,22 @@ def test_blank_texts_of_sets_that_cannot_be_edited_are_kept_and_counted():
     texts, warnings = check_texts(table({"text": ["a", "", " "]}), "text", keep_blank=True)
     assert texts.to_pylist() == ["a", "", " "]
     assert warnings == ["train.csv: 2 texts are blank and kept (first: train.csv line 3)"]
+
+
+def test_columns_of_text_that_nobody_reads_are_named():
+    names = ["a red door", "a tall tree", "some old news"] * 2
+    given = table(
+        {
+            "body": [f"a text with number {i}" for i in range(6)],
+            "title": [f"title number {i}" for i in range(6)],
+            "place": ["New York"] * 6,  # of a few values that recur, as names of classes do
+            "id": [f"r{i}" for i in range(6)],
+            "label": names,
+        }
+    )
+    assert unread_texts(given, "body", "label") == [
+        "train.csv: only column 'body' is read as text; left out: title (to read several, join them into one "
+        "column)"
+    ]
+    assert unread_texts(given, "title", "label")[0].startswith("train.csv: only column 'title' is read as")
+    assert unread_texts(table({"body": ["a b"], "label": [0]}), "body", "label") == []

@@ -138,6 +138,8 @@ def test_classes_that_may_be_none_are_doubted(train, doubt):
         ["e-mail", "mail", "t-shirt"],
         ["\U0001f3f4\U000e0067\U000e0065\U000e007f", "\U0001f3f4\U000e0067\U000e0073\U000e007f"],  # flags
         ["very good", "good", "very bad", "bad"],
+        ["\u0430", "a", '"', "'"],  # letters and signs to be told apart
+        ["\u0440\u043e\u0441\u0442", "port", "'n' roll"],
     ],
 )
 def test_ordinary_classes_are_not_doubted(train):
@@ -190,6 +192,9 @@ def test_gaps_are_closed_with_a_warning():
         (["a", "b"], ["1"], "test.csv line 2: label '1' is a number, but 'a' (train.csv line 2) is a word"),
         (["1", "nan"], None, "tools write 'nan' for a missing label: fill it in or remove the row"),
         (["pos", "caf\u00e9", "cafe\u0301"], None, "has U+0065 U+0301 where there is U+00E9, and so only lo"),
+        (["pos", "neg", "\u201cpos\u201d"], None, "train.csv line 4: label '“pos”' has "),
+        (["pos", "neg", "'neg'"], None, "and so only looks like 'neg' (train.csv line 3); write both alike"),
+        (["cat", "dog", "\u0441at"], None, "has U+0441 where there is U+0063, and so only looks like 'cat'"),
         (["good", "bad"], ["go\u00adod"], "test.csv line 2: label 'go\\xadod' has U+00AD where there is not"),
         (["1", "1.0", "02"], None, "train.csv line 3: label '1.0' is the same number as '1' (train"),
         (["\u2764\ufe0f", "\u2764"], None, "has nothing where there is U+FE0F, and so only looks like"),

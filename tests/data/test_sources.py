@@ -1,6 +1,7 @@
 """From files, folders and ids to splits that are clean, reproducible, and the same however stored."""
 
 import csv
+import gzip
 import json
 import os
 import subprocess
@@ -352,6 +353,17 @@ def test_saved_dataset_dict_is_a_folder_too(tmp_path):
     rows = {"text": [f"number {i}" for i in range(20)], "label": [0, 1] * 10}
     DatasetDict(train=Dataset.from_dict(rows)).save_to_disk(tmp_path / "saved")
     assert len(ask(dataset_name=str(tmp_path / "saved")).train) == 18
+
+
+def test_a_folder_that_the_library_reads_is_read_again_when_it_changed_whatever_its_times_say(tmp_path):
+    def texts_of(words: str) -> set[str]:
+        rows = [json.dumps({"text": f"{words} {i}", "label": "neg" if i % 2 else "pos"}) for i in range(20)]
+        file = tmp_path / "rows.jsonl.gz"
+        file.write_bytes(gzip.compress("\n".join(rows).encode(), mtime=0))
+        os.utime(file, (1, 1))
+        return {text.rpartition(" ")[0] for text in ask(dataset_name=str(tmp_path)).train["text"]}
+
+    assert [texts_of(words) for words in ("one", "two", "one")] == [{"one"}, {"two"}, {"one"}]
 
 
 @shared

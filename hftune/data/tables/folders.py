@@ -51,7 +51,7 @@ def find_files(name: str) -> Files | None:
 
     A file is a split by its own name or by that of the folder it is in; words that all names share do not
     count, so that reviews_train.csv and reviews_test.csv are two splits. Numbered files of one name are one
-    split. Where no name means a split, all files are train.
+    split. Where no name means a split, all files are train. A folder around all others is looked into.
 
     Args:
         name: The folder as the user wrote it.
@@ -74,7 +74,7 @@ def find_files(name: str) -> Files | None:
         if (files := sorted(file for inner in _walk(path) for file in _tables_in(inner)))
     }
     if not here and len(below) == 1 and not find_splits(below):
-        here, below = next(iter(below.values())), {}
+        return find_files(os.path.join(name, *below))
     if here:
         splits, rest = _sort(name, {str(path): _SHARD.sub("", path.stem) for path in here})
         rest += [str(root / folder) for folder in below]

@@ -119,10 +119,18 @@ def _of_other_splits(table: Table, split: str, used: Collection[str | None]) -> 
 
 
 def _unnamed_splits(table: Table, used: Collection[str | None]) -> list[str]:
-    """Returns the columns of other names whose values are splits, in any language, and nothing else."""
+    """Returns columns of other names that may say the split.
+
+    Their values are splits, in any language, or they hold yes and no and are called as one, such as "test".
+    """
     named, found = _candidates(table, used), []
     for column, values in table.columns.items():
-        if column in used or column in named or isinstance(values, list) or not _holds_words(values.type):
+        if column in used or column in named:
+            continue
+        if split_of_name(column) in SPLITS and _answers(values):
+            found.append(column)
+            continue
+        if isinstance(values, list) or not _holds_words(values.type):
             continue
         different = values.unique().to_pylist()
         if not 1 < len(different) < _MANY:
@@ -132,6 +140,12 @@ def _unnamed_splits(table: Table, used: Collection[str | None]) -> list[str]:
         if {"train"} < splits <= set(SPLITS) or (elsewhere and all(map(_is_a_split, different))):
             found.append(column)
     return found
+
+
+def _answers(values: pa.ChunkedArray | list[Any]) -> bool:
+    """Tells whether a column holds yes and no, in any spelling, and both."""
+    different = {value.casefold() for value in _words(values)}
+    return different <= {*_YES, *_NO, ""} and bool(different & {*_YES}) and len(different) > 1
 
 
 def _is_a_split(word: str | None) -> bool:
@@ -144,7 +158,7 @@ def _holds_words(kind: pa.DataType) -> bool:
 
 def _flag(column: str) -> str | None:
     """Returns the split that a column of yes and no is named after: "is_valid" after validation."""
-    named = re.fullmatch(r"(?i)is[ _-]*(.+)", column.strip())
+    named = re.fullmatch(r"(?i)(?:is|in|for)[ _-]*(.+)", column.strip())
     split = split_of_name(named[1]) if named else None
     return None if split == UNCLEAR else split
 
@@ -156,7 +170,10 @@ def _words(values: pa.ChunkedArray | list[Any]) -> list[str]:
 
 def _meanings(table: Table, column: str) -> _Meanings:
     rows = _words(table.columns[column])
-    if flag := _flag(column):
+    flag = _flag(column)
+    if flag is None and split_of_name(column) in SPLITS and _answers(table.columns[column]):
+        flag = split_of_name(column)
+    if flag:
         other = "test" if flag == "train" else "train"
         meant: dict[str, str | None] = {
             value: flag if value.casefold() in _YES else other if value.casefold() in _NO else None

@@ -43,6 +43,7 @@ def test_a_column_that_names_splits_makes_them_and_keeps_the_places(column, valu
         ("is_valid", [False, True, False], {"train": 2, "validation": 1}),
         ("isTest", ["0", "0", "1"], {"train": 2, "test": 1}),
         ("is_train", ["yes", "no", "yes"], {"train": 2, "test": 1}),
+        ("in_test", ["0", "0", "1"], {"train": 2, "test": 1}),
     ],
 )
 def test_a_column_of_yes_and_no(column, values, sizes):
@@ -76,6 +77,15 @@ HOW = "; to hold rows out by it, write train, validation or test there"
                 "--split_column_name conjunto uses it"
             ],
         ),
+        (
+            "test",  # it may be the result of a test
+            [False, True, False],
+            [
+                "a.csv: column 'test' (False: 2, True: 1) is not used for splits; --split_column_name test "
+                "uses it"
+            ],
+        ),
+        ("test", [1, 2, 3], []),
         ("vehicle", ["train", "bus", "train"], []),
         ("kind", ["prueba", "prueba", "prueba"], []),
         ("kind", ["test", "val", "test"], []),
@@ -118,6 +128,11 @@ def test_beside_other_splits_the_column_is_only_named_unless_it_is_asked_for():
         follow({**tables, "validation": table("c.csv", split=["val"])}, "split")
     with pytest.raises(BadInput, match=r"a\.csv has no column 'part' \(--split_column_name\)"):
         follow(tables, "part")
+
+
+def test_a_column_of_yes_and_no_that_is_called_as_a_split_is_followed_when_it_is_asked_for():
+    tables = follow({"train": table(test=["0", "1", "0"])}, "test").tables
+    assert {split: part.rows for split, part in tables.items()} == {"train": 2, "test": 1}
 
 
 def test_rows_of_another_split_in_a_test_table_are_named():

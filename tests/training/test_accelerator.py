@@ -1,0 +1,18 @@
+"""What accelerate's own configuration must not change."""
+
+from pathlib import Path
+
+import pytest
+
+from hftune.runtime.isolated_run import own_state
+from hftune.settings.base import Settings
+from hftune.training.accelerator import make_accelerator
+
+
+@pytest.mark.parametrize("steps", ["1", "4"])
+def test_an_accumulation_of_accelerates_configuration_does_not_divide_the_loss_again(
+    steps, monkeypatch, tmp_path: Path
+):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
+    with own_state():
+        assert make_accelerator(Settings(), "no", tmp_path).gradient_accumulation_steps == 1
