@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from hftune.data.label_values import canonical_label, is_number, label_name, quoted, written_collection
+from hftune.data.label_values import (
+    MISSING_WORDS,
+    canonical_label,
+    is_number,
+    label_name,
+    quoted,
+    written_collection,
+)
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed
 
@@ -73,6 +80,12 @@ def multi_hot(
     none = np.flatnonzero(~targets["train"].any(1))
     first = f" (first: {train.place(int(none[0]))})" if len(none) else ""
     warnings = [f"{train.name}: {len(none):,} rows have no label{first}"] if len(none) else []
+    if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
+        first = next(place for place, labels in enumerate(rows["train"]) if missing[0] in labels)
+        warnings.append(
+            f'label {quoted(missing[0])} (first: {train.place(first)}) is what tools write for "missing", '
+            "and is taken as a label; if it is none, leave its cells empty"
+        )
     if absent := [name for name in names if name not in present]:
         warnings.append(f"{train.name}: no row has the label {listed(absent)}")
     return tuple(names), targets, warnings
