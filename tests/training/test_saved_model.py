@@ -58,6 +58,16 @@ def test_every_file_is_on_the_disk_before_it_has_its_name(parts, tmp_path, monke
     assert events[-len(expected) - 1 :] == [*expected, ("fsync", tmp_path.name)]
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_every_file_may_be_read_by_whom_the_user_lets(mask, mode, parts, tmp_path):
+    before = os.umask(mask)
+    try:
+        save_model(*parts, tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+
+
 def test_a_full_disk_leaves_the_old_model_and_nothing_else(parts, tmp_path, quick_disk):
     save_model(*parts, tmp_path)
     before = content(tmp_path)
