@@ -1,6 +1,7 @@
 """Where a process computes: its device and its group, joined before anything is put there."""
 
 import os
+import re
 from datetime import timedelta
 
 import torch
@@ -25,8 +26,10 @@ def join_group() -> torch.device:
     """Joins the other processes of the run, if there are any, and returns this one's device.
 
     Raises:
-        BadInput: accelerate's configuration asks for an engine that splits the model up.
+        BadInput: accelerate's configuration asks for an engine that splits the model up, or the launcher's
+            variables do not say which process of how many this is.
     """
+    _check_place()
     for variable, engine in ENGINES.items():
         if os.environ.get(variable, "").lower() in ("1", "true", "yes"):
             _refuse(engine)
@@ -35,6 +38,23 @@ def join_group() -> torch.device:
     if kind is not DistributedType.NO and not kind.value.startswith("MULTI_"):
         _refuse(kind.value)
     return state.device
+
+
+def _check_place() -> None:
+    """Raises `BadInput` for variables of a launcher that are no numbers, or some of which are missing."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        value = os.environ.get(name, "0")
+        if not re.fullmatch(r"-?\d+", value, re.ASCII):
+            raise BadInput(
+                f"the variable {name} is {value!r}, not a number; unset it, or start with torchrun"
+            )
+    processes = os.environ.get("WORLD_SIZE", "1")
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if int(processes) > 1 and lacking:
+        raise BadInput(
+            f"the variable WORLD_SIZE says {processes} processes, but {lacking[0]} is not set; unset "
+            "WORLD_SIZE, or start the processes with torchrun or accelerate launch"
+        )
 
 
 def computes_on_cpu() -> bool:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from rich.console import Console
 
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 from hftune.runtime.device import computes_on_cpu
 from hftune.settings.base import Settings
 from hftune.training.log import ConsoleHandler
@@ -21,21 +21,25 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
     """Builds accelerate's entrance to device, precision, processes and trackers.
 
     Raises:
-        BadInput: If a tracker of `--report_to` is unknown or not installed.
+        BadInput: If a tracker of `--report_to` is unknown or not installed, or accelerate's own variables
+            are wrong.
     """
     trackers = check_trackers(settings)
     handlers = (
         [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.gradual_unfreezing else []
     )
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=computes_on_cpu(),
-        # The loop accumulates by itself: of accelerate's own setting it would divide each loss once more.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        log_with=trackers or None,
-        project_dir=str(run_dir),
-        kwargs_handlers=handlers,
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=computes_on_cpu(),
+            # The loop accumulates by itself: of accelerate's own setting it would divide each loss once more.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            log_with=trackers or None,
+            project_dir=str(run_dir),
+            kwargs_handlers=handlers,
+        )
+    except ValueError as error:  # of its variables, which a configuration file or the user sets
+        raise BadInput(f"accelerate's configuration cannot be used: {first_line(error)}") from error
     if trackers:
         plain = {
             name: value if isinstance(value, int | float | str | bool) else str(value)

@@ -1,5 +1,6 @@
 """Which device a process computes on, which engines are refused, and how long it waits for the others."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -23,6 +24,24 @@ def test_engines_that_split_the_model_are_refused_in_one_line(monkeypatch, varia
     with pytest.raises(BadInput, match=f"asks for {device.ENGINES[variable]}, which hftune cannot") as error:
         device.join_group()
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"RANK": "x", "WORLD_SIZE": "1"}, "the variable RANK is 'x', not a number; unset it, or start with"),
+        ({"WORLD_SIZE": ""}, "the variable WORLD_SIZE is '', not a number"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE says 2 processes, but MASTER_ADDR is not set; unset"),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "a"}, "WORLD_SIZE says 2 processes, but RANK is not set; unset"),
+    ],
+)
+def test_variables_that_another_launcher_left_behind_are_named(place, message, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=re.escape(message)):
+        device.join_group()
 
 
 def test_a_gpu_is_left_alone_where_the_launcher_says_cpu(monkeypatch):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hftune.errors import BadInput
 from hftune.runtime.isolated_run import own_state
 from hftune.settings.base import Settings
 from hftune.training.accelerator import make_accelerator
@@ -16,3 +17,9 @@ def test_an_accumulation_of_accelerates_configuration_does_not_divide_the_loss_a
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
     with own_state():
         assert make_accelerator(Settings(), "no", tmp_path).gradient_accumulation_steps == 1
+
+
+def test_a_wrong_variable_of_accelerates_is_one_line(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "nonsense")
+    with own_state(), pytest.raises(BadInput, match="accelerate's configuration cannot be used: 'NONS"):
+        make_accelerator(Settings(), "no", tmp_path)

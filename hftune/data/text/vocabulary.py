@@ -71,6 +71,8 @@ def train_tokenizer(
         tokenizer.post_processor = processors.TemplateProcessing(
             single="$A", pair=f"$A {SEPARATOR} $B", special_tokens=[(SEPARATOR, special.index(SEPARATOR))]
         )
+    if vocab_size <= len(special):
+        raise BadInput(f"--vocab_size {vocab_size}: leaves no room for words beside {', '.join(special)}")
     if tokenizer.get_vocab_size() == len(special):
         word = "no character" if tokenizer_type == "character" else "no word"
         advice = (
