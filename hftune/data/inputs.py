@@ -4,8 +4,9 @@ One of them is chosen where a saved model is loaded. It finds and reads rows, an
 commands ask it, and never which of the two it is.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -17,7 +18,7 @@ from hftune.data.columns import Content
 from hftune.data.dataset import Rows
 from hftune.data.sources import COLUMN_FLAGS, Source
 from hftune.data.tables.read import Table
-from hftune.errors import BadInput, listed
+from hftune.errors import BadInput, listed, shown
 from hftune.settings.base import Settings
 
 _FILES = ("dataset_name", "train_file", "validation_file", "test_file")
@@ -235,3 +236,22 @@ def content_column(table: Table, role: Content, given: str | None) -> str:
             f"{table.name}: which column holds the {role.noun}s? Say it with {flag} ({columns}){table.advice}"
         )
     return candidates[0]
+
+
+def header_doubts(table: Table, column: str, known: Collection[str]) -> list[str]:
+    """Returns a warning where the first line of a csv or tsv file may be a row and no names of columns.
+
+    Args:
+        table: The rows.
+        column: Where their contents stand.
+        known: Usual names of such a column, in lower case, without blanks and signs.
+    """
+    name = re.sub(r"[\s_-]", "", column.casefold())
+    if name in known or not table.name.lower().endswith((".csv", ".tsv")):
+        return []
+    if len(table.columns) > 1 and not table.advice:
+        return []
+    return [
+        f"{table.name}: the first line is read as the names of columns, {shown(column)!r} and so on, and is "
+        "not answered; if it is a row, write a line of names above it"
+    ]

@@ -8,8 +8,8 @@ from torch.utils.data import ConcatDataset
 
 from hftune.data.image.folders import find_image_files
 from hftune.data.image.images import locate_and_check, memory_budget
-from hftune.data.image.splits import PICTURE
-from hftune.data.inputs import Contents, content_column
+from hftune.data.image.splits import NAMES, PICTURE
+from hftune.data.inputs import Contents, content_column, header_doubts
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput, printable
@@ -49,6 +49,8 @@ def read_images(
         table = checked.images.table
         names = (_name(table, key, row) for row in checked.rows.tolist())
         others = {name: values for name, values in table.columns.items() if name != key}
+        if not column:
+            found.warnings += header_doubts(table, key, [name for group in NAMES for name in group])
         found.add(names, checked.rows.tolist(), table.place, others)
     found.warnings += [line for checked in parts for line in checked.warnings]
     if not found.names:

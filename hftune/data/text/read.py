@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from hftune.data.columns import TEXT, check_texts
+from hftune.data.columns import TEXT, TEXT_NAMES, check_texts
 from hftune.data.files import IMAGE_SUFFIXES, list_files
-from hftune.data.inputs import Contents, Name, content_column
+from hftune.data.inputs import Contents, Name, content_column, header_doubts
 from hftune.data.tables.file_text import decode_text, read_bytes
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables.read import Table, read_table
@@ -93,6 +93,7 @@ def _add_file(found: Contents, name: str, column: str | None) -> None:
     others = {other: values for other, values in table.columns.items() if other != key}
     found.add(texts, range(len(texts)), table.place, others)
     found.warnings += [f"{name}: {note}" for note in table.notes]
+    found.warnings += [] if column else header_doubts(table, key, TEXT_NAMES)
     found.warnings += [*table.warnings, *blank_rows(texts, table.place)]
     return None
 

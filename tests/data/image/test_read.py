@@ -124,3 +124,11 @@ def test_a_bad_image_is_named(words, message):
         read_images(words)
     assert message in refused.value.message
     assert "\n" not in refused.value.message
+
+
+def test_a_path_that_is_taken_for_the_name_of_a_column_is_told():
+    write("list.csv", "a.png\nb.png\n")
+    write("named.csv", "image_path\nb.png\n")
+    write("b.png", png(painted("red", 1)))
+    assert "the first line is read as the names of columns, 'a.png'" in read_images(["list.csv"]).warnings[0]
+    assert read_images(["named.csv"]).warnings == []

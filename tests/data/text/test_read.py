@@ -125,3 +125,24 @@ def test_a_column_that_is_not_there_and_empty_input_are_named(monkeypatch):
     feed(monkeypatch, b"")
     with pytest.raises(BadInput, match="standard input is empty"):
         read_texts(["-"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "doubted"),
+    [
+        ("great film\nbad film\n", True),
+        ("great film,1\nbad film,2\n", True),
+        ("text\nbad film\n", False),
+        ("Review,stars\nbad film,2\n", False),
+        ("remark,stars\nbad film,2\n", False),
+    ],
+)
+def test_a_row_that_is_taken_for_names_of_columns_is_told(lines, doubted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("a.csv", lines)
+    found = read_texts(["a.csv"])
+    assert found.values == ["bad film"]
+    warned = (
+        "a.csv: the first line is read as the names of columns, 'great film' and so on, and is not answered"
+    )
+    assert [warned in line for line in found.warnings] == [True] * doubted

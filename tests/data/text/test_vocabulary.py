@@ -69,9 +69,7 @@ def test_the_order_of_the_texts_does_not_matter():
 def test_no_word_frequent_enough_is_bad_input():
     with pytest.raises(BadInput, match="--min_frequency 9"):
         train_tokenizer(TEXTS, min_frequency=9)
-    with pytest.raises(
-        BadInput, match=r"--vocab_size 2: leaves no room for words beside \[PAD\], \[UNK\]"
-    ):
+    with pytest.raises(BadInput, match=r"--vocab_size 2: leaves no room for words beside \[PAD\], \[UNK\]"):
         train_tokenizer(TEXTS, min_frequency=1, vocab_size=2)
 
 
