@@ -156,9 +156,9 @@ class Task(ABC):
     label_names: ClassVar[tuple[str, ...]] = ()  # of columns that hold its targets, besides the usual ones
     loss_name: ClassVar[str] = "log_loss"  # the metric that is called "loss" in results and settings
     loss_is_scaled: ClassVar[bool] = False  # whether training has it on another scale, see `scaled`
+    loss_flags: ClassVar[tuple[str, ...]] = ()  # of `OF_THE_LOSS`, those that its own loss knows
     baseline_titles: ClassVar[Mapping[str, str]] = BASELINES  # what people read of those of `baselines`
     constant: ClassVar[str] = "majority"  # the one of them that looks at no row
-    loss_flags: ClassVar[tuple[str, ...]] = ()  # of `OF_THE_LOSS`, those that its own loss knows
     simplest: ClassVar[str]  # what that does, to stand behind "differs from"
     by_words: ClassVar[str] = "red ones speak for {}, purple ones against it"  # of `evidence`, word by word
     difference_unit: ClassVar[str] = "in a probability"  # of `differences`

@@ -89,9 +89,14 @@ def _samples(targets: np.ndarray, *tables: Predictions) -> Iterator[tuple[list[_
     """Yields samples of N rows with repetition, the same rows of every table and of the targets."""
     n, random = len(targets), seed.generator("interval", "rows")
     size = max(values.size for table in tables for values in table.values())
-    for _ in range(min(DRAWS, max(FEWEST_DRAWS, VALUES // size))):
+    for _ in range(_draws(size)):
         chosen = random.integers(0, n, n)
         yield [_Sample(table, chosen) for table in tables], targets[chosen]
+
+
+def _draws(size: int) -> int:
+    """Returns how many samples are drawn of so many values."""
+    return min(DRAWS, max(FEWEST_DRAWS, VALUES // max(size, 1)))
 
 
 def _percentiles(draws: list[float], value: float) -> Interval:
@@ -110,10 +115,10 @@ def f1_intervals(given: np.ndarray, positive: np.ndarray) -> np.ndarray:
         given: Which labels each row was given, bool (N, C).
         positive: Which it has, bool (N, C).
     """
-    parts = np.concatenate([given & positive, given, positive], axis=1).astype(np.float64)
+    parts = np.concatenate([given & positive, given, positive], axis=1).astype(np.float32)  # counts
     n, random, draws = len(parts), seed.generator("interval", "labels"), []
-    for _ in range(DRAWS):
-        weights = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
+    for _ in range(_draws(parts.size)):
+        weights = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float32)
         hits, predicted, actual = np.split(weights @ parts, 3)
         draws.append(2 * hits / np.maximum(predicted + actual, 1))
     return np.quantile(draws, [0.025, 0.975], axis=0).T

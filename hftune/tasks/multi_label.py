@@ -16,7 +16,17 @@ from sklearn.metrics import precision_recall_fscore_support
 from hftune.data.label_lists import join_columns, match_lists, multi_hot
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput
-from hftune.tasks.base import LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows, Use
+from hftune.tasks.base import (
+    BASELINES,
+    LabelScores,
+    Loss,
+    Metric,
+    Predictions,
+    SimpleModel,
+    Task,
+    TestRows,
+    Use,
+)
 from hftune.tasks.class_metrics import NLL_LIMIT, rank, ratio
 from hftune.tasks.intervals import f1_intervals, share_of_rows
 from hftune.tasks.thresholds import HALF, choose_thresholds
@@ -24,6 +34,14 @@ from hftune.tasks.thresholds import HALF, choose_thresholds
 if TYPE_CHECKING:
     from hftune.settings.base import Settings
 
+MEANINGS = {  # of metrics, as a model card says it
+    "means over the labels": ("map", "f1_macro", "f1_macro_at_half"),
+    "label ranking average precision, how near the top a row's labels stand": ("lrap",),
+    "over all labels of all rows": ("f1_micro",),
+    "rows whose labels are all right": ("subset_accuracy",),
+    "cells (a label of a row) that are wrong": ("hamming_loss",),
+}
+TUNED = "at thresholds chosen on the validation rows, whose own scores they flatter"
 OF_THRESHOLDS = ("f1_macro", "f1_micro", "subset_accuracy", "hamming_loss")
 FORMER_NAMES = {"exact_match": "subset_accuracy"}  # of metrics
 
@@ -46,6 +64,7 @@ class MultiLabel(Task):
     no_answer = {"labels": None, "scores": None}  # noqa: RUF012  a constant
     limit = "It gives a row the labels whose probability is above their threshold: several, or none."
     loss_flags = ("class_weight",)
+    baseline_titles = BASELINES | {"majority": "shares of the labels"}
     simplest = "always giving each label its share of the training rows"
 
     @classmethod
@@ -59,15 +78,17 @@ class MultiLabel(Task):
         known = config.get("thresholds") or {}
         if known and (missing := [label for label in labels if label not in known]):
             raise BadInput(f"config.json: thresholds has no number for the label {missing[0]!r}")
-        return cls(labels, pos_label, thresholds=tuple(known[label] for label in labels) if known else ())
+        thresholds = tuple(known[label] for label in labels) if known else ()
+        rule = "per_label" if {*thresholds} - {HALF} else str(HALF)
+        return cls(labels, pos_label, rule=rule, thresholds=thresholds)
 
     @property
     def metrics(self) -> dict[str, Metric]:
         return {
             "map": Metric(mean_average_precision, title="mAP"),  # the first: it needs no threshold
-            "f1_macro": Metric(f1_macro, title="F1, macro"),
-            "f1_micro": Metric(f1_micro, title="F1, micro"),
-            "f1_macro_at_half": Metric(f1_macro_at_half, title="F1, macro, at 0.5"),
+            "f1_macro": Metric(f1_macro, title="macro F1"),
+            "f1_micro": Metric(f1_micro, title="micro F1"),
+            "f1_macro_at_half": Metric(f1_macro_at_half, title="macro F1 at 0.5"),
             "lrap": Metric(lambda rows, _: float(rows["lrap"].mean()), title="LRAP"),
             "subset_accuracy": share_of_rows(
                 lambda rows, targets: (rows["predicted"] == targets).all(1), title="subset accuracy"
@@ -223,15 +244,8 @@ class MultiLabel(Task):
         draw_label_bars(self.label_scores(predictions, targets), limits, folder / "labels.png")
 
     def meaning(self, names: Sequence[str]) -> dict[str, list[str]]:
-        means = [name for name in names if name in ("map", "f1_macro", "f1_macro_at_half")]
-        tuned = [name for name in names if name in OF_THRESHOLDS] if self.thresholds else []
-        shares = {
-            "over all labels of all rows": [name for name in names if name == "f1_micro"],
-            "rows whose labels are all right": [name for name in names if name == "subset_accuracy"],
-            "cells (a label of a row) that are wrong": [name for name in names if name == "hamming_loss"],
-            "at thresholds chosen on the validation rows, whose own scores they flatter": tuned,
-        }
-        return {"means over the labels": means, **shares}
+        said = MEANINGS | ({TUNED: OF_THRESHOLDS} if self.thresholds else {})
+        return {phrase: [name for name in names if name in those] for phrase, those in said.items()}
 
     def shown_metrics(self, names: Sequence[str]) -> list[str]:
         alike = {"f1_macro_at_half"} if self.rule == str(HALF) else set()  # the same number

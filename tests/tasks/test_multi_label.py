@@ -181,7 +181,9 @@ def test_a_task_that_tunes_nothing_says_so():
     task = MultiLabel.of_settings(TextSettings(task="multi_label", thresholds="0.5", model_type="bag"))
     tuned = replace(task, labels=("a", "b", "c", "d")).tune({"logits": logits}, targets)
     assert tuned.thresholds == (0.5,) * 4
-    assert "f1_macro_at_half" not in tuned.shown_metrics(list(tuned.metrics))
+    for known in (tuned, task_of(tuned.model_config()), task_of({"problem_type": tuned.problem_type})):
+        assert "f1_macro_at_half" not in known.shown_metrics(list(known.metrics))
+    assert "f1_macro_at_half" in replace(tuned, rule="common").shown_metrics(list(tuned.metrics))
 
 
 def test_an_answer_has_the_labels_above_a_half():
