@@ -2,16 +2,21 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from transformers import pipeline
 
+from hftune import dry_run
 from hftune.cli import eval as evaluation
 from hftune.cli import predict
-from hftune.recipes import wnut
-from tests.runs import digest, run_here, start_from
+from hftune.recipes import wnut, wnut_bilstm_crf
+from tests.runs import digest, run_here, run_there, start_from
 from tests.tiny import tiny_checkpoint
 
 SENTENCE = "the film {} was made by {} and loved by all who had seen it in {} ."
@@ -111,6 +116,57 @@ def test_eval_gives_the_scores_of_the_run(trained, tmp_path):
         after = json.loads(output.read_text())
         assert after["test_f1"] == before["test_f1"]
         assert after["test_f1_high"] == before["test_f1_high"]
+
+
+def crf_flags(folder: Path, **changes) -> list:
+    sizes = "embedding_dim=8,char_filters=6,hidden_size=8"
+    given = {"config_overrides": sizes, "learning_rate": 1e-2, "num_train_epochs": 2, "baselines": False}
+    words = flags(folder, **(given | changes))
+    at = words.index("--model_name_or_path")
+    return words[:at] + words[at + 2 :]
+
+
+def test_a_crf_from_scratch_loads_and_answers_without_hftune(trained, tmp_path):
+    folder, _ = trained
+    run = tmp_path / "run"
+    run_here(wnut_bilstm_crf, crf_flags(folder), run)
+    card = (run / "README.md").read_text()
+    assert 'aggregation_strategy="first", trust_remote_code=True)' in card
+    assert "bilstm_crf.py" in card
+    text = "the film funny best was made by boring ."
+    program = f"""
+import sys
+sys.modules["hftune"] = None
+from transformers import pipeline
+use = pipeline("token-classification", {str(run)!r}, aggregation_strategy="first", trust_remote_code=True)
+print([(one["entity_group"], one["start"], one["end"]) for one in use({text!r})])
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    predict.main([str(run), text, "--output", str(tmp_path / "answer.jsonl")])
+    found = json.loads((tmp_path / "answer.jsonl").read_text())["entities"]
+    assert str([(one["entity_group"], one["start"], one["end"]) for one in found]) == done.stdout.strip()
+
+
+def test_two_processes_are_one(trained, tmp_path):
+    folder, _ = trained
+    words = crf_flags(folder, gradient_accumulation_steps=2, num_train_epochs=1)
+    one = run_here(wnut_bilstm_crf, words, tmp_path / "one")
+    at = words.index("--gradient_accumulation_steps")
+    assert run_there(wnut_bilstm_crf, words[:at] + words[at + 2 :], tmp_path / "two", 2) == one
+
+
+def test_a_dry_run_finds_a_run_ready(trained, tmp_path):
+    folder, _ = trained
+    words = [str(word).removeprefix("--") for word in flags(folder)]
+    settings = wnut.recipe.settings.replace(**dict(zip(words[::2], words[1::2], strict=True)))
+    checks = dry_run.dry_run(wnut.recipe, settings, tmp_path / "run", Console(quiet=True))
+    assert all(check.ready for check in checks), checks
 
 
 def test_a_run_goes_on_to_the_same_bits(trained, tmp_path):
