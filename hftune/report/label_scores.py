@@ -19,18 +19,23 @@ def named_labels(labels: Sequence[str]) -> str:
     return named + (f" and {more:,} more, all listed in `config.json`" if more > 0 else "")
 
 
-def label_section(scores: Sequence[LabelScores]) -> str:
-    """Returns the scores of each label under a title of their own, "" where no row has one."""
+def label_section(scores: Sequence[LabelScores], units: str = "rows") -> str:
+    """Returns the scores of each label under a title of their own, "" where nothing has one.
+
+    Args:
+        scores: Those of each label.
+        units: What is given a label: "rows".
+    """
     if not any(row.rows for row in scores):
         return ""
     few = sum(row.rows < FEW_ROWS for row in scores)
     lines = [
-        "Precision: how many of the rows given this class have it.",
-        "Recall: how many of the rows that have it were given it.",
-        "Rows: in the test set.",
+        f"Precision: how many of the {units} given this class have it.",
+        f"Recall: how many of the {units} that have it were given it.",
+        f"{units.capitalize()}: in the test set.",
     ]
     if few:
-        lines.append(f"Classes with fewer than {FEW_ROWS} rows ({few:,} here) are hard to judge.")
+        lines.append(f"Classes with fewer than {FEW_ROWS} {units} ({few:,} here) are hard to judge.")
     if never := [row.label for row in scores if row.rows and math.isnan(row.precision)]:
         lines.append(f"Never given: {named_labels(never)}.")
     shown = list(scores)
@@ -49,5 +54,5 @@ def label_section(scores: Sequence[LabelScores]) -> str:
         ]
         for row in shown
     ]
-    scored = table(["class", "precision", "recall", "F1", "rows", *(["threshold"] if tuned else [])], cells)
+    scored = table(["class", "precision", "recall", "F1", units, *(["threshold"] if tuned else [])], cells)
     return f"## Class by class\n\n{' '.join(lines)}\n\n{scored}"

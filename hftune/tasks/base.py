@@ -163,6 +163,7 @@ class Task(ABC):
     by_words: ClassVar[str] = "red ones speak for {}, purple ones against it"  # of `evidence`, word by word
     difference_unit: ClassVar[str] = "in a probability"  # of `differences`
     faint: ClassVar[float] = 0.2  # of `evidence`: where no word moves it more, none has full colour
+    units: ClassVar[str] = "rows"  # what has a label, and is counted in `label_scores`
     predictions_file: ClassVar[str] = "test_predictions.csv"  # .jsonl where a column holds lists
 
     @classmethod
@@ -465,6 +466,11 @@ class Task(ABC):
         """Names what is asked for, for a line of the log: of very many labels the first."""
         more = f", ... ({len(self.labels)} in all)" if len(self.labels) > SHOWN else ""
         return f"labels {', '.join(map(shown, self.labels[:SHOWN]))}{more}"
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What a row is sorted into, for the first sentence of a model card."""
+        return self.labels
 
     def describe(self, noun: str) -> str:
         """Says what the model does with its rows, such as "texts", to stand before the labels' names."""

@@ -60,6 +60,7 @@ class Tokens(Task):
     seen: frozenset[str] | None = None
 
     problem_type = "token_classification"
+    units = "entities"
     predictions_file = "test_predictions.jsonl"
     no_answer = {"entities": None}  # noqa: RUF012  a constant
     limit = "It finds entities of the types that it was trained on; a word is of one entity at most."
@@ -360,6 +361,10 @@ class Tokens(Task):
 
     def caption(self, names: Sequence[str]) -> str:
         return "F1, precision, recall: of whole entities; accuracy: of words" if "f1" in names else ""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        return self.tags.types
 
     def describe(self, noun: str) -> str:
         return f"marks entities of {len(self.tags.types):,} types in {noun}"

@@ -70,6 +70,8 @@ def test_a_run_learns_scores_and_writes_what_a_person_needs(trained):
     card = (run / "README.md").read_text()
     assert 'pipeline("token-classification", "./run", aggregation_strategy="first")' in card
     assert "entities.png" in card
+    assert "It marks entities of 2 types in texts: **X**, **Y**." in card
+    assert "how many of the entities given this class have it" in card
 
 
 def test_predictions_stand_beside_the_words_in_the_users_scheme(trained):
