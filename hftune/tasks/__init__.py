@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +44,25 @@ def chosen_task(settings: Settings, own: Task | None = None) -> Task:
 
     Raises:
         BadInput: There is no such task, or the recipe's is of another kind. A saved model finds its task by
-            its kind, transformers' `problem_type`.
+            its kind, transformers' `problem_type`. Or a flag was given that another task alone reads.
     """
-    named = find_task(settings.task).of_settings(settings)
+    named = find_task(settings.task)()
+    _refuse_flags_of_others(settings, named)
     if own is None:
-        return named
+        return named.with_settings(settings)
     if own.problem_type != named.problem_type:
         kind = f"{type(own).__name__}, the recipe's own task, is of the kind {own.problem_type}"
         raise BadInput(f"--task {settings.task}: {kind}, not {named.problem_type}")
-    return replace(own, pos_label=settings.pos_label or own.pos_label)
+    return own.with_settings(settings)
+
+
+def _refuse_flags_of_others(settings: Settings, task: Task) -> None:
+    usual = type(settings)()
+    for name in TASKS:
+        for flag in find_task(name).own_flags:
+            value, default = (getattr(one, flag, None) for one in (settings, usual))
+            if flag not in task.own_flags and value != default:
+                raise BadInput(f"--{flag} {value}: for --task {name} alone; leave it out")
 
 
 def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
@@ -156,6 +156,7 @@ class Task(ABC):
     label_names: ClassVar[tuple[str, ...]] = ()  # of columns that hold its targets, besides the usual ones
     loss_name: ClassVar[str] = "log_loss"  # the metric that is called "loss" in results and settings
     loss_is_scaled: ClassVar[bool] = False  # whether training has it on another scale, see `scaled`
+    own_flags: ClassVar[tuple[str, ...]] = ()  # settings that this task alone reads
     loss_flags: ClassVar[tuple[str, ...]] = ()  # of `OF_THE_LOSS`, those that its own loss knows
     baseline_titles: ClassVar[Mapping[str, str]] = BASELINES  # what people read of those of `baselines`
     constant: ClassVar[str] = "majority"  # the one of them that looks at no row
@@ -166,10 +167,9 @@ class Task(ABC):
     units: ClassVar[str] = "rows"  # what has a label, and is counted in `label_scores`
     predictions_file: ClassVar[str] = "test_predictions.csv"  # .jsonl where a column holds lists
 
-    @classmethod
-    def of_settings(cls, settings: Settings) -> Self:
-        """Returns the task that the settings ask for, before any data are read."""
-        return cls(pos_label=settings.pos_label)
+    def with_settings(self, settings: Settings) -> Self:
+        """Returns the task with what the settings say of it, before any data are read."""
+        return replace(self, pos_label=settings.pos_label or self.pos_label)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], labels: tuple[str, ...], pos_label: str | None) -> Self:

@@ -63,13 +63,13 @@ class MultiLabel(Task):
     problem_type = "multi_label_classification"
     no_answer = {"labels": None, "scores": None}  # noqa: RUF012  a constant
     limit = "It gives a row the labels whose probability is above their threshold: several, or none."
+    own_flags = ("thresholds",)
     loss_flags = ("class_weight",)
     baseline_titles = BASELINES | {"majority": "shares of the labels"}
     simplest = "always giving each label its share of the training rows"
 
-    @classmethod
-    def of_settings(cls, settings: Settings) -> MultiLabel:
-        return cls(pos_label=settings.pos_label, rule=settings.thresholds)
+    def with_settings(self, settings: Settings) -> MultiLabel:
+        return replace(super().with_settings(settings), rule=settings.thresholds)
 
     @classmethod
     def of_config(

@@ -23,6 +23,7 @@ SMALL = {
     "bilstm": (imdb_bilstm, "embedding_dim=8,hidden_size=8"),
     "bag": (imdb_bag, "embedding_dim=8,num_buckets=64"),
 }
+TASKS = {"bert": "single_label", "numbers": "regression", "labels": "multi_label"}
 
 
 def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
@@ -32,9 +33,8 @@ def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
         *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48, "--bf16", "false"),
         *("--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", "none", "--min_frequency", 1),
     ]
-    if kind in ("bert", "numbers"):
-        task = ["--task", "regression"] if kind == "numbers" else []
-        return imdb, [*flags, "--model_name_or_path", encoder, *task]
+    if kind in TASKS:
+        return imdb, [*flags, "--model_name_or_path", encoder, "--task", TASKS[kind]]
     module, overrides = SMALL[kind]
     return module, [*flags, "--config_overrides", overrides]
 
@@ -78,7 +78,7 @@ def test_killed_and_repeated_is_straight_through(reviews, encoder, tmp_path):
     assert run_there(imdb, flags, tmp_path / "killed", 1) == straight
 
 
-@pytest.mark.parametrize("kind", ["bert", "numbers"])
+@pytest.mark.parametrize("kind", TASKS)
 def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(
     kind, reviews, encoder, tmp_path
 ):
