@@ -1,0 +1,32 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hftune"]
+# ///
+"""STS-B: how alike two sentences mean, from 0 to 5, by one encoder that reads both.
+
+    accelerate launch recipes/stsb.py
+    accelerate launch recipes/stsb.py --model_name_or_path FacebookAI/roberta-base
+    accelerate launch recipes/stsb.py --train_file pairs.csv --label_column_name score
+
+Result  none yet: benchmarks/results.py measures it
+Data    Cer et al. 2017, SemEval-2017 Task 1: 5,749 pairs to train, 1,500 to validate, 1,379 to test
+"""
+
+from hftune import launch
+from hftune.recipes import imdb
+
+recipe = imdb.recipe.replace(
+    name="stsb",
+    description=__doc__,
+    metrics=("rmse", "mae", "r2", "pearson", "spearman"),
+    dataset_name="mteb/stsbenchmark-sts",
+    task="regression",
+    max_length=128,
+    per_device_train_batch_size=16,
+    pooling="mean",
+    learning_rate=1e-4,
+    num_train_epochs=4.0,
+)
+
+if __name__ == "__main__":
+    launch(recipe)
