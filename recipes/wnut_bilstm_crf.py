@@ -19,12 +19,12 @@ recipe = wnut.recipe.replace(
     description=__doc__,
     model_type="bilstm_crf",
     config_overrides="hidden_size=128,embedding_dropout=0.5,dropout=0.5",
-    vocab_size=8000,
+    vocab_size=25_000,
     per_device_train_batch_size=16,
-    learning_rate=3e-3,
+    learning_rate=2e-3,
     head_lr_multiplier=1.0,
     weight_decay=0.0,
-    num_train_epochs=20,
+    num_train_epochs=15,
 )
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class TokenSettings(Settings):
     tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
 
     # --- vocabulary of models trained from scratch ---
-    vocab_size: int = 30_000  # pieces of words that are kept
+    vocab_size: int = 30_000  # pieces of words that are kept, and words of the embeddings
     min_frequency: int = 2  # pieces that stand side by side less often are not made one
     embeddings: str | None = None  # file of word vectors to start from
     freeze_embeddings: bool = False  # leave the word vectors as they are in the file

@@ -177,6 +177,13 @@ def test_a_run_goes_on_to_the_same_bits(trained, tmp_path):
     assert run_here(wnut, flags(folder), tmp_path / "again") == digest(run)
 
 
+def test_a_crf_goes_on_to_the_same_bits(trained, tmp_path):
+    folder, _ = trained
+    straight = run_here(wnut_bilstm_crf, crf_flags(folder), tmp_path / "straight")
+    start_from(tmp_path / "straight", tmp_path / "again", 7)
+    assert run_here(wnut_bilstm_crf, crf_flags(folder), tmp_path / "again") == straight
+
+
 def test_micro_batches_add_up_to_the_batch(trained, tmp_path):
     folder, _ = trained
     config = "hidden_dropout_prob=0.0"

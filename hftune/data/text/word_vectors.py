@@ -81,6 +81,18 @@ def read_vectors(path: str | Path, words: Iterable[str]) -> Vectors:
     return Vectors(path.name, dim, rows)
 
 
+def read_words(path: str | Path) -> Iterator[str]:
+    """Yields the words of a file of vectors in its order, which is that of their frequency for most.
+
+    Raises:
+        BadInput: See `read_vectors`.
+    """
+    path = Path(path)
+    with _open(path) as stream:
+        for number, line, dim in _lines(path, stream):
+            yield _fields(path, number, line, dim)[0].decode(errors="replace")
+
+
 def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mapping[str, int]) -> None:
     """Copies vectors into an embedding, in place.
 

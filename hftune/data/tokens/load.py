@@ -13,6 +13,7 @@ from hftune.data.splits import Checked, Splits, log_splits, make_splits
 from hftune.data.tables.table import Table
 from hftune.data.text.tokenize import TextCollator
 from hftune.data.text.tokenizer import AS_WRITTEN, prepare_tokenizer
+from hftune.data.text.word_vectors import read_words
 from hftune.data.tokens.baseline import TokenBaseline
 from hftune.data.tokens.prefix_space import with_prefix_space
 from hftune.data.tokens.read import TAGS, TEXT, refuse_without_tags, tagged_source
@@ -118,8 +119,10 @@ def load_tokenizer(settings: TokenSettings, train: np.ndarray) -> PreTrainedToke
             vocab_size=settings.vocab_size,
             min_frequency=settings.min_frequency,
             max_length=settings.max_length,
+            known=read_words(settings.embeddings) if settings.embeddings else (),
         )
-        log.info("vocabulary: %s pieces of words, learned from the train split", f"{len(learned):,}")
+        also = " and words that have a vector" if settings.embeddings else ""
+        log.info("vocabulary: %s pieces of words, from the train split%s", f"{len(learned):,}", also)
         return learned
     name = settings.model_name_or_path
     if name is None:

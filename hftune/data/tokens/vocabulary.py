@@ -13,9 +13,16 @@ from hftune.data.text.tokenizer import AS_WRITTEN
 from hftune.data.text.vocabulary import PAD, UNKNOWN
 from hftune.errors import BadInput
 
+GOES_ON = "##"  # how a piece within a word begins
+
 
 def train_pieces(
-    sentences: Iterable[Sequence[str]], *, vocab_size: int, min_frequency: int, max_length: int
+    sentences: Iterable[Sequence[str]],
+    *,
+    vocab_size: int,
+    min_frequency: int,
+    max_length: int,
+    known: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
     """Builds a vocabulary from words (WordPiece, Schuster & Nakajima 2012).
 
@@ -24,6 +31,8 @@ def train_pieces(
         vocab_size: The most pieces kept.
         min_frequency: How often two pieces stand side by side, at least, to be made one.
         max_length: Tokens that the model will read at once, stored with the tokenizer.
+        known: Words of which something is known, such as a vector, the most frequent first: as many as
+            there is room for are pieces too, as they are and with a capital, seen in training rows or not.
 
     Returns:
         A tokenizer with `[PAD]` = 0 and `[UNK]` = 1, which cuts words at blanks and signs first.
@@ -31,29 +40,27 @@ def train_pieces(
     Raises:
         BadInput: `vocab_size` has no room for the letters.
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFC(),
-            normalizers.BertNormalizer(
-                clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
-            ),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    texts = [" ".join(words) for words in sentences]
+    learned = _tokenizer({})
+    letters = sorted({letter for text in texts for letter in learned.normalizer.normalize_str(text)} - {" "})
+    # The trainer numbers pieces within words as a hash table happens to hold them, and equally frequent pairs
+    # are joined by these numbers: as special tokens they have theirs before it begins.
+    within = [GOES_ON + letter for letter in letters]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=[PAD, UNKNOWN],
+        special_tokens=[PAD, UNKNOWN, *within],
+        initial_alphabet=letters,
         show_progress=False,
     )
-    tokenizer.train_from_iterator((" ".join(words) for words in sentences), trainer)
-    if tokenizer.get_vocab_size() > vocab_size:
+    learned.train_from_iterator(texts, trainer)
+    pieces = learned.get_vocab()
+    if len(pieces) > vocab_size:
         raise BadInput(
-            f"--vocab_size {vocab_size}: the letters of the training words alone are "
-            f"{tokenizer.get_vocab_size():,}; raise it"
+            f"--vocab_size {vocab_size}: the letters of the training words alone are {len(pieces):,}; "
+            "raise it"
         )
+    tokenizer = _tokenizer(_with_words(pieces, known, vocab_size))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -63,3 +70,35 @@ def train_pieces(
         model_input_names=["input_ids", "attention_mask"],
         **AS_WRITTEN,
     )
+
+
+def _tokenizer(pieces: dict[str, int]) -> Tokenizer:
+    """Returns a tokenizer of these pieces, which are no special tokens."""
+    tokenizer = Tokenizer(
+        models.WordPiece(
+            pieces, unk_token=UNKNOWN, continuing_subword_prefix=GOES_ON, max_input_chars_per_word=100
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.BertNormalizer(
+                clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
+            ),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(GOES_ON)
+    return tokenizer
+
+
+def _with_words(pieces: dict[str, int], words: Iterable[str], most: int) -> dict[str, int]:
+    """Returns a vocabulary with further words, whole ones alone, up to a size."""
+    found = dict(pieces)
+    for word in words:
+        if len(found) >= most:
+            break
+        if word.isalnum():  # another is cut at its signs first
+            for form in (word, word.capitalize()):
+                found.setdefault(form, len(found))
+    return found
