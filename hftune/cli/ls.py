@@ -2,7 +2,7 @@
 
     hftune ls
 
-The accuracy is that of the recipe as it stands, on its own test set. A wider terminal shows more of a line.
+The result is the first score that the recipe reports, on its own test set. A wider terminal shows more of a line.
 """
 
 import re
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         raise BadInput(f"hftune ls takes nothing besides, but there is {argv[0]}")
     recipes = {name: find_recipe(name) for name in known_recipes()}
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
-    for title in ("recipe", "data", "accuracy"):
+    for title in ("recipe", "data", "result"):
         table.add_column(title, no_wrap=True)
     table.add_column("what it does", no_wrap=True, overflow="ellipsis", ratio=1)  # gets what the others leave
     for name, recipe in recipes.items():
@@ -36,6 +36,6 @@ def main(argv: list[str]) -> None:
 
 
 def result_of(description: str) -> str:
-    """Returns the accuracy that a recipe's docstring reports, "" where it has none."""
-    found = re.search(r"accuracy (0\.\d+)", description)
+    """Returns the first score that a recipe's docstring reports, with its name; "" where it has none."""
+    found = re.search(r"^Result +(.+? 0\.\d+)", description, re.MULTILINE)
     return found[1] if found else ""
