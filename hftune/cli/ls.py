@@ -2,7 +2,7 @@
 
     hftune ls
 
-The result is the first score that the recipe reports, on its own test set. A wider terminal shows more of a line.
+The result is the first score that a recipe reports of itself. A wider terminal shows more of a line.
 """
 
 import re
