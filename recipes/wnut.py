@@ -8,7 +8,8 @@
     accelerate launch recipes/wnut.py --model_name_or_path FacebookAI/roberta-base
     accelerate launch recipes/wnut.py --train_file train.conll --test_file test.conll
 
-Result  none yet: benchmarks/results.py measures it
+Result  entity F1 0.406 [0.371, 0.440] on 1,287 test posts, one seed, 10 min on one core of an AMD EPYC;
+        words around + logistic regression 0.137
 Data    Derczynski et al. 2017, Results of the WNUT2017 Shared Task on Novel and Emerging Entity Recognition:
         3,394 posts to train, 1,287 to test; 2 % of the test entities stand in train
 """
@@ -31,10 +32,10 @@ class Settings(hftune.TokenSettings):
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     per_device_train_batch_size: int = 16
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     head_lr_multiplier: float = 10.0
     warmup_steps: float = 0.1
-    num_train_epochs: float = 5.0
+    num_train_epochs: float = 6.0
 
 
 def load_data(settings: Settings) -> hftune.Data:
