@@ -8,7 +8,7 @@
     accelerate launch recipes/wnut.py --model_name_or_path FacebookAI/roberta-base
     accelerate launch recipes/wnut.py --train_file train.conll --test_file test.conll
 
-Result  entity F1 0.406 [0.371, 0.440] on 1,287 test posts, one seed, 10 min on one core of an AMD EPYC;
+Result  entity F1 0.406 [0.371, 0.440] on 1,287 test posts, one seed, 10 min on one core;
         words around + logistic regression 0.137
 Data    Derczynski et al. 2017, Results of the WNUT2017 Shared Task on Novel and Emerging Entity Recognition:
         3,394 posts to train, 1,287 to test; 2 % of the test entities stand in train
