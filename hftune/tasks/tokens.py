@@ -245,6 +245,18 @@ class Tokens(Task):
         forms = (_form(targets[number], start, end) for number, start, end in places)
         return np.fromiter((form in (self.seen or ()) for form in forms), bool, len(those.row))
 
+    def check_metric(self, metric: str, targets: np.ndarray) -> str:
+        ids, row = _flat(targets)
+        true = find_entities(ids, row, self.tags)
+        known = self._known(true, targets, row)
+        there = {"f1_seen": known.any(), "f1_unseen": (~known).any()}.get(metric, len(known) > 0)
+        if metric not in ("accuracy", "log_loss", "loss") and not there:
+            raise BadInput(
+                f"--metric_for_best_model {metric}: no validation row has such an entity, so it is not "
+                "defined; choose another, such as loss, or other rows"
+            )
+        return ""
+
     def label_scores(self, predictions: Predictions, targets: np.ndarray) -> list[LabelScores]:
         given, true, hits = self._entities(predictions, targets)
         types = len(self.tags.types)

@@ -77,6 +77,26 @@ def test_nothing_to_find_is_no_score_and_nothing_found_is_zero():
     assert (found["f1"], found["precision"], found["recall"]) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("metric", "row", "defined"),
+    [
+        *[("f1", "it/O rained/O", False), ("f1", "Bo/B-PER", True), ("loss", "it/O rained/O", True)],
+        *[
+            ("f1_seen", "Bo/B-PER", False),
+            ("f1_unseen", "Bo/B-PER", True),
+            ("f1_unseen", "oslo/B-LOC", False),
+        ],
+    ],
+)
+def test_a_metric_that_no_validation_row_defines_is_refused(metric, row, defined):
+    task = Tokens(LABELS).fit(tagged("Oslo/B-LOC"))
+    if defined:
+        assert task.check_metric(metric, tagged(row)) == ""
+    else:
+        with pytest.raises(BadInput, match=f"--metric_for_best_model {metric}: no validation row has such"):
+            task.check_metric(metric, tagged(row))
+
+
 def test_intervals_hold_the_scores_and_shrink_with_more_rows():
     task = Tokens(LABELS)
     widths = []
