@@ -74,7 +74,7 @@ class BiLSTMCRFForTokenClassification(PreTrainedModel):
 
     def __init__(self, config: BiLSTMCRFConfig):
         super().__init__(config)
-        H, K = config.hidden_size, config.num_labels
+        H, K = config.hidden_size, len(config.id2label or {})
         self.register_buffer("spelling", torch.zeros(config.vocab_size, config.max_letters, dtype=torch.long))
         self.register_buffer("goes_on", torch.zeros(config.vocab_size, dtype=torch.bool))
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim, config.pad_token_id)
@@ -102,7 +102,8 @@ class BiLSTMCRFForTokenClassification(PreTrainedModel):
             self._init_lstm(module)
         elif isinstance(module, nn.Linear | nn.Conv1d):
             init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif module is self:
             for parameter in (self.transitions, self.first, self.last):
                 init.zeros_(parameter)
