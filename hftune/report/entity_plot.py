@@ -18,12 +18,23 @@ COLOURS = {"found": "#1b7f3b", "other type": "#8a4fbf", "other words": "#d9730d"
 
 
 class Entities(Protocol):
-    """Arrays of E entities, int64 (E,): first word, the one behind the last, type, and row."""
+    """Arrays of E entities, int64 (E,)."""
 
-    start: np.ndarray
-    end: np.ndarray
-    type: np.ndarray
-    row: np.ndarray
+    @property
+    def start(self) -> np.ndarray:
+        """The first word of each."""
+
+    @property
+    def end(self) -> np.ndarray:
+        """The word behind its last."""
+
+    @property
+    def type(self) -> np.ndarray:
+        """Its type."""
+
+    @property
+    def row(self) -> np.ndarray:
+        """The row that it stands in."""
 
 
 def draw_entities(
@@ -126,6 +137,5 @@ def _f1(given: Entities, true: Entities, right: np.ndarray, types: int) -> tuple
     )
     value = score(np.ones((1, rows)))[0]
     draws = score(weights)
-    with np.errstate(all="ignore"):
-        low, high = (np.nan_to_num(np.nanquantile(draws, q, axis=0)) for q in (0.025, 0.975))
+    low, high = np.quantile(np.where(np.isnan(draws), value, draws), [0.025, 0.975], axis=0)
     return np.fmin(low, value), value, np.fmax(high, value)

@@ -124,7 +124,7 @@ class TokenInputs(Inputs):
         windows: list = []
         targets: list[TaggedText] = []
         for start in range(0, len(values), AT_ONCE):
-            some = list(values[start : start + AT_ONCE])
+            some: list[Any] = list(values[start : start + AT_ONCE])
             if isinstance(some[0], str):
                 pieces, texts = read_words(self.processor, some)
                 windows += map(cut.cut, pieces)

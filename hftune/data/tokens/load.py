@@ -1,6 +1,7 @@
 """Data of tagged words from settings: splits, tokenizer, windows, and a baseline."""
 
 import logging
+from typing import Any
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -48,10 +49,11 @@ def load_tokens(settings: TokenSettings, task: Task | None = None) -> Data:
     windows = Windows(tokenizer, settings.max_length, settings.window_stride)
     rows = {name: _rows(windows, splits, name) for name in splits.parts}
     train = rows["train"].as_windows()
-    facts = {f"{name}_samples": size for name, size in sizes.items()}
+    facts: dict[str, float] = {f"{name}_samples": size for name, size in sizes.items()}
     facts["train_windows"] = len(train)
     _log_lengths(rows["train"], settings)
     test = splits.parts.get("test")
+    baseline: Any = TokenBaseline(targets["train"], test.targets) if test else None  # read by the task alone
     return Data(
         train=train,
         validation=rows["validation"],
@@ -63,7 +65,7 @@ def load_tokens(settings: TokenSettings, task: Task | None = None) -> Data:
         origin=splits.origin,
         dataset_commit=splits.commit or None,
         facts=facts,
-        baseline=TokenBaseline(targets["train"], test.targets) if test else None,
+        baseline=baseline,
         places=_places(test) if test else None,
     )
 

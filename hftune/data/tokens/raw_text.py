@@ -38,7 +38,7 @@ def read_words(tokenizer: Any, texts: Sequence[str]) -> tuple[list[Pieces], list
     for text, ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         tokens = tokenizer.convert_ids_to_tokens(ids)
         begins = [
-            not place or number == tokenizer.unk_token_id or not _goes_on(text, token, *at, knows_words)
+            not place or number == tokenizer.unk_token_id or not _goes_on(text, token, at, knows_words)
             for place, (token, number, at) in enumerate(zip(tokens, ids, offsets, strict=True))
         ]
         first = np.flatnonzero(begins)
@@ -50,8 +50,9 @@ def read_words(tokenizer: Any, texts: Sequence[str]) -> tuple[list[Pieces], list
     return pieces, words
 
 
-def _goes_on(text: str, token: str, start: int, end: int, knows_words: bool) -> bool:
+def _goes_on(text: str, token: str, at: tuple[int, int], knows_words: bool) -> bool:
     """Returns whether a token goes on with the word of the token before it."""
+    start, end = at
     if knows_words:  # a continuation is written with a prefix, such as ##, that the text has not
         return len(token) != end - start
     return start > 0 and " " not in text[start - 1 : start + 1]

@@ -121,8 +121,8 @@ class Windows:
         """Cuts a text; a word of more tokens than there is room for keeps its first ones."""
         first = np.flatnonzero(np.diff(pieces.words, prepend=-1))  # of each word, (W,)
         counts = np.minimum(np.diff(first, append=len(pieces.ids)), self.room)
-        kept = np.concatenate([np.arange(at, at + n) for at, n in zip(first, counts, strict=True)] or [[]])
-        ids = pieces.ids[kept.astype(np.int64)]
+        within = np.arange(len(pieces.ids)) - np.repeat(first, np.diff(first, append=len(pieces.ids)))
+        ids = pieces.ids[within < self.room]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # (W + 1,)
         parts = _parts(starts, self.room, self.stride)
         owner = _owners(starts, parts)
