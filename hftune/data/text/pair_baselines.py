@@ -1,7 +1,7 @@
 """Simple models of pairs of texts, trained in seconds: what a score owes to overlap, or to one side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,14 +60,15 @@ class OverlapBaseline(LinearBaseline):
         return scaler.transform(train), scaler.transform(test)
 
 
-def part_baselines(*rows: Columns) -> tuple[LinearBaseline, ...]:
-    """Returns the models that read a part of each pair: their scores say what whole pairs are needed for.
-
-    Args:
-        *rows: The training, test and validation rows, see `LinearBaseline`.
-    """
-    first, second = TextBaseline(*rows, name="first_only"), TextBaseline(*rows, name="second_only")
-    return first, replace(second, column="text_pair"), OverlapBaseline(*rows)
+def part_baselines(
+    train: Columns, test: Columns, validation: Columns | None = None
+) -> tuple[LinearBaseline, ...]:
+    """Returns the models that read a part of each pair: their scores say what whole pairs are needed for."""
+    return (
+        TextBaseline(train, test, validation, "text", "first_only"),
+        TextBaseline(train, test, validation, "text_pair", "second_only"),
+        OverlapBaseline(train, test, validation),
+    )
 
 
 def overlaps(
