@@ -75,6 +75,11 @@ def find_columns(table: Table, words: str | None, tags: str | None) -> tuple[str
             f"{table.name} has no column of words ({', '.join(WORDS_NAMES)}) or text; name it with "
             f"--text_column_name ({table.column_list})"
         )
+    if words in WORDS_NAMES and not _holds_lists(table, words):
+        raise BadInput(
+            f"{table.name}: column {words!r} holds {kind_of(_first(table, words))}, not lists of words; "
+            "write the rows as json lines, parquet or CoNLL"
+        )
     if tags is None:
         names = TAGS_NAMES if _holds_lists(table, words) else MARKS_NAMES
         tags = next((name for name in names if name in table.columns and name != words), None)

@@ -116,6 +116,15 @@ def test_conll_2003_has_its_entities_read_and_not_its_parts_of_speech():
     assert find_columns(Table("set", dict.fromkeys(names, lists)), None, None) == ("tokens", "ner_tags")
 
 
+def test_lists_that_a_csv_file_wrote_as_text_are_refused(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("tokens,ner_tags\n\"['a', 'b']\",\"[0, 1]\"\n")
+    with pytest.raises(
+        BadInput, match="column 'tokens' holds text, not lists of words; write the rows as json"
+    ):
+        find_columns(read_table(str(path)), None, None)
+
+
 def test_a_table_without_words_is_refused():
     with pytest.raises(BadInput, match=r"no column of words .* or text; name it with --text_column_name"):
         find_columns(Table("set", {"a": pa.chunked_array([["x"]])}), None, None)
