@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
         seen, heat = explain_class(loaded, image, label)
         drawn.append(seen.round().astype(np.uint8))
         heats.append(heat)
-        shown = drawable_or(Path(contents.names[row] or "").name, f"image {row + 1}")
+        shown = drawable_or(Path(str(contents.names[row] or "")).name, f"image {row + 1}")
         titles.append(f"{shown}: {loaded.task.say(predictions, row)}")
     draw_overlays(drawn, heats, titles, target)
     count = max(len(files), len(contents.names))

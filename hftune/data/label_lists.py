@@ -81,9 +81,9 @@ def multi_hot(
     first = f" (first: {train.place(int(none[0]))})" if len(none) else ""
     warnings = [f"{train.name}: {len(none):,} rows have no label{first}"] if len(none) else []
     if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
-        first = next(place for place, labels in enumerate(rows["train"]) if missing[0] in labels)
+        row = next(number for number, labels in enumerate(rows["train"]) if missing[0] in labels)
         warnings.append(
-            f'label {quoted(missing[0])} (first: {train.place(first)}) is what tools write for "missing", '
+            f'label {quoted(missing[0])} (first: {train.place(row)}) is what tools write for "missing", '
             "and is taken as a label; if it is none, leave its cells empty"
         )
     if absent := [name for name in names if name not in present]:

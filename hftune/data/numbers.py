@@ -76,7 +76,7 @@ def to_number(cell: Any) -> float:
         raise NotANumber("missing")
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
         raise NotANumber(f"{quoted(cell)}, {kind_of(cell)}")
-    if not abs(cell) <= LARGEST:
+    if not -LARGEST <= cell <= LARGEST:
         raise NotANumber(f"{quoted(cell)}, " + ("infinite" if _is_infinite(cell) else "beyond float32"))
     return float(cell)
 

@@ -47,10 +47,10 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     labels = data.task.model_config()
     if settings.model_type:
         model = small_model(settings.model_type, settings, data, labels, partial(_tokens, data))
-        model.config.update(data.input_config)
+        model.config.update(dict(data.input_config))
         return model
     model = _pretrained(settings, data, labels)
-    model.config.update(data.input_config)
+    model.config.update(dict(data.input_config))
     splits = [split for split in (data.train, data.validation, data.test) if split is not None]
     _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
     if computes_on_cpu():

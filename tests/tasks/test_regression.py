@@ -389,7 +389,7 @@ def test_a_run_learns_numbers_and_its_model_answers_in_their_unit_without_hftune
     predict.main([str(run), str(tmp_path / "test.csv"), "--output", str(tmp_path / "x.csv")])
     table = read_table(str(tmp_path / "x.csv")).columns
     assert list(table) == ["row", "place", "text", "price", "prediction", "low", "high"]
-    with pytest.raises(BadInput, match=r"--top_k: .* answers with a number"):
+    with pytest.raises(BadInput, match=r"--top_k: .* does not answer with labels"):
         predict.main([str(run), "a", "--top_k", "1"])
     capsys.readouterr()
     predict.main([str(run), *texts, "--format", "table"])
