@@ -106,9 +106,9 @@ def test_columns_of_text_that_nobody_reads_are_named():
             "label": names,
         }
     )
-    assert unread_texts(given, "body", "label") == [
+    assert unread_texts(given, ["body"], "label") == [
         "train.csv: only column 'body' is read as text; left out: title (to read several, join them into one "
         "column)"
     ]
-    assert unread_texts(given, "title", "label")[0].startswith("train.csv: only column 'title' is read as")
-    assert unread_texts(table({"body": ["a b"], "label": [0]}), "body", "label") == []
+    assert unread_texts(given, ["title"], "label")[0].startswith("train.csv: only column 'title' is read as")
+    assert unread_texts(table({"body": ["a b"], "label": [0]}), ["body"], "label") == []

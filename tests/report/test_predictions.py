@@ -63,7 +63,7 @@ def test_rows_of_a_table_with_a_column_of_splits_have_their_numbers_in_the_table
         data = load_images(ImageSettings(model_type="resnet9", image_size=16, **named))
     rows = data.places.rows.tolist()
     assert [splits[row] for row in rows] == ["test"] * 3
-    assert [data.places.contents["text"](number) for number in range(3)] == [content[row] for row in rows]
+    assert [data.places.contents[kind](number) for number in range(3)] == [content[row] for row in rows]
 
 
 def test_images_lead_back_to_their_files(tmp_path):
