@@ -61,7 +61,7 @@ def test_the_task_chooses_by_its_first_metric_and_never_by_another_than_the_one_
         assert best_metric(find_task(task)(), settings) == next(iter(find_task(task)().metrics))
     asked = imdb_bag.recipe.settings.replace(task="multi_label", metric_for_best_model="accuracy")
     with pytest.raises(
-        BadInput, match=r"^--metric_for_best_model: unknown metric 'accuracy': .* Known are f1"
+        BadInput, match=r"^--metric_for_best_model: unknown metric 'accuracy': .* Known are map"
     ):
         refuse_unknown_metric(imdb_bag.recipe, asked)
 
