@@ -8,7 +8,6 @@ import hashlib
 import multiprocessing
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.runs import digest, file_flags, write_images, write_reviews
+from tests.runs import digest, file_flags, free_port, place, write_images, write_reviews
 from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,14 +127,14 @@ class Group:
     ):
         self.said = run_dir.with_name(f"{run_dir.name}.said")
         self.said.unlink(missing_ok=True)
-        port = _free_port()
+        port = free_port()
         self.processes = [
             _server().Process(
                 target=_become,
                 args=(
                     job.recipe,
                     job.words(run_dir),
-                    _place(rank, processes, port),
+                    place(rank, processes, port) | {"ACCELERATE_USE_CPU": "true"},
                     self.said,
                     before,
                     arguments,
@@ -208,31 +207,17 @@ def _server() -> Any:
     return context
 
 
-def _place(rank: int, processes: int, port: int) -> dict[str, str]:
-    if processes == 1:
-        return {"ACCELERATE_USE_CPU": "true"}
-    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    return {name: str(value) for name, value in {**own, **shared}.items()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def _become(
     recipe: str,
     words: list[str],
-    place: dict[str, str],
+    variables: dict[str, str],
     said: Path,
     before: Callable[..., None] | None,
     arguments: Sequence[Any],
 ) -> None:
     """Is one process of a run; its exit code is the run's."""
     multiprocessing.set_start_method("fork", force=True)  # as in a program of its own: workers are forked
-    os.environ.update(place)
+    os.environ.update(variables)
     output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

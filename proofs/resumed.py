@@ -25,14 +25,10 @@ from hftune.training.loop import Training
 from proofs.draws import KINDS, Data, Draw, draw
 from proofs.jobs import PATIENCE, Group, Job
 from proofs.table import Row
+from tests.runs import FIGURES
 
 TIMES = ("train_runtime", "train_samples_per_second")
 REFUSED, NOT_FINITE, LEFT_ALONE = 2, 3, 6  # exit codes
-FIGURES = (
-    "hftune.report.plots.draw_confusion",
-    "hftune.report.plots.draw_mistakes",
-    "hftune.training.result.draw_curve",
-)
 SAID, SHOWN = 3000, 100  # characters of what a failed run said, of what differs
 SLOWEST = 4  # of the optimizers that timm names, kronw takes minutes on a busy core
 

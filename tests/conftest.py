@@ -5,6 +5,7 @@ The variables are set before any library reads them; processes that tests start 
 
 import atexit
 import copy
+import gc
 import os
 import shutil
 import tempfile
@@ -36,6 +37,11 @@ def as_offline_as_before():
     for name in ("HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(name, None)
     os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # a run ends by looking for garbage in all that the tests have imported: half a second
 
 
 @pytest.fixture

@@ -1,14 +1,20 @@
 """Whole runs, here or in processes of their own that may be killed, and what must not change in them."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -21,10 +27,16 @@ from hftune.recipe import Recipe
 from hftune.seed import generator
 from hftune.storage.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
 from hftune.storage.run_dir import RunRecord
+from tests.forked import Program, start_python
 
 ROOT = Path(__file__).parents[1]
 GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SIZES = {"train": 90, "validation": 20, "test": 20}  # 90: every epoch ends in a shorter window
+FIGURES = (  # what a run draws in the end
+    "hftune.report.plots.draw_confusion",
+    "hftune.report.plots.draw_mistakes",
+    "hftune.training.result.draw_curve",
+)
 COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}
 
 
@@ -107,9 +119,19 @@ def error_of(said: str) -> list[str]:
     return lines[start:]
 
 
-def run_recipe(recipe: Recipe, flags: list, run_dir: Path) -> dict[str, float]:
-    """Launches a recipe in this process."""
-    return launch(recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
+@contextlib.contextmanager
+def without_figures() -> Iterator[None]:
+    """Lets runs of this process draw nothing, which takes longer than all the rest of a tiny one."""
+    with contextlib.ExitStack() as stack:
+        for name in FIGURES:
+            stack.enter_context(patch(name))
+        yield
+
+
+def run_recipe(recipe: Recipe, flags: list, run_dir: Path, *, figures: bool = False) -> dict[str, float]:
+    """Launches a recipe in this process, with its figures only where somebody looks at them."""
+    with contextlib.nullcontext() if figures else without_figures():
+        return launch(recipe, [str(flag) for flag in [*flags, "--output_dir", run_dir]])
 
 
 def run_here(module, flags: list, run_dir: Path) -> str:
@@ -149,19 +171,65 @@ def start_from(straight: Path, copy: Path, step: int) -> None:
         shutil.copytree(straight / f"checkpoint-{best}", copy / f"checkpoint-{best}")
 
 
-def command(module, flags: list, run_dir: Path, processes: int) -> list[str]:
-    """Returns the command line of a recipe, under torchrun where it has several processes."""
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        start += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+def place(rank: int, processes: int, port: int) -> dict[str, str]:
+    """Returns the variables by which torchrun tells a process on this machine its place among several."""
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in {**own, **shared}.items()} if processes > 1 else {}
+
+
+def free_port() -> int:
+    """Returns a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def words_of(module, flags: list, run_dir: Path) -> list[str]:
+    """Returns what stands behind `python`, or behind torchrun's flags, to run a recipe."""
     recipe = ROOT / "recipes" / f"{module.recipe.name}.py"
-    return [*start, str(recipe), *map(str, flags), "--output_dir", str(run_dir)]
+    return [str(recipe), *map(str, flags), "--output_dir", str(run_dir)]
+
+
+def start_there(
+    words: list[str], processes: int, said: int = subprocess.DEVNULL, **env: str
+) -> list[Program]:
+    """Starts a program in processes of their own, on gloo where there are several.
+
+    Args:
+        words: What stands behind `python`.
+        processes: How many.
+        said: A descriptor for what they print.
+        **env: Further variables.
+    """
+    port = free_port()
+    places = [GLOO | env | place(rank, processes, port) for rank in range(processes)]
+    return [start_python(words, cwd=ROOT, env=variables, stdout=said, stderr=said) for variables in places]
+
+
+def end_there(started: list[Program], said: BinaryIO) -> None:
+    """Waits until all of a program's processes have ended well; kills them where they take minutes."""
+    try:
+        codes = [program.wait(900) for program in started]
+    finally:
+        for program in started:
+            program.kill()
+    said.seek(0)
+    assert codes == [0] * len(started), said.read().decode()
 
 
 def run_there(module, flags: list, run_dir: Path, processes: int) -> str:
     """Runs a recipe in processes of its own, on gloo where there are several; returns the digest."""
-    line = command(module, flags, run_dir, processes)
+    with tempfile.TemporaryFile() as said:
+        end_there(start_there(words_of(module, flags, run_dir), processes, said.fileno()), said)
+    return digest(run_dir)
+
+
+def run_by_torchrun(module, flags: list, run_dir: Path, processes: int) -> str:
+    """Does the same as users start it: each process takes ten seconds to load its libraries."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    launcher += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    line = [*launcher, *words_of(module, flags, run_dir)]
     done = subprocess.run(line, env=GLOO, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return digest(run_dir)
@@ -181,21 +249,20 @@ def kill_on_the_way(
         wait: Seconds that it lives on after the last of them.
     """
     before = set(list_checkpoints(run_dir))
-    victim = subprocess.Popen(
-        command(module, flags, run_dir, processes),
-        env=GLOO,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    victims = start_there(words_of(module, flags, run_dir), processes)
     end = time.monotonic() + 300  # a run that hangs is killed too, and told below
     while len(set(list_checkpoints(run_dir)) - before) < checkpoints and time.monotonic() < end:
-        if victim.poll() is not None:
+        if victims[0].poll() is not None:
             break
         time.sleep(0.01)
     time.sleep(wait)
-    started = psutil.Process(victim.pid)
-    for process in [started, *started.children(recursive=True)]:  # torchrun's workers are no group of its
-        process.kill()
-    victim.wait()
+    for victim in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(victim.pid).children(recursive=True)  # loader processes
+            for process in children:
+                process.kill()
+        victim.kill()
+    for victim in victims:
+        victim.wait()
     assert set(list_checkpoints(run_dir)) - before
     assert not (run_dir / "all_results.json").exists()

@@ -52,7 +52,7 @@ def failed(recipe, flags: list, run_dir: Path, capsys) -> tuple[int, str]:
 
 
 def test_a_run_leaves_what_the_contract_says(flags, tmp_path, capsys):
-    results = run_recipe(imdb.recipe, flags, tmp_path / "run")
+    results = run_recipe(imdb.recipe, flags, tmp_path / "run", figures=True)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names >= {
         *("config.json", "model.safetensors", "tokenizer.json", "all_results.json", "log.jsonl", "run.json"),

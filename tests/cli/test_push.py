@@ -1,11 +1,10 @@
 """A recipe that pushes: the Hub is asked before training, the result is whole before it is sent."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests.forked import run_python
 from tests.hub.test_push import environment
 from tests.loopback import READ, WRITE, Fault, Hub
 
@@ -32,14 +31,7 @@ def hub():
 
 
 def train(hub, folder, *flags, token=WRITE):
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *TINY, *flags],
-        env=environment(folder, hub.url, token),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_python(["-c", PROGRAM, *TINY, *flags], env=environment(folder, hub.url, token), cwd=folder)
 
 
 def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
@@ -67,11 +59,8 @@ def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
 
 def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path):
     alone = TINY[: TINY.index("--push_to_hub")]
-    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path, "timeout": 120}
-    assert (
-        subprocess.run([sys.executable, "-c", PROGRAM, *alone], capture_output=True, **options).returncode
-        == 0
-    )
+    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path}
+    assert run_python(["-c", PROGRAM, *alone], **options).returncode == 0
     assert not hub.repos
     assert train(hub, tmp_path).returncode == 0
     assert "model.safetensors" in hub.files("ann/shapes", "main")
@@ -80,9 +69,9 @@ def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path):
 def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
     assert train(hub, tmp_path).returncode == 0
     program = "from hftune.cli.main import main; main()"
-    words = [sys.executable, "-c", program, "push", "run", "--hub_model_id", "ann/others"]
-    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path, "timeout": 60}
-    assert subprocess.run(words, capture_output=True, **options).returncode == 0
+    words = ["-c", program, "push", "run", "--hub_model_id", "ann/others"]
+    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path}
+    assert run_python(words, **options).returncode == 0
     first, second = (hub.files(name, "main") for name in ("ann/shapes", "ann/others"))
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} == {"README.md"}

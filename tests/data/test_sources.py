@@ -4,8 +4,6 @@ import csv
 import gzip
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +18,7 @@ from hftune.data.text.sample import load_sample
 from hftune.data.text.splits import load_splits
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
+from tests.forked import run_python
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 shared = pytest.mark.shared
@@ -408,10 +407,10 @@ for request in json.loads(sys.argv[2]):
 
 def in_child(requests: list[dict], **environment: str) -> list:
     """Asks in a fresh process: the clients read their environment when they are imported."""
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), json.dumps(requests)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env = {**inherited, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", **environment}
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    done = run_python(["-c", CHILD, Path(__file__).parent, json.dumps(requests)], env=env)
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -3,8 +3,6 @@
 import base64
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from hftune.hub.files import files_of
 from hftune.hub.push import Target, finishing_command, prepare
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record
+from tests.forked import run_python
 from tests.loopback import READ, SIGNATURE, WRITE, Fault, Hub
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -82,10 +81,8 @@ def environment(tmp_path, url, token):
 def push(hub, run_dir, *flags, token=WRITE, deadline=20.0, silent=10.0):
     """Runs `hftune push` in a process of its own; no token may be in what it says."""
     root = run_dir.parents[1]
-    words = [sys.executable, "-c", PROGRAM, str(deadline), str(silent), "push", str(run_dir), *flags]
-    ended = subprocess.run(
-        words, env=environment(root, hub.url, token), cwd=root, capture_output=True, text=True, timeout=60
-    )
+    words = ["-c", PROGRAM, deadline, silent, "push", run_dir, *flags]
+    ended = run_python(words, env=environment(root, hub.url, token), cwd=root)
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said, said
     for secret in (WRITE, READ, SIGNATURE):
@@ -153,13 +150,8 @@ assert torch.equal(there["input_ids"], batch["input_ids"])
 model = AutoModel.from_pretrained("ann/model", use_safetensors=True)
 assert torch.equal(model(**batch)[0], AutoModel.from_pretrained(sys.argv[1])(**batch)[0])
 """
-    loaded = subprocess.run(
-        [sys.executable, "-c", program, str(encoder)],
-        env=environment(tmp_path, hub.url, WRITE) | {"HF_HUB_DISABLE_XET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    variables = environment(tmp_path, hub.url, WRITE) | {"HF_HUB_DISABLE_XET": "1"}
+    loaded = run_python(["-c", program, encoder], env=variables)
     assert loaded.returncode == 0, loaded.stderr
 
 

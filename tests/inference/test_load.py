@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from hftune.models.standalone.bilstm import BiLSTMConfig, BiLSTMForSequenceClass
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
 from hftune.models.standalone.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from tests.forked import run_python
 from tests.loopback import Fault, Hub
 from tests.runs import write_record
 from tests.tiny import FAMILIES, SIZES, WORDS, tiny_checkpoint, tiny_model, tiny_tokenizer
@@ -360,9 +359,7 @@ def test_models_come_from_the_hub_and_what_it_lacks_is_one_line(tmp_path, bert):
         ]
         env = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
         env |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
-        done = subprocess.run(
-            [sys.executable, "-c", ON_THE_HUB], env=env, cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = run_python(["-c", ON_THE_HUB], env=env, cwd=ROOT)
         assert not any("pytorch_model" in path and method == "GET" for method, path, _, _ in hub.log)
     assert done.returncode == 0, done.stderr
     good, gone, revision, locked, only_pickled, other, own = done.stdout.splitlines()

@@ -1,8 +1,6 @@
 """Fine-tuning from a model that hftune trained: its weights go on, its head is new for other labels."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn, shapes
+from tests.forked import run_python
 from tests.runs import file_flags, run_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -77,5 +76,5 @@ from hftune.models.standalone import STANDALONE, model_class
 for kind in STANDALONE:
     assert type(AutoConfig.for_model(kind)) is model_class(kind).config_class
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = run_python(["-c", program])
     assert done.returncode == 0, done.stderr

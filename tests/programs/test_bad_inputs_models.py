@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from hftune.errors import HftuneError
 from hftune.recipes import imdb_textcnn
 from hftune.storage.checkpoint import list_checkpoints
+from tests.forked import run_python
 from tests.loopback import Fault, Hub
 from tests.runs import error_of, run_recipe, small_textcnn
 
@@ -284,15 +283,8 @@ def test_what_the_hub_answers_of_a_model_is_one_line(tmp_path, encoder):
             Fault("acme/gone", times=1000, status=404, headers=gone),
             Fault("acme/locked", times=1000, status=403, headers=locked),
         ]
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, json.dumps(requests)],
-            env={**inherited, **alone, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        variables = {**inherited, **alone, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+        done = run_python(["-c", PROGRAM, json.dumps(requests)], env=variables, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     blocks = re.split(r"^ended: (.*)\n", done.stderr, flags=re.MULTILINE)  # what was said, code, ..., ""

@@ -51,7 +51,7 @@ def refused(flags: list, capsys) -> list[str]:
 def trained(flags: list, capsys) -> tuple[dict, str]:
     """Runs what must be accepted; returns the results and what was said."""
     capsys.readouterr()
-    results = run_recipe(imdb_textcnn.recipe, [*TINY, *flags], Path("run"))
+    results = run_recipe(imdb_textcnn.recipe, [*TINY, *flags], Path("run"), figures=True)
     return results, " ".join(capsys.readouterr().out.split())
 
 
@@ -241,7 +241,7 @@ def test_what_only_looks_bad_is_accepted(here, capsys):
     flags = ["--train_file", "good.csv", "--config", "run.yaml"]
     flags = [*flags, *TINY, "--per_device_eval_batch_size", 99]
     flags[flags.index("--per_device_train_batch_size") + 1] = 99
-    results = run_recipe(imdb_textcnn.recipe, flags, Path("run"))
+    results = run_recipe(imdb_textcnn.recipe, flags, Path("run"), figures=True)
     assert results["train_steps"] == 1
     settings = json.loads(Path("run/run.json").read_text())["settings"]
     assert (settings["learning_rate"], settings["seed"]) == (1e-5, 1000)

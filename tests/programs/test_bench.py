@@ -23,6 +23,7 @@ from case import Case, Side  # noqa: E402
 from stopwatch import Stopwatch  # noqa: E402
 
 from hftune.errors import BadInput  # noqa: E402
+from tests.runs import end_there, start_there, without_figures  # noqa: E402
 
 
 def call_here(command: list[str], log: Path) -> float:
@@ -30,8 +31,17 @@ def call_here(command: list[str], log: Path) -> float:
     if command[1] != "-m":
         return 1.0
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    with patch.dict(os.environ):
+    with patch.dict(os.environ), without_figures():
         importlib.import_module(command[2]).main(json.loads(Path(command[3]).read_text()))
+    return 1.0
+
+
+def call_forked(command: list[str], log: Path) -> float:
+    """Does what torchrun would do with its two processes, without their seconds of imports."""
+    assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    with log.open("w+b") as told:
+        variables = {name: bench.environment()[name] for name in ("PYTHONPATH", "CUDA_VISIBLE_DEVICES")}
+        end_there(start_there(command[5:], 2, told.fileno(), **variables), told)
     return 1.0
 
 
@@ -153,11 +163,12 @@ def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):
 JOB = importlib.import_module("cases.textcnn").CASE.job | importlib.import_module("cases.textcnn").CASE.sample
 
 
-def test_two_processes_share_the_rows_of_a_step(work, dry_run):
+def test_two_processes_share_the_rows_of_a_step(work, dry_run, monkeypatch):
     (alone,) = dry_run("textcnn")["rounds"]
     textcnn = importlib.import_module("cases.textcnn").CASE
     folder = bench.prepared(textcnn, JOB, work)
     told = JOB | {"folder": str(folder), "seed": 1, "processes": 2, "extra": []}
+    monkeypatch.setattr(bench, "call", call_forked)
     found = bench.run(Side("hftune_recipe"), told, work, "two")
     assert found["steps"] == alone["hftune"]["steps"]
     assert tokens(found) == tokens(alone["hftune"])

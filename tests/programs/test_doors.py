@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoModelForSequenceClassification
+
+from tests.forked import run_python
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -37,13 +40,14 @@ def go_through(title: str, folder: Path) -> str:
     # An installed clone has its recipes elsewhere: here they must be the copy's.
     (folder / "hftune" / "recipes").symlink_to(folder / "recipes")
     subprocess.run(["git", "apply", "-"], cwd=folder, input=diff, text=True, check=True)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PYTHONPATH": str(folder), "PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        ["bash", "-ec", commands], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    said = ""
+    for command in commands.splitlines():
+        program, *words = shlex.split(command)
+        start = {"python": [], "hftune": [Path(sys.executable).parent / "hftune"]}[program]
+        done = run_python([*start, *words], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)})
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    return said
 
 
 def results_of(folder: Path, name: str = "imdb_bag") -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Stopped and resumed = straight through; one process = two; 8 x 1 rows = 1 x 8 rows: to the bit."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,11 +12,19 @@ from safetensors.torch import load_file
 from hftune.errors import BadInput
 from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn
 from hftune.storage.checkpoint import list_checkpoints, tensor_digest
-from tests.runs import file_flags, kill_on_the_way, run_here, run_recipe, run_there, small_textcnn, start_from
+from tests.runs import (
+    file_flags,
+    kill_on_the_way,
+    run_by_torchrun,
+    run_here,
+    run_recipe,
+    run_there,
+    small_textcnn,
+    start_from,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 ROOT = Path(__file__).parents[2]
-GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SMALL = {
     "textcnn": (imdb_textcnn, "embedding_dim=8,num_filters=4"),
     "bilstm": (imdb_bilstm, "embedding_dim=8,hidden_size=8"),
@@ -47,7 +54,9 @@ def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, en
     straight = run_here(module, flags, tmp_path / "straight")
     steps = list_checkpoints(tmp_path / "straight")
     assert len(steps) == {1: 24, 3: 8}[accumulation]
-    chosen = steps if accumulation == 3 else [1, 11, 12, 13, 24]  # an epoch has 12 steps
+    chosen = [1, 11, 12, 13, 24] if accumulation == 1 else [1, 4, 5, 8]  # an epoch has 12 steps, or 4
+    if kind == "bert" and accumulation == 3:
+        chosen = steps
     for step in chosen:
         start_from(tmp_path / "straight", tmp_path / f"from-{step}", step)
         capsys.readouterr()
@@ -86,7 +95,7 @@ def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(
     _, flags = flags_for(kind, reviews, encoder)
     one = run_here(imdb, [*flags, "--gradient_accumulation_steps", 2], tmp_path / "one")
     kill_on_the_way(imdb, flags, tmp_path / "two", 2, wait=0.05)
-    assert run_there(imdb, flags, tmp_path / "two", 2) == one
+    assert run_by_torchrun(imdb, flags, tmp_path / "two", 2) == one
 
 
 @pytest.mark.parametrize("sizes", [((8, 1), (1, 8)), ((12, 1), (4, 3))], ids=str)

@@ -3,13 +3,13 @@
 import json
 import runpy
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.forked import run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -28,18 +28,15 @@ print(json.dumps(labels))
 """
 
 
-def python(folder: Path, *words: str, isolated: bool = False) -> str:
-    flags = ["-I"] if isolated else []
-    done = subprocess.run(
-        [sys.executable, *flags, *map(str, words)], cwd=folder, capture_output=True, text=True, check=False
-    )
+def python(folder: Path, *words: str) -> str:
+    done = run_python(words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def answers(folder: Path, task: str, runs: str, *inputs: str) -> dict[str, list[str]]:
     """Returns the labels that each saved model gives in a process that lacks hftune."""
-    said = python(folder, "-c", LOAD, task, runs, *inputs, isolated=True)
+    said = python(folder, "-I", "-c", LOAD, task, runs, *inputs)
     return json.loads(said.splitlines()[-1])
 
 

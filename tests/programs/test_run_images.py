@@ -6,7 +6,6 @@ import json
 import os
 import re
 import struct
-import subprocess
 import sys
 import time
 import zlib
@@ -25,6 +24,7 @@ from hftune.recipes import shapes
 from hftune.storage.checkpoint import list_checkpoints
 from hftune.training.log import read_log
 from tests.data.image.test_splits import CLASSES, files_of, painted, png, write_class_folders, write_list
+from tests.forked import run_python
 from tests.runs import run_recipe
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -315,7 +315,7 @@ def test_skipping_bad_images_loses_nothing_else(here, capsys):
     for split in ("train", "test"):
         for name, (data, _) in BAD.items():
             (here / f"pets/{split}/green" / name).write_bytes(data)
-    results = run_recipe(shapes.recipe, small(skip_bad_images="true"), here / "run")
+    results = run_recipe(shapes.recipe, small(skip_bad_images="true"), here / "run", figures=True)
     shown = capsys.readouterr().out
     for split, good in (("train", 15), ("test", 9)):
         (line,) = [line for line in shown.splitlines() if f"pets/{split}: {len(BAD)} of" in line]
@@ -348,8 +348,7 @@ assert not any(name.split(".")[0] == "hftune" for name in sys.modules)
 
 def ask_pipeline(run: Path, files: list[Path], cwd: Path) -> list[dict[str, float]]:
     """Asks transformers alone, in a process and a folder where nothing of hftune can be found."""
-    command = [sys.executable, "-P", "-c", ANSWER, str(run), *map(str, files)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    done = run_python(["-P", "-c", ANSWER, run, *files], cwd=cwd)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -363,7 +362,7 @@ def test_odd_images_train_and_the_result_is_what_the_pipeline_gives(here, capsys
     for name in (".hidden.png", "Thumbs.db", "notes.txt"):
         (here / "pets/train/red" / name).write_bytes(b"no image")
     (here / "pets/train/red" / os.fsdecode(b"th\xe9.png")).write_bytes(png(painted("red", 20)))
-    results = run_recipe(shapes.recipe, small(), here / "run")
+    results = run_recipe(shapes.recipe, small(), here / "run", figures=True)
     shown = capsys.readouterr().out
     names = {path.name for path in (here / "run").iterdir()}
     assert names >= {
@@ -422,13 +421,13 @@ def test_flags_for_blends_mirrors_weights_and_validation_images(here):
     write_class_folders(here / "pets/val", 2, "validation")
     flags = small(train_dir=None, test_dir=None, dataset_name="pets", mixup=0.2, cutmix=1)
     more = ["--test_time_augmentation", "--augmentation", "strong", "--eval_image_size", 24]
-    results = run_recipe(shapes.recipe, [*flags, *more], here / "run")
+    results = run_recipe(shapes.recipe, [*flags, *more], here / "run", figures=True)
     assert results["validation_samples"] == 6
     assert "test_mirrored_accuracy_low" in results
 
 
 def test_without_test_images_there_are_no_test_scores(here, capsys):
-    results = run_recipe(shapes.recipe, small(test_dir=None), here / "run")
+    results = run_recipe(shapes.recipe, small(test_dir=None), here / "run", figures=True)
     assert "no labelled test split: there will be no test scores" in capsys.readouterr().out
     assert not any(name.startswith("test_") for name in results)
     assert results["eval_loss"] > 0
@@ -561,13 +560,8 @@ def test_hot_dogs_by_their_ids_on_a_hub(tmp_path):
     ]
     with Hub(str(tmp_path / "root"), str(mapping)) as hub:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "recipes/hotdog.py"), *flags],
-            env={**inherited, **hub.env(token=None, home=tmp_path / "home")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        variables = {**inherited, **hub.env(token=None, home=tmp_path / "home")}
+        done = run_python([ROOT / "recipes/hotdog.py", *flags], env=variables)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run/all_results.json").read_text())
     assert results["train_samples"] + 25 == 498  # one in twenty is kept for validation

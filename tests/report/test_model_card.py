@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import re
-import subprocess
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.tasks import task_of
 from hftune.tasks.single_label import SingleLabel
+from tests.forked import run_python
 
 SHARED_HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
 CODE = {"auto_map": {"AutoConfig": "bag.BagConfig"}, "architectures": ["BagForSequenceClassification"]}
@@ -512,8 +511,7 @@ def test_the_code_runs_as_printed(tmp_path, modality):
         "HF_HOME": str(tmp_path / "home"),
         "OMP_NUM_THREADS": "1",
     }
-    program = [sys.executable, "-I", "-c", code]
-    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = run_python(["-I", "-c", code], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\[\{'label': '(negative|positive)', 'score': [\d.]+\}", done.stdout)
 

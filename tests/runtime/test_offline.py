@@ -1,8 +1,6 @@
 import errno
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from hftune.runtime.offline import (
     hub_id,
     reach_hub,
 )
+from tests.forked import run_python
 
 ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "XDG_CACHE_HOME")
@@ -260,7 +259,7 @@ assert ours == theirs.expanduser(), (ours, theirs)
 """
     kept = {name: value for name, value in os.environ.items() if name not in CACHES}
     given = kept | {"HOME": str(tmp_path)} | variables
-    asked = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True)
+    asked = run_python(["-c", program], env=given)
     assert asked.returncode == 0, asked.stderr
 
 

@@ -4,7 +4,6 @@ import functools
 import importlib.util
 import itertools
 import linecache
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -14,6 +13,7 @@ import torch
 from hftune.recipes import hotdog_features, imdb
 from hftune.storage.code_identity import identify
 from hftune.tasks.losses import build_loss
+from tests.forked import run_python
 
 LOSS = '''
 import torch
@@ -232,7 +232,7 @@ def test_a_recipe_run_as_a_program_is_the_one_that_was_imported(tmp_path):
         f"scope = runpy.run_path({imdb.__file__!r}, run_name='__main__')\n"
         "print(identify(scope['recipe'].load_data), identify(scope['recipe'].build_model))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_python(["-c", program])
     assert done.stdout.split() == [identify(imdb.recipe.load_data), identify(imdb.recipe.build_model)]
 
 

@@ -1,14 +1,12 @@
 """A learned vocabulary: what a token is, what is unknown, and that it loads where hftune is not."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
+from tests.forked import run_python
 
 TEXTS = [
     "The film was great!<br /><br />Really great.",
@@ -90,14 +88,8 @@ def test_saved_it_gives_the_same_ids_without_hftune(tmp_path):
         "    batch = tokenizer(json.loads(sys.argv[1]))\n"
         "    print(json.dumps([dict(batch), tokenizer.model_max_length, tokenizer.padding_side]))\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(texts)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    run = run_python(["-I", "-c", program, json.dumps(texts)], cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
     for tokenizer, line in zip(tokenizers, run.stdout.splitlines(), strict=True):
         batch, max_length, side = json.loads(line)
         assert batch == dict(tokenizer(texts))
