@@ -29,8 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-# What Python, OpenMP and malloc read when a process starts: who differs in these is started as usual.
-AT_START = re.compile(r"PYTHON(?!PATH$)|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|MALLOC_|GLIBC_|LD_|LC_|LANG|MPL")
+# What Python, OpenMP and malloc read when a process starts: who differs in these is started as usual. How
+# threads wait, which hftune and scikit-learn set on their way, is no difference to a single one.
+AT_START = re.compile(r"PYTHON(?!PATH$)|OMP_(?!WAIT)|MKL_|OPENBLAS_|MALLOC_|GLIBC_|LD_|LC_|LANG|MPL")
 # What the second server's libraries read when they are imported: who differs is forked from the first.
 AT_IMPORT = re.compile(r"HF_(?!TOKEN$)|HUGGINGFACE_|TRANSFORMERS_|DATASETS_|XDG_|HOME$|USE_|DISABLE_|NO_ALBU")
 LOADED = {
@@ -116,7 +117,7 @@ def start_python(
             stdout=stdout,
             stderr=stderr,
         )
-    usual = chosen(AT_IMPORT, variables) == chosen(AT_IMPORT, USUAL)
+    usual = PREPARED | chosen(AT_IMPORT, variables) == PREPARED | chosen(AT_IMPORT, USUAL)
     fork = second_server() if usual and server == "second" else first_server()
     with open(os.devnull, "r+b") as file:
         streams = [
