@@ -42,6 +42,9 @@ are those of training with its evaluations.
 """
 
 
+BASELINES = ("thumbnails", "tfidf", "window")  # in the results' names, the strongest of each kind of rows
+
+
 def main() -> None:
     """Measures what was asked for, and draws the page anew after each run."""
     options, extra = parse()
@@ -178,7 +181,7 @@ def score_rows(entries: dict[str, dict[str, Any]], scores: Mapping[str, str]) ->
     rows[0] += ["Mirrored too"]
     for name, entry in entries.items():
         results = entry["results"]
-        baseline = "thumbnails" if f"test_thumbnails_{first}" in results else "tfidf"
+        baseline = next((name for name in BASELINES if f"test_{name}_{first}" in results), "majority")
         cells = [with_interval(results, f"test_{metric}") for metric in scores.values()]
         cells += [with_interval(results, f"test_{baseline}_{first}")]
         cells += [with_interval(results, f"test_{first}_over_{baseline}", sign="+")]
