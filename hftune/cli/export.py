@@ -19,8 +19,7 @@ and nothing is written. Then sizes and speeds are shown. Needs: pip install 'hft
 
   --output FOLDER          where to write (RUN/onnx; for a Hub id NAME-onnx); must not hold anything yet
   --test_file FILE         texts to compare on: csv, tsv, jsonl or parquet
-  --text_column_name NAME  its column of texts (else found by its usual names), likewise
-                           --text_pair_column_name
+  --text_column_name NAME  its column of texts (else found by its usual names); also --text_pair_column_name
   --test_dir FOLDER        images to compare on, in folders of any depth
   --revision NAME          branch, tag or commit of a Hub id
   --trust_remote_code      run the model's own code if it brings some

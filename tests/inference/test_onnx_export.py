@@ -177,7 +177,7 @@ def test_other_answers_are_an_error_and_nothing_is_left(factor, trained, monkeyp
         model.classifier.weight.data.mul_(factor)
 
     monkeypatch.setattr(onnx_export, "_make_exportable", spoil)
-    with pytest.raises(HftuneError, match=r"run: ONNX Runtime gives row \d+ of 66 other") as caught:
+    with pytest.raises(HftuneError, match=r"run: ONNX Runtime gives row \d+ of 66 another") as caught:
         export.main([str(trained)])
     assert caught.value.exit_code == 1
     assert sorted(trained.rglob("*")) == before
