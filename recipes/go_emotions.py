@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import hftune
+from hftune.settings.text import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +35,7 @@ class Settings(hftune.TextSettings):
     task: str = "multi_label"
 
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
-    pooling: str = "mean"  # as this encoder was trained
+    pooling: Pooling = "mean"  # one vector of all tokens, before the head; mean: as this encoder was trained
 
     per_device_train_batch_size: int = 32
     learning_rate: float = 1e-4

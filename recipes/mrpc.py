@@ -8,7 +8,8 @@
     accelerate launch recipes/mrpc.py --model_name_or_path FacebookAI/roberta-base
     accelerate launch recipes/mrpc.py --train_file pairs.csv --text_column_name a --text_pair_column_name b
 
-Result  none yet: benchmarks/results.py measures it
+Result  accuracy 0.812 [0.792, 0.829], F1 0.865 [0.850, 0.879] on 1,725 test pairs, one seed, 36 min on
+        one core beside other work; TF-IDF + logistic regression 0.761 and 0.829
 Data    Dolan & Brockett 2005, Automatically Constructing a Corpus of Sentential Paraphrases, as in GLUE:
         3,668 pairs to train, 408 to validate, 1,725 to test; F1 is of "equivalent"
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import hftune
+from hftune.settings.text import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,6 +33,7 @@ class Settings(hftune.TextSettings):
     max_length: int = 128
 
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
+    pooling: Pooling = "mean"  # one vector of all tokens, before the head; mean: as this encoder was trained
 
     per_device_train_batch_size: int = 16
     learning_rate: float = 5e-5

@@ -7,6 +7,7 @@ from hftune.errors import BadInput
 from hftune.models import standalone
 from hftune.settings.base import Settings, refuse, refuse_both
 
+Pooling = Literal["native", "cls", "mean", "max", "attention", "last"]
 ModelType = Literal[*standalone.TEXT]  # type: ignore[valid-type]
 
 
@@ -30,7 +31,7 @@ class TextSettings(Settings):
     window_stride: int = 64  # tokens that a window shares with the one before
     max_windows: int = 8  # windows of a text in training, others in each epoch; scoring reads up to 64
     # one vector of all tokens, before the head; native: the model's own classifier, in windows the mean
-    pooling: Literal["native", "cls", "mean", "max", "attention", "last"] = "native"
+    pooling: Pooling = "native"
     # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
     train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
     tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
