@@ -108,6 +108,8 @@ CHINESE = (
     *("--num_train_epochs", "6", "--learning_rate", "5e-3", "--config_overrides"),
     "embedding_dim=64,ngrams=2,num_buckets=500000,dropout=0.5,word_dropout=0.3",
 )
+# 5,050 words of GloVe's 6B vectors of 50 numbers.
+CRF = ("--embeddings", "runs/glove.6B.50d.5k.txt", "--early_stopping_patience", "5")
 RUNS = {
     "bag": Run("IMDb", "recipes/imdb_bag.py"),
     "textcnn": Run("IMDb", "recipes/imdb_textcnn.py", ("--embeddings", "runs/imdb.vec")),  # imdb_vectors.py
@@ -124,6 +126,6 @@ RUNS = {
     **seeds("rte", Run("RTE", "recipes/rte.py"), (42, 1, 2, 3, 4)),
     **seeds("stsb", Run("STS-B", "recipes/stsb.py")),
     **seeds("wnut", Run("WNUT-17", "recipes/wnut.py")),
-    "wnut_bilstm_crf": Run("WNUT-17", "recipes/wnut_bilstm_crf.py", ("--embeddings", "runs/glove.txt")),
+    "wnut_bilstm_crf": Run("WNUT-17", "recipes/wnut_bilstm_crf.py", CRF),
     "go_emotions": Run("GoEmotions", "recipes/go_emotions.py"),
 }

@@ -7,7 +7,8 @@
     accelerate launch recipes/wnut_bilstm_crf.py
     accelerate launch recipes/wnut_bilstm_crf.py --embeddings glove.6B.100d.txt
 
-Result  none yet: benchmarks/results.py measures it
+Result  entity F1 0.199 [0.171, 0.228] on 1,287 test posts, with 5,050 words of GloVe, one seed, 3 min on
+        one core; words around + logistic regression 0.137
 Model   Ma and Hovy 2016, End-to-end Sequence Labeling via Bi-directional LSTM-CNNs-CRF
 """
 
