@@ -29,9 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-# What Python, OpenMP and malloc read when a process starts: who differs in these is started as usual. How
-# threads wait, which hftune and scikit-learn set on their way, is no difference to a single one.
-AT_START = re.compile(r"PYTHON(?!PATH$)|OMP_(?!WAIT)|MKL_|OPENBLAS_|MALLOC_|GLIBC_|LD_|LC_|LANG|MPL")
+# What Python, OpenMP and malloc read when a process starts: who differs in these is started as usual. What
+# hftune, scikit-learn and cv2 set on their way is not among them: OMP_WAIT_POLICY, KMP_..., LD_LIBRARY_PATH.
+AT_START = re.compile(r"PYTHON(?!PATH$)|OMP_(?!WAIT)|MKL_|OPENBLAS_|MALLOC_|GLIBC_|LD_PRELOAD|LC_|LANG|MPL")
 # What the second server's libraries read when they are imported: who differs is forked from the first.
 AT_IMPORT = re.compile(r"HF_(?!TOKEN$)|HUGGINGFACE_|TRANSFORMERS_|DATASETS_|XDG_|HOME$|USE_|DISABLE_|NO_ALBU")
 LOADED = {

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from hftune.runtime.environment import prepare_environment
 from tests.forked import run_python, start_python
 
 SEES = """
@@ -62,6 +63,9 @@ def test_an_error_has_its_traceback(code):
 
 
 def test_libraries_are_there_without_their_time_and_not_where_their_variables_differ(tmp_path):
+    for name in ("sklearn", "albumentations"):
+        pytest.importorskip(name)  # these set variables of the process that imports them
+    prepare_environment()  # and this does
     code = "import sys; print('torch' in sys.modules, 'datasets' in sys.modules)"
     assert run_python(["-c", code]).stdout == "True True\n"
     assert run_python(["-c", code], env=os.environ | {"HF_HOME": str(tmp_path)}).stdout == "True False\n"
