@@ -114,8 +114,10 @@ def last_train_loss(log: Path) -> float:
 
 
 def public_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings that were given a value, without this machine's folder."""
-    return {name: value for name, value in settings.items() if value is not None and name != "output_dir"}
+    """Returns the settings that were given a value, without this machine's folders."""
+    given = {name: value for name, value in settings.items() if value is not None and name != "output_dir"}
+    outside = (name for name, value in given.items() if isinstance(value, str) and os.path.isabs(value))
+    return given | {name: os.path.basename(given[name]) for name in list(outside)}
 
 
 def machine() -> str:

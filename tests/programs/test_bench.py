@@ -314,6 +314,11 @@ def test_the_page_of_results_has_each_run_and_the_mean_over_seeds():
     assert "| Mirrored too |" in results.render(entries)
 
 
+def test_the_folders_of_a_machine_are_not_published():
+    given = {"output_dir": "runs/x", "embeddings": "/home/me/glove.txt", "seed": 1, "task": None}
+    assert results.public_settings(given) == {"embeddings": "glove.txt", "seed": 1}
+
+
 def test_the_training_loss_at_the_end_is_that_of_the_last_records(tmp_path):
     records = [{"loss": number} for number in (9.0, 1.0, 2.0, 3.0, 4.0, 5.0)] + [{"eval_loss": 7.0}]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
