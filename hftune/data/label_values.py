@@ -155,8 +155,8 @@ def canonical_label(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     seen = " ".join("".join(filter(_is_seen, plain)).split())
-    bare = (seen.strip(_QUOTES) if seen[:1] in _QUOTES and seen[-1:] in _QUOTES else seen).strip() or seen
-    return bare.translate(_TWINS) if len(bare) > 1 else bare
+    inner = (seen.strip(_QUOTES) if seen[:1] in _QUOTES and seen[-1:] in _QUOTES else seen).strip() or seen
+    return inner.translate(_TWINS) if len(inner) > 1 else inner
 
 
 def _is_seen(c: str) -> bool:
