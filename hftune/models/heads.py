@@ -20,11 +20,11 @@ def head_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     if model.config.model_type == "timm_wrapper":
         prefix = f"{model.base_model_prefix}."
         return {f"{prefix}{name}": layer for name, layer in timm_head_layers(model.base_model).items()}
-    bare = model.base_model is model  # it has no backbone of its own, such as ResNet-9
-    backbone = set() if bare else {id(layer) for layer in model.base_model.modules()}
+    alone = model.base_model is model  # it has no backbone of its own, such as ResNet-9
+    backbone = set() if alone else {id(layer) for layer in model.base_model.modules()}
     layers = _last_layers(model, {id(layer) for layer in model.modules()} - backbone, model.config.num_labels)
     # A layer further down, such as an attention's, may happen to have as many outputs as there are labels.
-    one = bare or model.config.model_type in STANDALONE
+    one = alone or model.config.model_type in STANDALONE
     return dict(list(layers.items())[-1:]) if one else layers
 
 

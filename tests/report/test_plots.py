@@ -21,20 +21,6 @@ from hftune.report.plots import (
 from hftune.tasks.base import LabelScores
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, in order."""
-    figures = []
-    save = Figure.savefig
-
-    def note(figure: Figure, *args, **kwargs) -> None:
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", note)
-    return figures
-
-
 def visible_texts(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
 

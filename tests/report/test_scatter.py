@@ -10,20 +10,6 @@ from hftune.data.dataset import Places
 from hftune.report.scatter import draw_furthest, draw_scatter
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, in order."""
-    figures = []
-    save = Figure.savefig
-
-    def note(figure: Figure, *args, **kwargs) -> None:
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", note)
-    return figures
-
-
 def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text().strip()]
 

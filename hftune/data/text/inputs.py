@@ -9,6 +9,7 @@ from typing import Any, Self
 import datasets
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from hftune.data.base_model import check_embeddings
 from hftune.data.columns import TEXT, choose_columns
@@ -61,13 +62,7 @@ class TextInputs(Inputs):
     @classmethod
     def of_saved(cls, name: str, model: Any, processor: Any, settings: Mapping[str, Any]) -> Self:
         # What the run's settings do not say, the tokenizer's files do.
-        try:
-            tokenizer = prepare_tokenizer(processor, model.config)
-        except ValueError as error:
-            raise BadInput(f"{name}: no tokenizer could be loaded: {error}") from None
-        check_embeddings(model, tokenizer, name)
-        limit, positions = tokenizer.model_max_length, longest_text(model)  # 1e30 where no file says it
-        longest = int(limit if positions is None else min(limit, positions))
+        tokenizer, longest = saved_tokenizer(name, model, processor)
         if getattr(model.config, "window", None):  # which cuts by itself; `max_length` is that of a window
             return cls(tokenizer, longest, "head", name)
         given = settings.get("truncation")
@@ -179,3 +174,23 @@ class TextInputs(Inputs):
         strategy = self.truncation if self.pairs else "longest_first"
         tokenizer.enable_truncation(self.max_length, strategy=strategy, direction=direction)
         tokenizer.save(str(file))
+
+
+def saved_tokenizer(name: str, model: Any, processor: Any) -> tuple[PreTrainedTokenizerBase, int]:
+    """Returns the tokenizer of a saved model, and how many tokens both of them read at most.
+
+    Args:
+        name: What the user calls the model.
+        model: The model.
+        processor: What was loaded with it.
+
+    Raises:
+        BadInput: The tokenizer does not fit the model.
+    """
+    try:
+        tokenizer = prepare_tokenizer(processor, model.config)
+    except ValueError as error:
+        raise BadInput(f"{name}: no tokenizer could be loaded: {error}") from None
+    check_embeddings(model, tokenizer, name)
+    limit, positions = tokenizer.model_max_length, longest_text(model)  # 1e30 where no file says it
+    return tokenizer, int(limit if positions is None else min(limit, positions))

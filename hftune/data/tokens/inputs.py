@@ -9,13 +9,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from hftune.data.base_model import check_embeddings
 from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import SUFFIXES, Table, read_table
+from hftune.data.text.inputs import saved_tokenizer
 from hftune.data.text.read import read_texts
 from hftune.data.text.tokenize import TextCollator
-from hftune.data.text.tokenizer import AS_WRITTEN, longest_text, prepare_tokenizer
+from hftune.data.text.tokenizer import AS_WRITTEN
 from hftune.data.tokens.raw_text import read_words
 from hftune.data.tokens.read import TAGS, TEXT, find_columns, holds_words, tagged_source, tagged_table
 from hftune.data.tokens.sample import load_sample
@@ -53,13 +53,8 @@ class TokenInputs(Inputs):
 
     @classmethod
     def of_saved(cls, name: str, model: Any, processor: Any, settings: Mapping[str, Any]) -> Self:
-        try:
-            tokenizer = prepare_tokenizer(processor, model.config)
-        except ValueError as error:
-            raise BadInput(f"{name}: no tokenizer could be loaded: {error}") from None
-        check_embeddings(model, tokenizer, name)
-        limit, positions = tokenizer.model_max_length, longest_text(model)  # 1e30 where no file says it
-        longest = settings.get("max_length") or int(limit if positions is None else min(limit, positions))
+        tokenizer, most = saved_tokenizer(name, model, processor)
+        longest = settings.get("max_length") or most
         stride = settings.get("window_stride", min(cls.stride, longest // 4))
         return cls(tokenizer, longest, stride, name)
 
