@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import hftune
-from hftune.settings.text import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +34,6 @@ class Settings(hftune.TextSettings):
     task: str = "multi_label"
 
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
-    pooling: Pooling = "mean"  # one vector of all tokens, before the head; mean: as this encoder was trained
 
     per_device_train_batch_size: int = 32
     learning_rate: float = 1e-4

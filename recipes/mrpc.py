@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import hftune
-from hftune.settings.text import Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +32,6 @@ class Settings(hftune.TextSettings):
     max_length: int = 128
 
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
-    pooling: Pooling = "mean"  # one vector of all tokens, before the head; mean: as this encoder was trained
 
     per_device_train_batch_size: int = 16
     learning_rate: float = 5e-5

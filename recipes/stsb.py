@@ -24,7 +24,6 @@ recipe = imdb.recipe.replace(
     task="regression",
     max_length=128,
     per_device_train_batch_size=16,
-    pooling="mean",
     learning_rate=1e-4,
     num_train_epochs=4.0,
 )

@@ -31,12 +31,15 @@ settings.load_profile("hftune")
 
 
 @pytest.fixture(autouse=True)
-def as_offline_as_before():
-    """A command that ran in this process may have set the libraries' variables, which programs inherit."""
+def variables_as_before():
+    """What runs in this process may set variables of the libraries, as gradio does; other programs inherit them."""
+    from tests.forked import AT_IMPORT, chosen
+
+    before = chosen(AT_IMPORT, os.environ)
     yield
-    for name in ("HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        os.environ.pop(name, None)
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in chosen(AT_IMPORT, os.environ).keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def pytest_collection_finish():

@@ -18,6 +18,7 @@ from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_names
 from hftune.models.cpu_attention import use_per_sequence_attention
 from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head, tell_of_other_labels
+from hftune.models.pooling import choose_pooling
 from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
 from hftune.models.standalone import model_class
 from hftune.models.standalone.pooled import PooledEncoderConfig, PooledEncoderForSequenceClassification
@@ -36,8 +37,9 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     * `--model_type textcnn`, or another of `hftune.models.standalone.TEXT`: a small model from scratch.
     * `--model_name_or_path` alone: the checkpoint with its architecture's own classifier, so that
       the result needs no code of ours. It stays if it knows the data's labels (see `align_labels`); else
-      its last layer is new.
-    * `--model_name_or_path --pooling mean`: the bare backbone under a pooling and a linear layer.
+      its last layer is new. A sentence encoder has none: see the next line.
+    * `--model_name_or_path --pooling mean`: the backbone alone under a pooling and a linear layer. So is a
+      sentence encoder read, with the pooling that it was trained with (see `choose_pooling`).
     * `--model_name_or_path --truncation window`: the same, on every window of a text.
 
     Raises:
@@ -114,10 +116,10 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
         raise BadInput(
             f"{flags} reads texts in windows; pass --truncation window --max_length {config.window}"
         )
-    if pooled and settings.pooling not in ("native", config.pooling):
+    if pooled and settings.pooling not in ("auto", "native", config.pooling):
         raise BadInput(f"--pooling {settings.pooling}: {name} has the pooling {config.pooling}; leave it out")
-    if settings.own_pooling and not pooled:
-        return _pooled(name, settings.own_pooling, windows, labels, changes, flags)
+    if not pooled and (pooling := choose_pooling(settings)):
+        return _pooled(name, pooling, windows, labels, changes, flags)
     changes |= windows.config() if windows else {}
     saved_labels, saved_kind = label_names(config), config.problem_type
     config.update({**labels, **changes})

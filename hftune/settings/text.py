@@ -7,7 +7,7 @@ from hftune.errors import BadInput
 from hftune.models import standalone
 from hftune.settings.base import Settings, refuse, refuse_both
 
-Pooling = Literal["native", "cls", "mean", "max", "attention", "last"]
+Pooling = Literal["auto", "native", "cls", "mean", "max", "attention", "last"]
 ModelType = Literal[*standalone.TEXT]  # type: ignore[valid-type]
 
 
@@ -30,8 +30,9 @@ class TextSettings(Settings):
     ] = "head"
     window_stride: int = 64  # tokens that a window shares with the one before
     max_windows: int = 8  # windows of a text in training, others in each epoch; scoring reads up to 64
-    # one vector of all tokens, before the head; native: the model's own classifier, in windows the mean
-    pooling: Pooling = "native"
+    # one vector of all tokens, before the head; native: the model's own classifier, in windows the mean;
+    # auto: as a sentence encoder was trained, else native
+    pooling: Pooling = "auto"
     # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
     train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
     tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
@@ -50,8 +51,8 @@ class TextSettings(Settings):
 
     @property
     def own_pooling(self) -> str | None:
-        """The pooling of ours that reads the states of the tokens; None: the model's own classifier does."""
-        if self.pooling != "native":
+        """The pooling of ours that was asked for; None: the model's own classifier reads the states."""
+        if self.pooling not in ("auto", "native"):
             return self.pooling
         return "mean" if self.in_windows else None
 
@@ -68,7 +69,7 @@ class TextSettings(Settings):
             refuse(self, "text_pair_column_name", "it is --text_column_name as well")
         if self.embeddings and self.model_name_or_path:
             refuse_both("embeddings", "model_name_or_path", "a pretrained model brings its own embeddings")
-        if self.pooling != "native" and self.model_type:
+        if self.pooling not in ("auto", "native") and self.model_type:
             advice = "a small model reads out in its own way, see readout in --config_overrides"
             refuse_both("pooling", "model_type", advice)
         if self.freeze_embeddings and not self.embeddings:

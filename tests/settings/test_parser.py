@@ -236,7 +236,7 @@ def test_help_shows_every_flag_its_default_and_the_examples(
 
 def test_help_lists_the_choices():
     page = " ".join(help_text(TextSettings(), "x", "").split())
-    assert "one of native, cls, mean, max, attention, last; default: native" in page
+    assert "one of auto, native, cls, mean, max, attention, last; default: auto" in page
     assert "float16 autocast with a loss scaler; not given: chosen by device" in page
 
 

@@ -1,0 +1,81 @@
+"""Which pooling a checkpoint gets: the one that was asked for, or the one that it was trained with.
+
+A sentence encoder has learned one vector of a text, mostly the mean of its token states, and nothing in the
+state of its `[CLS]`: a new classifier on that starts from less. Its repository says how it pools, in the
+files of sentence-transformers (Reimers & Gurevych 2019).
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import cached_file
+
+from hftune.settings.text import TextSettings
+
+log = logging.getLogger(__name__)
+
+OWNER = "sentence-transformers/"  # on the Hub: all of its models are sentence encoders
+USUAL = "mean"  # what sentence-transformers takes for a model that does not say
+FLAGS = {  # of a file 1_Pooling/config.json; newer ones have `pooling_mode`
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "last",
+}
+MODES = {"cls": "cls", "mean": "mean", "max": "max", "lasttoken": "last"}
+
+
+def choose_pooling(settings: TextSettings) -> str | None:
+    """Returns the pooling of ours that reads the states of a checkpoint's tokens, and says why.
+
+    Args:
+        settings: `model_name_or_path`, `pooling` and `truncation` are read.
+
+    Returns:
+        A pooling; None: the model's own classifier reads them.
+    """
+    if settings.pooling != "auto":
+        return settings.own_pooling
+    trained = trained_pooling(str(settings.model_name_or_path))
+    if trained:
+        log.info(
+            "pooling: %s, as this sentence encoder was trained; --pooling chooses another, native is the "
+            "model's own classifier",
+            trained,
+        )
+    return trained or settings.own_pooling
+
+
+def trained_pooling(name: str) -> str | None:
+    """Returns how a sentence encoder was trained to make one vector of a text.
+
+    Args:
+        name: Hub id or folder of a checkpoint.
+
+    Returns:
+        "cls", "mean", "max" or "last"; None where it is no sentence encoder, or nothing of it is here and the
+        Hub is out of reach.
+    """
+    modules = _read(name, "modules.json")
+    if modules is None:
+        return USUAL if name.startswith(OWNER) else None
+    for module in modules:
+        if str(module.get("type", "")).endswith("Pooling"):
+            config = _read(name, f"{module.get('path', '1_Pooling')}/config.json") or {}
+            chosen = [pooling for flag, pooling in FLAGS.items() if config.get(flag)]
+            return MODES.get(str(config.get("pooling_mode"))) or (chosen[0] if len(chosen) == 1 else USUAL)
+    return None
+
+
+def _read(name: str, file: str) -> Any:
+    """Returns what a JSON file of a checkpoint holds; None where it has none."""
+    path = cached_file(
+        name,
+        file,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
