@@ -32,7 +32,7 @@ settings.load_profile("hftune")
 
 @pytest.fixture(autouse=True)
 def variables_as_before():
-    """What runs in this process may set variables of the libraries, as gradio does; other programs inherit them."""
+    """What runs in this process may set variables of the libraries, as gradio does; programs inherit them."""
     from tests.forked import AT_IMPORT, chosen
 
     before = chosen(AT_IMPORT, os.environ)
