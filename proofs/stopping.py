@@ -37,7 +37,7 @@ TARGETS = ("launcher", "one process", "all")
 
 def slow(job: Job) -> Job:
     """Returns a job that lasts long enough to be stopped, and saves seldom."""
-    return job.but(max_steps=40_000, save_steps=400, eval_steps=40_000, logging_steps=100)
+    return job.but(max_steps=40_000, save_steps=100, eval_steps=40_000, logging_steps=100)
 
 
 def start(job: Job, launcher: str, run_dir: Path) -> subprocess.Popen:

@@ -174,8 +174,10 @@ def prove(folder: Path, borrow: bool) -> dict[tuple[str, str], float]:
     """Returns, for each model and each way to it, the largest difference of a probability."""
     python = make_environment(folder / "venv", borrow)
     found: dict[tuple[str, str], float] = {}
+    home = folder / "user"
+    home.mkdir()
     with Hub() as hub:
-        variables = environment(folder, hub.url, WRITE) | {"HF_HUB_DISABLE_XET": "1"}
+        variables = environment(home, hub.url, WRITE) | {"HF_HUB_DISABLE_XET": "1"}
         jobs = {}
         for name, kind in kinds(folder).items():
             run_recipe(kind.recipe, kind.flags, folder / "runs" / name)

@@ -8,7 +8,9 @@ import copy
 import gc
 import os
 import shutil
+import socket
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -52,6 +54,40 @@ def here(tmp_path, monkeypatch):
     """The working folder, which is the test's own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def listening():
+    """A socket for the Hubs of all tests, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+def hub(listening):
+    """A small Hub and an empty home of its user, both where they are for every test.
+
+    So the programs of all tests have the same variables, and one server of `tests/forked.py` serves them.
+    """
+    from tests.loopback import Hub
+
+    home = Path(CACHE, "user")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    with Hub(listening, home) as running:
+        yield running
+
+
+@pytest.fixture
+def quick_start(monkeypatch):
+    """Forks the process in which a dry run loads the saved model, as if hftune were not installed."""
+    from tests.forked import run_python
+
+    def run(command, env, **named):
+        del env["HF_MODULES_CACHE"]  # the server has read the variables: the model's code goes to our folder
+        return run_python(command[1:], env=env)
+
+    monkeypatch.setattr("hftune.inference.isolated.subprocess.run", run)
 
 
 @pytest.fixture

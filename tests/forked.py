@@ -70,7 +70,8 @@ def run_python(
         env: Its variables; None: those of this process.
         timeout: Seconds, after which it is killed.
         server: Which one of `LOADED` forks it where its variables allow it: "first" for a program in which
-            transformers, datasets, timm and the like are not to be loaded before it loads them.
+            transformers, datasets, timm and the like are not to be loaded before it loads them; "own" for
+            one like "second" that was started under its variables and is kept for the next that has them.
 
     Returns:
         As from `subprocess.run` with captured text; reading from stdin gives nothing.
@@ -117,8 +118,12 @@ def start_python(
             stdout=stdout,
             stderr=stderr,
         )
-    usual = PREPARED | chosen(AT_IMPORT, variables) == PREPARED | chosen(AT_IMPORT, USUAL)
-    fork = second_server() if usual and server == "second" else first_server()
+    theirs = PREPARED | chosen(AT_IMPORT, variables)
+    usual = theirs == PREPARED | chosen(AT_IMPORT, USUAL)
+    if usual and server != "first":
+        fork = second_server()
+    else:
+        fork = second_server(tuple(sorted(theirs.items()))) if server == "own" else first_server()
     with open(os.devnull, "r+b") as file:
         streams = [
             file.fileno() if s == subprocess.DEVNULL else s for s in (subprocess.DEVNULL, stdout, stderr)
@@ -190,10 +195,17 @@ def first_server() -> Fork:
 
 
 @functools.cache
-def second_server() -> Fork:
-    """Lets the first server start one with the libraries of Hugging Face, under the usual variables."""
+def second_server(changes: tuple[tuple[str, str], ...] | None = None) -> Fork:
+    """Lets the first server start one with the libraries of Hugging Face.
+
+    Args:
+        changes: What it has in place of the usual variables that these libraries read.
+    """
     here, there = socket.socketpair()
     variables = {name: value for name, value in USUAL.items() if name != "PYTHONPATH"} | PREPARED
+    if changes is not None:
+        variables = {name: value for name, value in variables.items() if not AT_IMPORT.match(name)}
+        variables |= dict(changes)
     with there, open(os.devnull, "wb") as nothing:
         first_server()(
             ["-P", __file__, "second"],

@@ -8,10 +8,12 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 WRITE, READ = "hf_" + "W" * 34, "hf_" + "R" * 34
@@ -43,13 +45,23 @@ class Repo:
 
 
 class Hub(ThreadingHTTPServer):
-    """A running Hub; use it with `with`."""
+    """A running Hub; use it with `with`.
+
+    Args:
+        listening: A socket that listens, for a Hub at the address of others before it; None: an address of
+            its own.
+        home: The home of its user, for the tests.
+    """
 
     daemon_threads = True
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+    def __init__(self, listening: socket.socket | None = None, home: Path | None = None):
+        super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=listening is None)
+        if listening:
+            self.socket.close()
+            self.socket = listening.dup()
+        self.home = home
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.repos, self.objects, self.faults, self.log = {}, {}, [], []
         self.lock = threading.RLock()
         self.damage = b""  # what the Hub adds to each small file that it takes

@@ -6,7 +6,7 @@ import pytest
 
 from tests.forked import run_python
 from tests.hub.test_push import environment
-from tests.loopback import READ, WRITE, Fault, Hub
+from tests.loopback import READ, WRITE, Fault
 
 PROGRAM = """
 import sys
@@ -24,14 +24,13 @@ TINY = [
 ]
 
 
-@pytest.fixture
-def hub():
-    with Hub() as running:
-        yield running
-
-
 def train(hub, folder, *flags, token=WRITE):
-    return run_python(["-c", PROGRAM, *TINY, *flags], env=environment(folder, hub.url, token), cwd=folder)
+    return run_there(["-c", PROGRAM, *TINY, *flags], hub, folder, token)
+
+
+def run_there(words, hub, folder, token=WRITE):
+    """Runs a program on the machine of the Hub's user, in a folder."""
+    return run_python(words, env=environment(hub.home, hub.url, token), cwd=folder, server="own")
 
 
 def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
@@ -59,8 +58,7 @@ def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
 
 def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path):
     alone = TINY[: TINY.index("--push_to_hub")]
-    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path}
-    assert run_python(["-c", PROGRAM, *alone], **options).returncode == 0
+    assert run_there(["-c", PROGRAM, *alone], hub, tmp_path).returncode == 0
     assert not hub.repos
     assert train(hub, tmp_path).returncode == 0
     assert "model.safetensors" in hub.files("ann/shapes", "main")
@@ -70,8 +68,7 @@ def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
     assert train(hub, tmp_path).returncode == 0
     program = "from hftune.cli.main import main; main()"
     words = ["-c", program, "push", "run", "--hub_model_id", "ann/others"]
-    options = {"env": environment(tmp_path, hub.url, WRITE), "cwd": tmp_path}
-    assert run_python(words, **options).returncode == 0
+    assert run_there(words, hub, tmp_path).returncode == 0
     first, second = (hub.files(name, "main") for name in ("ann/shapes", "ann/others"))
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} == {"README.md"}

@@ -45,7 +45,6 @@ from hftune.training.estimate import (
     step_seconds,
 )
 from hftune.training.schedule import Schedule
-from tests.forked import run_python
 from tests.runs import file_flags, run_recipe
 from tests.tiny import tiny_model
 
@@ -58,16 +57,6 @@ SHAPES += ["--per_device_train_batch_size", 8, "--bf16", "false"]
 def texts(reviews, encoder) -> list:
     small = ["--per_device_train_batch_size", 8, "--max_length", 48, "--bf16", "false"]
     return ["imdb", *file_flags(reviews), "--model_name_or_path", encoder, *small]
-
-
-@pytest.fixture
-def quick_start(monkeypatch):
-    """Forks the process that loads the saved model; the dry run of images starts it as it is."""
-
-    def run(command, env=None, **named):
-        return run_python(command[1:], env=env)
-
-    monkeypatch.setattr("hftune.inference.isolated.subprocess.run", run)
 
 
 @pytest.fixture
@@ -93,10 +82,9 @@ def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
 
 @pytest.mark.parametrize("kind", ["texts", "images", "numbers"])
 def test_what_is_ready_is_said_to_be_and_nothing_is_left(
-    kind, texts, tmp_path, tmp_path_factory, monkeypatch, capfd, request
+    kind, texts, quick_start, tmp_path, tmp_path_factory, monkeypatch, capfd
 ):
-    if kind == "texts":
-        request.getfixturevalue("quick_start")
+    """tests/programs/test_secrets.py starts the process that loads the model as it is."""
     monkeypatch.chdir(tmp_path)
     temporary = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

@@ -14,7 +14,7 @@ from hftune.hub.push import Target, finishing_command, prepare
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record
 from tests.forked import run_python
-from tests.loopback import READ, SIGNATURE, WRITE, Fault, Hub
+from tests.loopback import READ, SIGNATURE, WRITE, Fault
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PUBLISHED = {
@@ -50,12 +50,6 @@ AT = "--hub_model_id", "ann/model"
 
 
 @pytest.fixture
-def hub():
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture
 def run_dir(tmp_path):
     """A finished run, with files that are nobody's business."""
     folder = tmp_path / "runs" / "imdb"
@@ -68,11 +62,9 @@ def run_dir(tmp_path):
     return folder
 
 
-def environment(tmp_path, url, token):
-    """Returns the variables of a user's machine: a fresh home, the Hub's address and a token."""
-    user = tmp_path / "user"
-    user.mkdir(exist_ok=True)
-    changes = {"HF_ENDPOINT": url, "HF_HOME": str(user / "hf"), "HOME": str(user), "HF_TOKEN": token}
+def environment(home, url, token):
+    """Returns the variables of a user's machine: a home, the Hub's address and a token."""
+    changes = {"HF_ENDPOINT": url, "HF_HOME": str(home / "hf"), "HOME": str(home), "HF_TOKEN": token}
     changes |= {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "HF_HUB_OFFLINE": None}
     kept = {name: value for name, value in os.environ.items() if name not in changes}
     return kept | {name: value for name, value in changes.items() if value is not None}
@@ -82,7 +74,7 @@ def push(hub, run_dir, *flags, token=WRITE, deadline=20.0, silent=10.0):
     """Runs `hftune push` in a process of its own; no token may be in what it says."""
     root = run_dir.parents[1]
     words = ["-c", PROGRAM, deadline, silent, "push", run_dir, *flags]
-    ended = run_python(words, env=environment(root, hub.url, token), cwd=root)
+    ended = run_python(words, env=environment(hub.home, hub.url, token), cwd=root, server="own")
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said, said
     for secret in (WRITE, READ, SIGNATURE):
@@ -150,7 +142,7 @@ assert torch.equal(there["input_ids"], batch["input_ids"])
 model = AutoModel.from_pretrained("ann/model", use_safetensors=True)
 assert torch.equal(model(**batch)[0], AutoModel.from_pretrained(sys.argv[1])(**batch)[0])
 """
-    variables = environment(tmp_path, hub.url, WRITE) | {"HF_HUB_DISABLE_XET": "1"}
+    variables = environment(hub.home, hub.url, WRITE) | {"HF_HUB_DISABLE_XET": "1"}
     loaded = run_python(["-c", program, encoder], env=variables)
     assert loaded.returncode == 0, loaded.stderr
 
@@ -330,6 +322,7 @@ def test_against_the_shared_hub(run_dir, tmp_path, monkeypatch):
     import hub as stand_in
 
     with stand_in.Hub(tmp_path / "root") as running:
+        running.home = tmp_path
         for fault in ({"status": 503, "times": 2}, {"lose": True}):
             running.fault(path="/commit/", **fault)
         ended = push(running, run_dir, "--hub_model_id", "test-org/model", token="hf_write")

@@ -1,9 +1,6 @@
 """The small models: padding, gradients, and saved models that load where hftune is not installed."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +19,7 @@ from hftune.models.standalone.pooled import (
     PooledEncoderForSequenceClassification,
 )
 from hftune.models.standalone.textcnn import TextCNNConfig, TextCNNForSequenceClassification
+from tests.forked import run_python
 
 VOCAB = 50
 NAMES = {"id2label": {0: "bad", 1: "fair", 2: "good"}, "label2id": {"bad": 0, "fair": 1, "good": 2}}
@@ -313,10 +311,10 @@ def test_from_encoder_overrides_the_backbones_config(tmp_path):
 
 
 LOAD_ELSEWHERE = """
-import importlib.util, json, sys, torch
+import json, sys, torch
+sys.modules["hftune"] = None  # installed or not: importing it fails
 from pathlib import Path
 from transformers import AutoModelForSequenceClassification
-assert importlib.util.find_spec("hftune") is None
 load = AutoModelForSequenceClassification.from_pretrained
 ids = torch.tensor(json.loads(sys.argv[2]))
 for source in Path(sys.argv[1]).iterdir():
@@ -339,20 +337,11 @@ TRAVELLERS = {
 
 @pytest.fixture(scope="module")
 def loaded_elsewhere(tmp_path_factory) -> Path:
-    """Saves each model, then loads and re-saves it in a process that has the packages but not hftune."""
+    """Saves each model, then loads and re-saves it in a process that cannot import hftune."""
     home = tmp_path_factory.mktemp("elsewhere")
     for name, build in TRAVELLERS.items():
         build().save_pretrained(home / "models" / name)
-    # -I and -S: neither the working directory nor site, so no checkout and no editable install of it.
-    packages = [path for path in sys.path if path.endswith("site-packages")]
-    script = f"import sys\nsys.path[:0] = {packages!r}\n{LOAD_ELSEWHERE}"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script, home / "models", json.dumps(IDS)],
-        cwd=home,
-        env={**os.environ, "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(["-I", "-c", LOAD_ELSEWHERE, home / "models", json.dumps(IDS)], cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "models"
 

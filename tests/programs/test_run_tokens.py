@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from hftune import dry_run
 from hftune.cli import eval as evaluation
 from hftune.cli import predict
 from hftune.recipes import wnut, wnut_bilstm_crf
+from tests.forked import run_python
 from tests.runs import digest, run_here, run_there, start_from
 from tests.tiny import tiny_checkpoint
 
@@ -143,12 +141,7 @@ from transformers import pipeline
 use = pipeline("token-classification", {str(run)!r}, aggregation_strategy="first", trust_remote_code=True)
 print([(one["entity_group"], one["start"], one["end"]) for one in use({text!r})])
 """
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(["-I", "-c", program])
     assert done.returncode == 0, done.stderr
     predict.main([str(run), text, "--output", str(tmp_path / "answer.jsonl")])
     found = json.loads((tmp_path / "answer.jsonl").read_text())["entities"]
@@ -163,7 +156,7 @@ def test_two_processes_are_one(trained, tmp_path):
     assert run_there(wnut_bilstm_crf, words[:at] + words[at + 2 :], tmp_path / "two", 2) == one
 
 
-def test_a_dry_run_finds_a_run_ready(trained, tmp_path):
+def test_a_dry_run_finds_a_run_ready(trained, quick_start, tmp_path):
     folder, _ = trained
     words = [str(word).removeprefix("--") for word in flags(folder)]
     settings = wnut.recipe.settings.replace(**dict(zip(words[::2], words[1::2], strict=True)))

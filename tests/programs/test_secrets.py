@@ -9,8 +9,6 @@ import base64
 import importlib.util
 import json
 import socketserver
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from PIL import Image
 from hftune.cli.main import COMMANDS
 from hftune.data.image.sample import load_shapes
 from tests import loopback
+from tests.forked import run_python
 from tests.hub.test_push import environment
 
 CANARIES = {  # where it is -> what must stay there; the first two may write on the Hub
@@ -59,9 +58,19 @@ NEEDS = {"export": ("onnx", "onnxscript", "onnxruntime"), "gradcam": ("captum",)
 FROM_FILE = "push"  # the command that finds its token in the file, not in the environment
 
 SERVER = f"""
-import json, os, sys
-import hftune.dry_run, hftune.inference.load  # what takes seconds, once
+import json, os, runpy, sys
+from hftune.runtime.environment import prepare_environment
+prepare_environment()
+import albumentations, datasets, sklearn.linear_model, timm  # what takes seconds, once
+import hftune.dry_run, hftune.inference.load
 from hftune.cli.main import main
+
+def start_again(python, words):  # as os.execv does, without loading all of it once more
+    sys.argv = words[1:]
+    runpy.run_path(words[1], run_name="__main__")
+    raise SystemExit
+
+os.execv = start_again
 codes = []
 for number, words in enumerate(json.loads(sys.argv[1])):
     child = os.fork()
@@ -143,18 +152,12 @@ def traces(tmp_path_factory, jobs):
         hub.RequestHandlerClass, hub.heard = Listening, []
         for place in ("HF_TOKEN", "token file"):
             patch.setitem(loopback.USERS, CANARIES[place], ("ann", "write"))
-        variables = environment(root, hub.url, CANARIES["HF_TOKEN"])
+        variables = environment(user, hub.url, CANARIES["HF_TOKEN"])
         variables |= {"WANDB_API_KEY": CANARIES["WANDB_API_KEY"], "HF_HUB_DISABLE_XET": "1"}
         variables |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), away)
         variables |= {"NO_PROXY": "127.0.0.1", "HF_DATASETS_CACHE": str(user / "hf" / "datasets")}
-        done = subprocess.run(
-            [sys.executable, "-c", SERVER, json.dumps([words for words, _ in jobs])],
-            env=variables,
-            cwd=work,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        program = ["-c", SERVER, json.dumps([words for words, _ in jobs])]
+        done = run_python(program, env=variables, cwd=work, timeout=300)
         assert done.returncode == 0, done.stderr
         (root / "said" / "server").write_text(done.stdout + done.stderr)
         yield Traces(json.loads(done.stdout.splitlines()[-1]), root, hub, proxy.asked)

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from transformers import pipeline
@@ -13,6 +10,7 @@ from hftune.inference.load import load_model
 from hftune.inference.predict import predict_rows
 from hftune.recipes import imdb
 from hftune.storage.checkpoint import list_checkpoints
+from tests.forked import run_python
 from tests.runs import file_flags, run_here, run_recipe, run_there, start_from
 from tests.tiny import tiny_checkpoint
 
@@ -23,7 +21,7 @@ import json, sys
 sys.modules["hftune"] = None
 from transformers import pipeline
 classify = pipeline("text-classification", sys.argv[1], trust_remote_code=True, top_k=None)
-texts = json.load(sys.stdin)
+texts = json.loads(sys.argv[2])
 print(json.dumps([{line["label"]: line["score"] for line in classify(text)[0]} for text in texts]))
 """
 
@@ -67,13 +65,8 @@ def test_all_of_six_thousand_words_is_read_where_hftune_is_not_installed(reviews
     some = ["--max_steps", 2, "--baselines", "false", "--learning_rate", 0.01]
     run_recipe(imdb.recipe, [*file_flags(reviews), *words, *some], tmp_path / "run")
     text = " ".join(["good film but boring plot"] * 1200)
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, str(tmp_path / "run")],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")},
-        input=json.dumps([text, text.removesuffix("plot") + "best"]),
-        capture_output=True,
-        text=True,
-    )
+    texts = json.dumps([text, text.removesuffix("plot") + "best"])
+    done = run_python(["-I", "-c", PROGRAM, tmp_path / "run", texts])
     assert done.returncode == 0, done.stderr
     assert "longer than the specified maximum" not in done.stderr
     first, second = json.loads(done.stdout)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -30,6 +28,7 @@ from hftune.tasks.intervals import f1_intervals
 from hftune.tasks.multi_label import MultiLabel, label_ranking
 from hftune.training.evaluate import score, score_with_intervals
 from tests.data.image.test_splits import write_class_folders
+from tests.forked import run_python
 from tests.runs import digest, run_recipe, start_from
 from tests.tiny import tiny_model
 
@@ -360,12 +359,7 @@ def test_a_run_learns_several_labels_and_its_model_answers_without_hftune(tmp_pa
     (code,) = (part for part in page.split("```") if "thresholds = classify" in part)
     lines = code.strip().splitlines()[1:]
     assert len(lines) == 3
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", USE, run, str(tmp_path / "test.jsonl"), *lines],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python(["-I", "-c", USE, run, tmp_path / "test.jsonl", *lines])
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "60"
 

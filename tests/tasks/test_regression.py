@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 
@@ -35,6 +33,7 @@ from hftune.tasks import task_of
 from hftune.tasks.regression import Regression, conformal_radius, squared_error
 from hftune.training.evaluate import compare, score, score_with_intervals
 from tests.data.image.test_splits import write_class_folders
+from tests.forked import run_python
 from tests.runs import run_recipe
 from tests.tiny import tiny_checkpoint, tiny_model, tiny_tokenizer
 
@@ -400,8 +399,7 @@ def test_a_run_learns_numbers_and_its_model_answers_in_their_unit_without_hftune
         assert own[key] == pytest.approx(results[key], rel=1e-5), key
 
     (tmp_path / "texts.json").write_text(json.dumps(rows["text"].to_pylist()[:20]))
-    words = [sys.executable, "-I", "-c", USE, str(run), str(tmp_path / "texts.json")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = run_python(["-I", "-c", USE, run, tmp_path / "texts.json"])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found[0]["label"] == "price"
