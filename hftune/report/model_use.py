@@ -31,14 +31,14 @@ def how_to_use(
         Markdown that begins with `TITLE`.
     """
     where = hub_id or f"./{run_dir.resolve().name}"  # a name without ./ would be asked of the Hub
-    use = task.use(modality)
+    use = use_of(task, modality, config)
     return render(
         "model_use.md",
         images=modality == "image",
         hub_id=hub_id,
         timm=config.get("model_type") == "timm_wrapper",
         call=pipeline_call(task, modality, where, config),
-        arguments=call_arguments(use, config),
+        arguments=use.arguments,
         reading=use.reading,
         background=config.get("transparent_background"),
         source_files=_source_files(config),
@@ -57,13 +57,16 @@ def use_line(run_dir: Path, task: Task, config: Mapping[str, Any]) -> str:
     """Returns one line of Python that uses the model of a run, also for texts longer than it reads."""
     modality = modality_of(run_dir, config)
     call = pipeline_call(task, modality, str(run_dir), config)
-    return f"from transformers import pipeline; {call}({call_arguments(task.use(modality), config)})"
+    return f"from transformers import pipeline; {call}({use_of(task, modality, config).arguments})"
 
 
-def call_arguments(use: Use, config: Mapping[str, Any]) -> str:
-    """Returns what a call of the pipeline is given: pairs are cut as in training."""
-    kept = config.get("truncation", "longest_first")  # what True means for pairs
-    return use.arguments if kept == "longest_first" else use.arguments.replace("=True", f"={quoted(kept)}")
+def use_of(task: Task, modality: str, config: Mapping[str, Any]) -> Use:
+    """Returns how plain transformers uses a saved model, by which pairs are cut as in training."""
+    use, kept = task.use(modality), config.get("truncation", "longest_first")  # what True means for pairs
+    if kept == "longest_first":
+        return use
+    shown = [part.replace("truncation=True", f"truncation={quoted(kept)}") for part in use]
+    return Use(*shown)
 
 
 def _source_files(config: Mapping[str, Any]) -> list[str]:

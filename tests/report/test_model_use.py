@@ -1,5 +1,6 @@
 """How to use a model: from its folder or from the Hub, with code of its own or without."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from hftune.data.image.decode import decode
 from hftune.report.model_use import how_to_use, use_line
+from hftune.tasks.multi_label import MultiLabel
 from hftune.tasks.single_label import SingleLabel
 
 TASK = SingleLabel(("neg", "pos"))
@@ -50,6 +52,17 @@ def test_the_lines_for_transparent_images_make_what_the_model_was_trained_on(col
     exec(code, {"Image": Image, "classify": seen.append, "print": lambda _: None})
     np.testing.assert_array_equal(np.asarray(seen[0]), decode("icon.png", colour))
     assert "icon.png" not in how_to_use(Path("x"), TASK, "image", {"transparent_background": None}, "ann/x")
+
+
+@pytest.mark.parametrize("task", [TASK, MultiLabel(("neg", "pos"), thresholds=(0.3, 0.6))])
+def test_pairs_are_cut_as_in_training_wherever_a_call_is_shown(task):
+    said = how_to_use(Path("x"), task, "text pair", {"truncation": "only_first"}, None)
+    calls = re.findall(r"classify\(.*\)", said)
+    assert len(calls) == (1 if task is TASK else 2)
+    assert all('truncation="only_first"' in call for call in calls)
+    assert "truncation=True" in how_to_use(
+        Path("x"), task, "text pair", {"truncation": "longest_first"}, None
+    )
 
 
 def test_every_file_that_would_run_is_named_once():
