@@ -50,12 +50,12 @@ from hftune.training.log import Bar
 from hftune.training.loop import Progress, Training, fit
 from hftune.training.result import describe_result, score_result, training_results
 from hftune.training.same_run import (
+    as_begun,
     begun_precision,
     identify_parts,
     new_record,
     refuse_other_parts,
     refuse_other_settings,
-    with_seed_of,
 )
 from hftune.training.saved_model import read_back, save_model
 from hftune.training.schedule import Schedule
@@ -199,7 +199,7 @@ def inspect(recipe: Recipe, run_dir: Path, settings: Settings) -> str:
         return f"{run_dir}, free"
     if settings.overwrite_output_dir:
         return f"{run_dir} holds a run, which is removed when this one begins"
-    refuse_other_settings(run_dir, record, with_seed_of(record, settings))
+    refuse_other_settings(run_dir, record, as_begun(record, settings))
     refuse_other_parts(run_dir, record, identify_parts(recipe))
     if record.finished:
         return f"{run_dir} holds this run, finished: the command would train nothing"
@@ -232,7 +232,7 @@ def play(
     yield f"precision {run.accelerator.mixed_precision} on {run.accelerator.device}"
 
     began = time.monotonic()
-    data = load(run)
+    run, data = load(run)
     loading = time.monotonic() - began
     yield describe(data)
 

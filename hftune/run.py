@@ -30,6 +30,7 @@ from hftune.storage.files import read_json, write_json
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir
 from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
+from hftune.tasks import name_of
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run
 from hftune.training.freezing import rows_needed
@@ -39,6 +40,7 @@ from hftune.training.precision import choose_precision
 from hftune.training.result import describe_result, score_result, training_results
 from hftune.training.same_run import (
     OTHERWISE,
+    as_begun,
     begun_precision,
     has_other_identities,
     identify_model,
@@ -47,7 +49,6 @@ from hftune.training.same_run import (
     refuse_other_parts,
     refuse_other_settings,
     starts_again,
-    with_seed_of,
 )
 from hftune.training.saved_model import read_back, save_model
 from hftune.training.schedule import Schedule
@@ -93,7 +94,7 @@ def run_prepared(run: Run) -> dict[str, float]:
     parts = identify_parts(run.recipe)
     earlier = find_earlier(run, parts)  # before the data are read
     target = push_target(run.recipe, run.settings) if run.is_main else None
-    data = load(run)
+    run, data = load(run)
     record = None if earlier and starts_again(run, earlier, parts, data) else earlier
     if record and has_other_identities(record):
         log.warning(
@@ -133,7 +134,7 @@ def prepare(
     """
     record = RunRecord.read(run_dir)
     if record and not settings.overwrite_output_dir:
-        settings = with_seed_of(record, settings)
+        settings = as_begun(record, settings)
     precision, reason = choose_precision(settings, join_group(), begun)
     accelerator = make_accelerator(settings, precision, run_dir)
     console = console or RunConsole(quiet=not accelerator.is_main_process)
@@ -170,10 +171,17 @@ def push_target(recipe: Recipe, settings: Settings) -> Target | None:
     return prepare_push(settings.hub_model_id, recipe.name, private=private, revision=revision)
 
 
-def load(run: Run) -> Data:
-    """Loads the data; the main process first, which fills the caches for the others."""
+def load(run: Run) -> tuple[Run, Data]:
+    """Loads the data; the main process first, which fills the caches for the others.
+
+    Returns:
+        The run, whose settings now say which task its rows were found to be for, and the data.
+    """
     with run.accelerator.main_process_first():
-        return run.recipe.load_data(run.settings)
+        data = run.recipe.load_data(run.settings)
+    if run.settings.task is None:
+        run = dataclasses.replace(run, settings=run.settings.replace(task=name_of(data.task)))
+    return run, data
 
 
 def build(run: Run, data: Data) -> PreTrainedModel:

@@ -42,6 +42,37 @@ def join_columns(table: Table, column: str | None) -> Table:
     return replace(table, columns={**others, column: lists})
 
 
+def are_joined(table: Table, column: str) -> bool:
+    """Returns whether a column is one that `join_columns` made."""
+    names, cells = {name.strip() for name in column.split(",")}, table.columns[column]
+    if len(names) < 2 or not isinstance(cells, list):
+        return False
+    return all(isinstance(cell, list) and names.issuperset(map(str, cell)) for cell in cells)
+
+
+def first_several(table: Table, column: str) -> tuple[int, list[str]]:
+    """Returns the first row whose cell is a list of several labels, and these.
+
+    (0, []) where no cell is one, and where lists hold something else: a 0 or 1 for each class, or objects.
+    """
+    brought = table.class_names.get(column)
+    lists = {row: held for row, cell in enumerate(_cells(table, column)) if (held := _list(cell)) is not None}
+    values = [value for held in lists.values() for value in held]
+    if any(isinstance(value, bool) or not isinstance(value, str | int | float) for value in values):
+        return 0, []
+    one_size = len({len(held) for held in lists.values()}) == 1
+    if not brought and one_size and {str(value).strip() for value in values} <= BITS.keys():
+        return 0, []
+    row = next((row for row, held in lists.items() if len(held) > 1), 0)
+    return row, _labels(lists[row], None, brought) if len(lists.get(row, ())) > 1 else []
+
+
+def _list(cell: Any) -> Any:
+    """Returns the list or set that a cell is or has in writing; None for any other."""
+    held = written_collection(cell) if isinstance(cell, str) else cell
+    return held if isinstance(held, list | tuple | set | frozenset) else None
+
+
 def multi_hot(
     tables: Mapping[str, Table], column: str
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray], list[str]]:

@@ -17,10 +17,20 @@ LARGEST = float(np.finfo(np.float32).max)  # a model answers in float32
 REPAIR = "; write all of them as numbers, such as 4.5, or remove the row"
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CODE = re.compile(r"[+-]?0[0-9]+")
 
 
 class NotANumber(ValueError):
-    """A cell holds no number; the message says what it holds, to stand behind "the number is"."""
+    """A cell holds no number; the message says what it holds, to stand behind "the number is".
+
+    Args:
+        message: What it holds.
+        missing: Whether it holds nothing, or what tools write for that.
+    """
+
+    def __init__(self, message: str, missing: bool = False):
+        super().__init__(message)
+        self.missing = missing
 
 
 def read_numbers(table: Table, column: str) -> tuple[np.ndarray, list[str]]:
@@ -58,6 +68,29 @@ def read_numbers(table: Table, column: str) -> tuple[np.ndarray, list[str]]:
     return found, warnings
 
 
+def first_fraction(table: Table, column: str) -> str | None:
+    """Returns the first number of a column that is not whole, as it is written.
+
+    None where there is none, where a cell is no number, and where the data bring names of classes. Missing
+    cells do not count, and whole numbers that begin with a zero are codes.
+    """
+    if column in table.class_names:
+        return None
+    found = None
+    for cell in _cells(table.columns[column]):
+        try:
+            number = to_number(cell)
+        except NotANumber as problem:
+            if problem.missing:
+                continue
+            return None
+        if isinstance(cell, str) and _CODE.fullmatch(cell.strip()):
+            return None
+        if found is None and not number.is_integer():
+            found = str(cell).strip()
+    return found
+
+
 def to_number(cell: Any) -> float:
     """Returns the number that a cell is or spells.
 
@@ -67,13 +100,13 @@ def to_number(cell: Any) -> float:
     if isinstance(cell, str):
         text = cell.strip()
         if not text or text.casefold() in MISSING_WORDS:
-            raise NotANumber(f"missing ({quoted(cell)})" if text else "missing")
+            raise NotANumber(f"missing ({quoted(cell)})" if text else "missing", missing=True)
         if not _NUMBER.fullmatch(text):
             comma = " (a decimal point is needed)" if re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text) else ""
             raise NotANumber(f"{quoted(cell)}, which is none{comma}")
         cell = float(text)
     if cell is None or cell != cell:
-        raise NotANumber("missing")
+        raise NotANumber("missing", missing=True)
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
         raise NotANumber(f"{quoted(cell)}, {kind_of(cell)}")
     if not -LARGEST <= cell <= LARGEST:

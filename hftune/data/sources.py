@@ -20,7 +20,7 @@ from hftune.data.tables.row_marks import follow_marks
 from hftune.errors import BadInput
 from hftune.runtime.offline import hub_id, of_the_cache
 from hftune.settings.base import Settings
-from hftune.tasks import chosen_task
+from hftune.tasks import possible_tasks
 from hftune.tasks.base import Task
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
@@ -70,14 +70,17 @@ def find_source(
             `dataset_config_name` and `dataset_revision`, or `train_file`, `validation_file` and `test_file`;
             `split_column_name` (None: found by its usual names) and the columns that are something else.
         load_sample: Makes the built-in data of the recipe's kind.
-        task: What is asked of a row; None: the settings' task.
+        task: What is asked of a row; None: the settings' task, or any.
 
     Raises:
         BadInput: The data cannot be had; the message names the file or the Hub id.
     """
-    source, task = _read_source(settings, load_sample), chosen_task(settings, task)
-    joined = {name: task.join_columns(of, settings.label_column_name) for name, of in source.tables.items()}
-    source = replace(source, tables=joined)
+    source = _read_source(settings, load_sample)
+    for one in possible_tasks(settings, task):
+        joined = {
+            name: one.join_columns(of, settings.label_column_name) for name, of in source.tables.items()
+        }
+        source = replace(source, tables=joined)
     used = [getattr(settings, name, None) for name in COLUMN_FLAGS]
     marked = follow_marks(source.tables, settings.split_column_name, used)
     source = replace(source, tables=marked.tables, warnings=(*source.warnings, *marked.warnings))

@@ -89,12 +89,12 @@ def make_splits(
         label: The label column.
         check: Checks the content of one split's table.
         noun: What a row holds: "text", "pair" or "image".
-        task: What is asked of a row; None: the settings' task.
+        task: What is asked of a row; None: the settings' task, or the one that the labels look like.
 
     Raises:
         BadInput: The data cannot be used; the message names file and row.
     """
-    asked = chosen_task(settings, task)
+    asked = chosen_task(settings, source.train, label, task)
     parts, task, warnings = _clean(source, settings, asked, content, label, check)
     warnings[:0] = source.warnings
     seed = settings.data_seed

@@ -111,9 +111,9 @@ class Settings:
     max_eval_samples: int | None = None  # validate and test on at most this many rows each
 
     # --- task ---
-    task: str = (
-        "single_label"  # what a row has: one label, (multi_label) any of several, (regression) a number
-    )
+    # what a row has: one label (single_label), any of several (multi_label), a number (regression); not
+    # given: several where labels are lists or columns of 0 and 1, a number where they are not whole, else one
+    task: str | None = None
     # of --task multi_label: the probability above which a row gets a label, chosen on the validation rows
     thresholds: Literal["per_label", "common", "0.5"] = "per_label"
 

@@ -170,10 +170,10 @@ def package_versions() -> dict[str, str]:
 def settings_of(record: RunRecord) -> dict[str, Any]:
     """Returns a run's settings as they are written today.
 
-    In runs from before `data_seed` that was `seed`, and the score that chooses the best model could stand
-    there with the split's name.
+    In runs from before `data_seed` that was `seed`, in those from before `task` a row had one label, and the
+    score that chooses the best model could stand there with the split's name.
     """
-    settings = dict(record.settings)
+    settings = {"task": "single_label", **record.settings}
     if "seed" in settings:
         settings.setdefault("data_seed", settings["seed"])
     if metric := settings.get("metric_for_best_model"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hftune.errors import BadInput
 
 if TYPE_CHECKING:
+    from hftune.data.tables.table import Table
     from hftune.settings.base import Settings
     from hftune.tasks.base import Task
 
@@ -19,6 +21,9 @@ TASKS = {  # --task NAME; imported when it is used
     "regression": "hftune.tasks.regression:Regression",
     "tokens": "hftune.tasks.tokens:Tokens",
 }
+USUAL = "single_label"  # where neither `--task` nor the label column says another
+
+log = logging.getLogger(__name__)
 
 
 def find_task(name: str) -> type[Task]:
@@ -35,24 +40,63 @@ def find_task(name: str) -> type[Task]:
 
 
 def name_of(task: Task) -> str:
-    """Returns the name of a task in `TASKS`."""
-    return next(name for name in TASKS if find_task(name) is type(task))
+    """Returns the name of a task in `TASKS`; of a recipe's own, the name of the first one of its kind."""
+    kinds = {name: find_task(name) for name in TASKS}
+    same = [name for name, kind in kinds.items() if kind is type(task)]
+    alike = [name for name, kind in kinds.items() if kind.problem_type == task.problem_type]
+    return next(iter([*same, *alike]), USUAL)
 
 
-def chosen_task(settings: Settings, own: Task | None = None) -> Task:
-    """Returns the task that rows are read for: the one of `--task`, or a recipe's own of the same kind.
+def possible_tasks(settings: Settings, own: Task | None = None) -> list[Task]:
+    """Returns the tasks that rows may be read for, as long as their label column is not known.
+
+    That is the one of `--task`, or a recipe's own of the same kind; where neither is given, all there are.
 
     Raises:
         BadInput: There is no such task, or the recipe's is of another kind. A saved model finds its task by
             its kind, transformers' `problem_type`. Or a flag was given that another task alone reads.
     """
-    named = find_task(settings.task)()
+    name = name_of(own) if own and not settings.task else settings.task
+    return [_chosen(settings, name, own)] if name else [find_task(one)() for one in TASKS]
+
+
+def chosen_task(settings: Settings, table: Table, column: str, own: Task | None = None) -> Task:
+    """Returns the task that rows are read for.
+
+    Where neither `--task` nor a recipe says it, the label column does: the first task that it looks like is
+    told in a line of the log.
+
+    Args:
+        settings: `task`, and what the task reads of them.
+        table: The training rows.
+        column: Their label column.
+        own: A recipe's own task.
+
+    Raises:
+        BadInput: See `possible_tasks`.
+    """
+    if settings.task or own:
+        return possible_tasks(settings, own)[0]
+    for name in TASKS:
+        if why := find_task(name).claims(table, column):
+            log.info("task: %s, as the labels of %s %s", name, table.name, why)
+            return _chosen(settings, name)
+    return _chosen(settings, USUAL)
+
+
+def label_names(settings: Settings) -> tuple[str, ...]:
+    """Returns what the label column may be called besides the usual names."""
+    return find_task(settings.task or USUAL).label_names
+
+
+def _chosen(settings: Settings, name: str, own: Task | None = None) -> Task:
+    named = find_task(name)()
     _refuse_flags_of_others(settings, named)
     if own is None:
         return named.with_settings(settings)
     if own.problem_type != named.problem_type:
         kind = f"{type(own).__name__}, the recipe's own task, is of the kind {own.problem_type}"
-        raise BadInput(f"--task {settings.task}: {kind}, not {named.problem_type}")
+        raise BadInput(f"--task {name}: {kind}, not {named.problem_type}")
     return own.with_settings(settings)
 
 

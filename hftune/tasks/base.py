@@ -182,6 +182,21 @@ class Task(ABC):
         """
         return cls(labels, pos_label)
 
+    @classmethod
+    def claims(cls, table: Table, column: str) -> str:
+        """Says why a label column looks like this task's own, "" where it does not.
+
+        Asked where nobody named a task. What any column may hold, such as words, is claimed by none.
+
+        Args:
+            table: The training rows.
+            column: Their label column.
+
+        Returns:
+            What the labels are and how to choose another task, to stand behind "the labels of FILE".
+        """
+        return ""
+
     # --- every task says these ---
 
     @property

@@ -13,9 +13,9 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_fscore_support
 
-from hftune.data.label_lists import join_columns, match_lists, multi_hot
+from hftune.data.label_lists import are_joined, first_several, join_columns, match_lists, multi_hot
 from hftune.data.tables.table import Table
-from hftune.errors import BadInput
+from hftune.errors import BadInput, shown
 from hftune.tasks.base import (
     BASELINES,
     LabelScores,
@@ -81,6 +81,14 @@ class MultiLabel(Task):
         thresholds = tuple(known[label] for label in labels) if known else ()
         rule = "per_label" if {*thresholds} - {HALF} else str(HALF)
         return cls(labels, pos_label, rule=rule, thresholds=thresholds)
+
+    @classmethod
+    def claims(cls, table: Table, column: str) -> str:
+        another = "--task chooses another"
+        if are_joined(table, column):
+            return f"are several columns of 0 and 1 ({column}); {another}"
+        row, labels = first_several(table, column)
+        return f"are lists such as {shown(repr(labels))} ({table.place(row)}); {another}" if labels else ""
 
     @property
     def metrics(self) -> dict[str, Metric]:

@@ -12,7 +12,7 @@ import numpy as np
 from torch.nn.functional import mse_loss
 
 from hftune.data.labels import UNLABELLED
-from hftune.data.numbers import read_numbers
+from hftune.data.numbers import first_fraction, read_numbers
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput
 from hftune.models.scale import exact_output, last_layers, rescale
@@ -75,6 +75,11 @@ class Regression(Task):
     @classmethod
     def of_config(cls, config: Mapping[str, Any], labels: tuple[str, ...], pos_label: str | None) -> Self:
         return cls(labels, pos_label, radius=config.get("conformal_radius"))
+
+    @classmethod
+    def claims(cls, table: Table, column: str) -> str:
+        number = first_fraction(table, column)
+        return f"are numbers such as {number}; --task single_label takes them as classes" if number else ""
 
     @property
     def name(self) -> str:

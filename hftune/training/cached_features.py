@@ -62,7 +62,7 @@ def cache_features(data: Data, model: PreTrainedModel) -> Data:
         raise BadInput("a head on cached features trains in one process; start one (it takes seconds)")
     rows = data.train
     if not np.issubdtype(rows.targets.dtype, np.integer):
-        raise BadInput("a head on cached features learns one label a row; leave --task out")
+        raise BadInput("a head on cached features learns one label a row; pass --task single_label")
     if isinstance(rows, ImageRows) and isinstance(data.validation, ImageRows):
         rows = ImageRows(rows.images, rows.targets, data.validation.view)  # without random changes
     features = extract_features(model, rows, data.collate)

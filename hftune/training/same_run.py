@@ -20,7 +20,7 @@ from hftune.storage.code_identity import VERSION, identify
 from hftune.storage.files import hash_file, plain
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, package_versions, settings_of
-from hftune.tasks import find_task
+from hftune.tasks import USUAL, find_task
 from hftune.training.context import Run
 from hftune.training.precision import device_name
 
@@ -75,11 +75,18 @@ def begun_precision(settings: Settings, run_dir: Path) -> str | None:
     return None if removed else record.precision
 
 
-def with_seed_of(record: RunRecord, settings: Settings) -> Settings:
-    """Returns the settings with which a run from before `data_seed`, whose `seed` drew its rows, goes on."""
-    if "data_seed" in record.settings or settings.data_seed != type(settings)().data_seed:
-        return settings
-    return settings.replace(data_seed=settings_of(record)["data_seed"])
+def as_begun(record: RunRecord, settings: Settings) -> Settings:
+    """Returns the settings with which a run goes on.
+
+    The task that was found for its rows stays, unless `--task` says another. In a run from before `data_seed`
+    its `seed` drew the rows.
+    """
+    there, kept = settings_of(record), {}
+    if settings.task is None:
+        kept["task"] = there["task"]
+    if "data_seed" not in record.settings and settings.data_seed == type(settings)().data_seed:
+        kept["data_seed"] = there["data_seed"]
+    return settings.replace(**kept)
 
 
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
@@ -96,7 +103,7 @@ def _with_metric(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Earlier versions wrote "accuracy" then, also for tasks that have none.
     """
-    metrics = find_task(settings.get("task", "single_label"))().metrics
+    metrics = find_task(settings["task"] or USUAL)().metrics
     chosen = settings.get("metric_for_best_model")
     usual = chosen is None or (chosen == "accuracy" and chosen not in metrics)
     return {**settings, "metric_for_best_model": next(iter(metrics)) if usual else chosen}

@@ -1,7 +1,7 @@
 """From settings, data and a model to everything that the loop needs."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -14,7 +14,7 @@ from hftune.errors import BadInput
 from hftune.models.cls_only import compute_cls_only
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
-from hftune.tasks import find_task
+from hftune.tasks import TASKS, USUAL, find_task
 from hftune.tasks.base import OF_THE_LOSS, Predictions, Task
 from hftune.training import optim
 from hftune.training.context import Run
@@ -54,6 +54,7 @@ def check_choice(settings: Settings, data: Data) -> None:
     """
     if settings.eval_strategy != "no":
         metric = best_metric(data.task, settings)
+        _known_metric([data.task], metric)
         if not settings.metric_for_best_model:
             log.info("best model: chosen by %s", metric)
         if warning := data.task.check_metric(metric, data.validation.targets):
@@ -247,7 +248,7 @@ def evaluation_metrics(recipe: Recipe, task: Task, settings: Settings) -> list[s
         BadInput: The task has no metric of such a name; the nearest is named.
     """
     own = [name for name, metric in task.metrics.items() if not metric.only_tested]
-    named = recipe.metrics if settings.task == recipe.settings.task else own
+    named = recipe.metrics if settings.task == (recipe.settings.task or USUAL) else own
     chosen = best_metric(task, settings)
     names = list(dict.fromkeys([task.loss_name, *named, task.loss_name if chosen == "loss" else chosen]))
     for name in names:
@@ -260,10 +261,19 @@ def refuse_unknown_metric(recipe: Recipe, settings: Settings) -> None:
 
     The recipe's names are believed: which metrics a task of its own has is known when its data are loaded.
     """
-    task = find_task(settings.task)()
-    chosen = best_metric(task, settings)
-    if settings.task != recipe.settings.task or chosen not in recipe.metrics:
+    tasks = [find_task(name)() for name in ([settings.task] if settings.task else TASKS)]
+    chosen = settings.metric_for_best_model
+    if chosen and (settings.task != recipe.settings.task or chosen not in recipe.metrics):
+        _known_metric(tasks, chosen)
+
+
+def _known_metric(tasks: Sequence[Task], name: str) -> None:
+    """Raises `BadInput` for a metric that none of several tasks has, with what one of them says of it."""
+    problems = []
+    for task in tasks:
         try:
-            task.metric(chosen)
-        except BadInput as error:
-            raise BadInput(f"--metric_for_best_model: {error.message}") from None
+            task.metric(name)
+            return
+        except BadInput as problem:
+            problems.append(problem.message)
+    raise BadInput(f"--metric_for_best_model: {problems[0]}")

@@ -198,8 +198,9 @@ def test_the_versions_are_those_installed():
 
 def test_settings_of_an_older_run_are_read_as_they_are_written_today():
     older = settings_of(record(settings={"seed": 7, "metric_for_best_model": "eval_f1"}))
-    assert older == {"seed": 7, "data_seed": 7, "metric_for_best_model": "f1"}
-    assert settings_of(record(settings={"seed": 7, "data_seed": 42})) == {"seed": 7, "data_seed": 42}
+    assert older == {"task": "single_label", "seed": 7, "data_seed": 7, "metric_for_best_model": "f1"}
+    today = {"task": "regression", "seed": 7, "data_seed": 42}
+    assert settings_of(record(settings=today)) == today
 
 
 def test_exit_json_says_how_to_go_on_and_never_fails(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from hftune.recipes import imdb_bag
 from hftune.settings.image import ImageSettings
 from hftune.settings.text import TextSettings
 from hftune.storage.checkpoint import list_checkpoints
-from hftune.tasks import chosen_task, task_of
+from hftune.tasks import possible_tasks, task_of
 from hftune.tasks.intervals import f1_intervals
 from hftune.tasks.multi_label import MultiLabel, label_ranking
 from hftune.training.evaluate import score, score_with_intervals
@@ -177,7 +177,7 @@ def test_thresholds_decide_and_are_kept_in_the_config():
 
 def test_a_task_that_tunes_nothing_says_so():
     logits, targets = some()
-    task = chosen_task(TextSettings(task="multi_label", thresholds="0.5", model_type="bag"))
+    (task,) = possible_tasks(TextSettings(task="multi_label", thresholds="0.5", model_type="bag"))
     tuned = replace(task, labels=("a", "b", "c", "d")).tune({"logits": logits}, targets)
     assert tuned.thresholds == (0.5,) * 4
     for known in (tuned, task_of(tuned.model_config()), task_of({"problem_type": tuned.problem_type})):
@@ -216,8 +216,8 @@ def test_class_weight_is_torchs_pos_weight(option, expected):
 def test_thresholds_are_refused_where_no_task_reads_them_and_reach_a_recipes_own_task():
     settings = TextSettings(thresholds="common", model_type="bag")
     with pytest.raises(BadInput, match="--thresholds common: for --task multi_label alone; leave it out"):
-        chosen_task(settings)
-    own = chosen_task(settings.replace(task="multi_label"), MultiLabel())
+        possible_tasks(settings.replace(task="single_label"))
+    (own,) = possible_tasks(settings.replace(task="multi_label"), MultiLabel())
     assert own.rule == "common"
 
 

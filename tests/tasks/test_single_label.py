@@ -8,8 +8,7 @@ import pytest
 from sklearn import metrics as sk
 
 from hftune.errors import BadInput, NonFiniteError
-from hftune.settings.base import Settings
-from hftune.tasks import chosen_task, find_task, intervals, task_of
+from hftune.tasks import find_task, intervals, task_of
 from hftune.tasks.class_metrics import area_under_roc, rank
 from hftune.tasks.single_label import SingleLabel
 from hftune.training.evaluate import compare, label_results, score, score_with_intervals
@@ -317,19 +316,3 @@ def test_baselines_are_finite_where_a_class_or_all_others_are_absent():
             assert np.isfinite(one["logits"]).all()
             assert np.exp(one["logits"]).sum(1) == pytest.approx([1, 1])
     assert list(task_for(3).baselines(np.array([0, 1]), 5, None)) == ["majority"]
-
-
-def test_settings_name_the_task():
-    assert find_task(Settings().task) is SingleLabel
-
-
-class Own(SingleLabel):
-    """A task that a recipe brings."""
-
-
-def test_a_task_of_ones_own_is_of_the_kind_that_the_settings_name():
-    assert chosen_task(Settings(pos_label="b")) == SingleLabel(pos_label="b")
-    assert chosen_task(Settings(pos_label="b"), Own(pos_label="a")) == Own(pos_label="b")
-    assert chosen_task(Settings(), Own(pos_label="a")) == Own(pos_label="a")
-    with pytest.raises(BadInput, match=r"^--task multi_label: Own, the recipe's own task, is"):
-        chosen_task(Settings(task="multi_label"), Own())

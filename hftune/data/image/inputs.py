@@ -20,7 +20,7 @@ from hftune.data.sources import Source
 from hftune.data.tables.read import Table
 from hftune.settings.image import ImageSettings
 from hftune.storage.files import read_json, write_json
-from hftune.tasks import find_task
+from hftune.tasks import label_names
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ImageInputs(Inputs):
 
     def choose_columns(self, table: Table, settings: ImageSettings) -> tuple[str, str]:
         names = settings.image_column_name, settings.label_column_name
-        return choose_columns(table, PICTURE, *names, find_task(settings.task).label_names)
+        return choose_columns(table, PICTURE, *names, label_names(settings))
 
     def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
         # Each image is decoded once.

@@ -22,7 +22,7 @@ from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
 from hftune.settings.image import ImageSettings
-from hftune.tasks import find_task
+from hftune.tasks import label_names
 from hftune.tasks.base import Task
 
 NAMES = (  # of columns of images or their paths, without "_", "-" and blanks; the first group that occurs
@@ -57,7 +57,7 @@ def load_image_splits(settings: ImageSettings, task: Task | None = None) -> Imag
     """
     source = find_images(settings, task)
     named = settings.image_column_name, settings.label_column_name
-    column, label = choose_columns(source.train, PICTURE, *named, find_task(settings.task).label_names)
+    column, label = choose_columns(source.train, PICTURE, *named, label_names(settings))
     found: dict[str, Images] = {}
     facts: Counter[str] = Counter()
     room = memory_budget()

@@ -25,7 +25,7 @@ from hftune.data.text.tokenize_pairs import OtherTooLong
 from hftune.data.text.tokenizer import AS_WRITTEN, longest_text, prepare_tokenizer
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
-from hftune.tasks import find_task
+from hftune.tasks import label_names
 
 AT_ONCE = 1000  # texts that are tokenized together, on all cores
 LONGEST = 4096  # words of the longest text that two forms of a model are compared on
@@ -101,7 +101,7 @@ class TextInputs(Inputs):
     def choose_columns(self, table: Table, settings: TextSettings) -> tuple[Columns, str]:
         if not self.pairs:
             names = settings.text_column_name, settings.label_column_name
-            text, label = choose_columns(table, TEXT, *names, find_task(settings.task).label_names)
+            text, label = choose_columns(table, TEXT, *names, label_names(settings))
             return (text,), label
         texts, label = choose_texts(table, settings)
         if len(texts) == 1:

@@ -17,7 +17,7 @@ from hftune.data.columns import (
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed
 from hftune.settings.text import TextSettings
-from hftune.tasks import find_task
+from hftune.tasks import label_names
 
 # The usual names of the two columns, without "_", "-" and blanks.
 NAMES = (
@@ -52,15 +52,13 @@ def choose_texts(table: Table, settings: TextSettings) -> tuple[Columns, str]:
     if text is None and pair is None:
         text, pair = usual_pair(table, label) or (None, None)
     if pair is None:
-        text, label = choose_columns(table, TEXT, text, label, find_task(settings.task).label_names)
+        text, label = choose_columns(table, TEXT, text, label, label_names(settings))
         return (text,), label
     refuse_missing_column(table, pair, "--text_pair_column_name")
     if pair == label:
         raise BadInput(f"--text_pair_column_name and --label_column_name are both {pair!r}")
     rest = replace(table, columns={name: cells for name, cells in table.columns.items() if name != pair})
-    text, label = choose_columns(
-        rest, TEXT, text or _partner(table, pair), label, find_task(settings.task).label_names
-    )
+    text, label = choose_columns(rest, TEXT, text or _partner(table, pair), label, label_names(settings))
     return (text, pair), label
 
 
