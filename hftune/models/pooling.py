@@ -5,14 +5,20 @@ state of its `[CLS]`: a new classifier on that starts from less. Its repository 
 files of sentence-transformers (Reimers & Gurevych 2019).
 """
 
+from __future__ import annotations
+
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.utils import cached_file
 
-from hftune.settings.text import TextSettings
+from hftune.models.standalone.pooled import PooledEncoderConfig
+from hftune.settings.base import Settings
+
+if TYPE_CHECKING:
+    from hftune.settings.text import TextSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,25 @@ def choose_pooling(settings: TextSettings) -> str | None:
             trained,
         )
     return trained or settings.own_pooling
+
+
+def pooling_of_features(settings: Settings) -> str | None:
+    """Returns the pooling with which a checkpoint that has not been trained makes features of texts.
+
+    Args:
+        settings: Of any run.
+
+    Returns:
+        The one that was asked for, unless it is to be learned or is a classifier's own, which is random at
+        first; else the one that the checkpoint was trained with, else the mean. None where rows are no texts,
+        or the checkpoint has a pooling of ours.
+    """
+    asked, name = getattr(settings, "pooling", None), settings.model_name_or_path
+    if asked is None or name is None:
+        return None
+    if (_read(name, "config.json") or {}).get("model_type") == PooledEncoderConfig.model_type:
+        return None
+    return trained_pooling(name) or USUAL if asked in ("auto", "native", "attention") else asked
 
 
 def trained_pooling(name: str) -> str | None:

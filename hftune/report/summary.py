@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -84,7 +85,15 @@ def summary_table(
     if f"eval_{task.constant}_loss" in results:  # nothing was tested
         columns[titles[task.constant]] = f"eval_{task.constant}_"
     metrics = task.shown_metrics(metrics_of(results, task))
-    table = Table(title=Text(printable(name)), title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        title=Text(printable(name)),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,  # lines between columns would take the place of one
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("metric", no_wrap=True)
     shown = {
         title: prefix for title, prefix in columns.items() if any(prefix + m in results for m in metrics)
@@ -132,22 +141,23 @@ def answered_alike(results: Mapping[str, float], task: Task) -> list[str]:
 
 
 def verdict(results: Mapping[str, float], task: Task) -> str:
-    """Says whether the model beats a linear model of simple features, "" where none was trained.
+    """Says whether the model beats the better of the linear models beside it, "" where none was trained.
 
     It does when the 95 % interval of the difference in the task's first metric, on the same test rows, lies
     on its side of 0.
     """
     title = task.title(next(iter(task.metrics)))
-    for name, other in task.baseline_titles.items():
-        found = gain(results, task, name)
-        if found is None or name == task.constant:
-            continue
+    names = [name for name in task.baseline_titles if name != task.constant]
+    gains = {name: found for name in names if (found := gain(results, task, name))}
+    if not gains:
+        return ""
+    best = min(gains, key=lambda name: gains[name][0])
+    other, found = task.baseline_titles[best], gains[best]
+    if found[1] > 0:
         better, low, high = map(task.figure, found)
-        if found[1] > 0:
-            return f"better than {other} by {better} [{low}, {high}] {title}"
-        better, low, high = (f"{'+' * (value >= 0)}{task.figure(value)}" for value in found)
-        return f"does not beat {other}: {title} differs by {better} [{low}, {high}]"
-    return ""
+        return f"better than {other} by {better} [{low}, {high}] {title}"
+    better, low, high = (f"{'+' * (value >= 0)}{task.figure(value)}" for value in found)
+    return f"does not beat {other}: {title} differs by {better} [{low}, {high}]"
 
 
 def gain(results: Mapping[str, float], task: Task, baseline: str) -> tuple[float, float, float] | None:

@@ -166,7 +166,8 @@ class Settings:
     pos_label: str | None = None  # of two classes, whose precision, recall and F1 are shown (else the last)
     greater_is_better: bool | None = None  # direction of that score; not given: known from its name
     early_stopping_patience: int = 0  # stop after this many evaluations without a better score; 0: never
-    baselines: bool = True  # score the majority class and a logistic regression beside the model
+    # score beside the model: the majority class, logistic regressions on simple and on its frozen features
+    baselines: bool = True
 
     # --- run ---
     output_dir: str | None = None  # run directory (default: runs/NAME of the recipe)

@@ -32,6 +32,7 @@ BASELINES = MappingProxyType(  # of labels; the best to compare with first
     {
         "tfidf": "TF-IDF + logistic regression",
         "thumbnails": "thumbnails + logistic regression",
+        "frozen": "frozen model + logistic regression",
         "majority": "majority class",
     }
 )

@@ -62,6 +62,7 @@ class Regression(Task):
     baseline_titles = {  # noqa: RUF012  a constant
         "tfidf": "TF-IDF + ridge",
         "thumbnails": "thumbnails + ridge",
+        "frozen": "frozen model + ridge",
         "mean": "mean of train",
     }
     constant = "mean"

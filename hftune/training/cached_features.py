@@ -16,7 +16,6 @@ from transformers import PreTrainedModel
 
 from hftune.data.batches import by_length
 from hftune.data.dataset import Data, Rows
-from hftune.data.image.rows import ImageRows
 from hftune.errors import BadInput
 from hftune.models.layers import layers_of
 
@@ -60,14 +59,17 @@ def cache_features(data: Data, model: PreTrainedModel) -> Data:
     """
     if PartialState().num_processes > 1:
         raise BadInput("a head on cached features trains in one process; start one (it takes seconds)")
-    rows = data.train
-    if not np.issubdtype(rows.targets.dtype, np.integer):
+    if not np.issubdtype(data.train.targets.dtype, np.integer):
         raise BadInput("a head on cached features learns one label a row; pass --task single_label")
-    if isinstance(rows, ImageRows) and isinstance(data.validation, ImageRows):
-        rows = ImageRows(rows.images, rows.targets, data.validation.view)  # without random changes
-    features = extract_features(model, rows, data.collate)
+    features = extract_features(model, as_scored(data.train, data), data.collate)
     collate = _Collate(data.collate)
     return dataclasses.replace(data, train=FeatureRows(features, data.train.targets), collate=collate)
+
+
+def as_scored(rows: Rows, data: Data) -> Rows:
+    """Returns training rows as the model sees those that it is scored on, without random changes."""
+    seen_as = getattr(rows, "seen_as", None)
+    return seen_as(data.validation) if seen_as else rows
 
 
 def extract_features(model: PreTrainedModel, rows: Rows, collate: Callable) -> torch.Tensor:

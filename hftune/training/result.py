@@ -22,6 +22,7 @@ from hftune.training.evaluate import (
     score_with_intervals,
     swap_results,
 )
+from hftune.training.frozen_features import frozen_features
 from hftune.training.log import read_log
 from hftune.training.loop import Progress
 from hftune.training.setup import best_metric, evaluation_metrics, predict_split, trains_another
@@ -49,10 +50,10 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     Returns:
         Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
         interval; each label's as `test_class_NAME_*`; the baselines' scores as `test_majority_*` (of
-        numbers `test_mean_*`) and `test_tfidf_*` or `test_thumbnails_*`, without a test set
-        `eval_majority_*`; with `--test_time_augmentation` also `test_mirrored_*`;
-        `validation_only_answer` and `test_only_answer` where all rows got one label or number; of pairs of
-        texts also `swap_results`, and scores of simple models of a part of them, such as
+        numbers `test_mean_*`), `test_tfidf_*` or `test_thumbnails_*`, and of a pretrained model
+        `test_frozen_*`, without a test set `eval_majority_*`; with `--test_time_augmentation` also
+        `test_mirrored_*`; `validation_only_answer` and `test_only_answer` where all rows got one label or
+        number; of pairs of texts also `swap_results`, and scores of simple models of a part of them, such as
         `test_second_only_*`. And on the main process the scores of each label on the test rows.
     """
     task, settings, accelerator = data.task, run.settings, run.accelerator
@@ -80,7 +81,10 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     results |= label_results("test", labels) | note_only_answer(task, "test", found)
     task.draw(found, targets, data, run.run_dir)
     if settings.baselines and data.baseline:
-        for name, (tuned, simple) in tuned_baselines(data, data.baseline).items():
+        others = tuned_baselines(data, data.baseline)
+        if frozen := frozen_features(run.recipe, settings, data):
+            others |= tuned_baselines(data, frozen)
+        for name, (tuned, simple) in others.items():
             results |= score_with_intervals(tuned, f"test_{name}", simple, targets, metrics)
             results |= compare(task, name, found, simple, targets, tuned)
         for part in data.part_baselines:

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def render(item, width: int = 200) -> str:
 
 
 def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("│┃ \n").replace("┃", "│").split("│")]
+    return re.split(r"\s{2,}", line.strip())
 
 
 def test_every_metric_has_one_row_and_every_model_a_column():
@@ -66,7 +67,7 @@ def test_every_metric_has_one_row_and_every_model_a_column():
         "TF-IDF +\nlogistic\nregression",
         "majority\nclass",
     ]
-    rows = render(table).splitlines()[-4:-1]
+    rows = render(table).splitlines()[-3:]
     assert [cells(row) for row in rows] == [
         ["accuracy", "0.913", "0.912 [0.908, 0.916]", "0.891", "0.500"],
         ["F1", "0.905", "0.904 [0.900, 0.908]", "0.884", "0.333"],
@@ -84,9 +85,9 @@ def test_a_score_that_is_not_defined_is_a_dash():
     table = render(
         summary_table("imdb", {"eval_roc_auc": float("nan"), **interval("test_roc_auc", 0.5)}, TASK)
     )
-    assert cells(table.splitlines()[4]) == ["ROC AUC", "-", "0.500 [0.496, 0.504]"]
+    assert cells(table.splitlines()[3]) == ["ROC AUC", "-", "0.500 [0.496, 0.504]"]
     half = {"test_f1": 0.5, "test_f1_low": float("nan"), "test_f1_high": float("nan")}
-    assert cells(render(summary_table("imdb", half, TASK)).splitlines()[4]) == ["F1", "0.500"]
+    assert cells(render(summary_table("imdb", half, TASK)).splitlines()[3]) == ["F1", "0.500"]
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -156,7 +157,7 @@ def test_the_majority_class_stands_beside_validation_where_nothing_was_tested():
     }
     assert metrics_of(validation, TASK) == ["accuracy", "loss"]
     table = render(summary_table("imdb", validation, SingleLabel(("a", "b"))))
-    assert [cells(row) for row in table.splitlines()[-3:-1]] == [
+    assert [cells(row) for row in table.splitlines()[-2:]] == [
         ["accuracy", "0.900", "0.600"],
         ["log loss", "1.000", "0.700"],
     ]
@@ -193,7 +194,7 @@ def test_the_summary_ends_with_what_to_do_next(tmp_path):
         f"saved in {tmp_path / '[a]'}",
         f"  {step}",
     ]
-    assert max(len(line) for line in lines if "│" in line) <= 80
+    assert max(map(len, lines[: lines.index(next(line for line in lines if "better" in line))])) <= 80
 
 
 def training_log() -> list[dict[str, float]]:

@@ -52,6 +52,10 @@ class ImageRows(Dataset):
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {"pixel_values": self.view(self.images[row], row), "labels": self.targets[row].tolist()}
 
+    def seen_as(self, others: ImageRows) -> ImageRows:
+        """Returns these rows with the view of others, such as training rows without random changes."""
+        return ImageRows(self.images, self.targets, others.view)
+
 
 def processed(processor: Any) -> View:
     """Returns the view that scoring takes, which is what `pipeline("image-classification")` sees.

@@ -1,0 +1,103 @@
+"""A baseline of what the pretrained model knows before it is trained: its features, under a linear model."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from hftune.data.dataset import Data
+from hftune.errors import BadInput
+from hftune.models.pooling import pooling_of_features
+from hftune.recipe import Recipe
+from hftune.settings.base import Settings
+from hftune.training.cached_features import as_scored, extract_features
+
+log = logging.getLogger(__name__)
+
+NAME = "frozen"
+INVERSE_PENALTY = 0.03  # scikit-learn's C, for features of mean 0 and variance 1
+PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # of the ridge
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """Features of the rows, computed once, under a logistic or a ridge regression.
+
+    Args:
+        train: Those of the training rows, float32 (N, F).
+        validation: Likewise.
+        test: Likewise (n, F).
+        name: See `hftune.tasks.base.SimpleModel`.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    name: str = NAME
+
+    def with_validation(self) -> Self:
+        """Returns the same model, whose test rows are the validation rows followed by the test rows."""
+        return dataclasses.replace(self, test=np.concatenate([self.validation, self.test]))
+
+    def features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the features of the training and test rows, float32 (N, F) and (n, F)."""
+        return self.train, self.test
+
+    def estimator(self) -> Pipeline:
+        """Returns an untrained logistic regression."""
+        return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))
+
+    def regressor(self) -> Pipeline:
+        """Returns an untrained ridge regression that chooses its penalty by itself."""
+        return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+
+
+def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFeatures | None:
+    """Lets the pretrained model, as it was before the training, read all rows.
+
+    It is built again, which takes a moment; reading the rows takes about as long as scoring them.
+
+    Args:
+        recipe: Builds the model.
+        settings: The run's.
+        data: The run's.
+
+    Returns:
+        None where there are no test rows; where the model starts from random weights, which have nothing to
+        say; or where it has no features: its head is not one linear layer, or the task asks for more than
+        one answer a row.
+    """
+    pretrained = settings.model_name_or_path or settings.checkpoint_path
+    if not pretrained or NAME not in data.task.baseline_titles or data.test is None:
+        return None
+    pooling = pooling_of_features(settings)
+    splits = (as_scored(data.train, data), data.validation, data.test)
+    total = sum(map(len, splits))
+    log.info("baseline: the model as it was before the training reads %s rows", f"{total:,}")
+    try:
+        with _silence():
+            model = recipe.build_model(settings.replace(pooling=pooling) if pooling else settings, data)
+        train, validation, test = (extract_features(model, rows, data.collate).numpy() for rows in splits)
+        return FrozenFeatures(train, validation, test)
+    except BadInput as error:
+        log.info("no baseline on frozen features: %s", error)
+        return None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps what is said of a model that is built from being said twice."""
+    logger = logging.getLogger("hftune")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
