@@ -13,11 +13,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hftune.data.dataset import Data
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 from hftune.models.pooling import pooling_of_features
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
-from hftune.training.cached_features import as_scored, extract_features
+from hftune.training.cached_features import FeatureRows, as_scored, extract_features
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,13 @@ def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFea
 
     Returns:
         None where there are no test rows; where the model starts from random weights, which have nothing to
-        say; or where it has no features: its head is not one linear layer, or the task asks for more than
-        one answer a row.
+        say, or is trained on its features alone; or where it has none: its head is not one linear layer, or
+        the task asks for more than one answer a row.
     """
     pretrained = settings.model_name_or_path or settings.checkpoint_path
     if not pretrained or NAME not in data.task.baseline_titles or data.test is None:
+        return None
+    if isinstance(data.train, FeatureRows):  # the run's own model is just that
         return None
     pooling = pooling_of_features(settings)
     splits = (as_scored(data.train, data), data.validation, data.test)
@@ -88,7 +90,9 @@ def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFea
         return FrozenFeatures(train, validation, test)
     except BadInput as error:
         log.info("no baseline on frozen features: %s", error)
-        return None
+    except Exception as error:  # a recipe's own rows may not suit its forward: no reason to lose the scores
+        log.warning("no baseline on frozen features: %s: %s", type(error).__name__, first_line(error))
+    return None
 
 
 @contextmanager

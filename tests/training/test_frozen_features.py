@@ -1,5 +1,6 @@
 """Tests of the baseline on the features of the model as it was before the training."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -72,6 +73,23 @@ def test_a_model_of_ones_own_without_a_linear_head_goes_without(settings, caplog
     assert frozen_features(imdb.recipe.replace(build_model=build_model), settings, data) is None
     assert "no baseline on frozen features: " in caplog.text
     assert "its head is not one linear layer" in caplog.text
+
+
+def test_rows_of_ones_own_that_do_not_suit_the_forward_cost_no_result(settings, caplog):
+    data = hftune.load_text(settings)
+
+    def collate(rows):
+        return {"anchor": data.collate(rows)["input_ids"]}
+
+    assert frozen_features(imdb.recipe, settings, dataclasses.replace(data, collate=collate)) is None
+    assert "no baseline on frozen features: TypeError: " in caplog.text
+
+
+def test_a_model_that_learns_on_features_alone_is_not_compared_with_itself(settings):
+    pooled = settings.replace(pooling="mean")
+    data = hftune.load_text(pooled)
+    cached = hftune.cache_features(data, hftune.build_text_classifier(pooled, data))
+    assert frozen_features(imdb.recipe, pooled, cached) is None
 
 
 def test_images_are_read_as_they_are_scored(tmp_path):
