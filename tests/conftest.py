@@ -5,6 +5,7 @@ The variables are set before any library reads them; processes that tests start 
 
 import atexit
 import copy
+import functools
 import gc
 import os
 import shutil
@@ -76,6 +77,16 @@ def hub(listening):
     home.mkdir()
     with Hub(listening, home) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shapes_once():
+    """Draws the built-in images once for all tests of this process: they take two seconds."""
+    from hftune.data.image import splits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "load_shapes", functools.cache(splits.load_shapes))
+        yield
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from tests.data.image.test_splits import files_of, write_class_folders
 from tests.runs import run_recipe, write_record
 from tests.tiny import tiny_checkpoint
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
+pytestmark = pytest.mark.usefixtures("quick_disk", "shapes_once")
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "matplotlib", "cv2", "albumentations"}
 

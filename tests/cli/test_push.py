@@ -7,6 +7,7 @@ import pytest
 from tests.forked import run_python
 from tests.hub.test_push import environment
 from tests.loopback import READ, WRITE, Fault
+from tests.runs import write_images
 
 PROGRAM = """
 import sys
@@ -19,13 +20,21 @@ launch(shapes.recipe, sys.argv[1:])
 """
 TINY = [
     *("--config_overrides", "width=4", "--image_size", "16", "--max_steps", "2", "--baselines", "false"),
-    *("--max_train_samples", "24", "--max_eval_samples", "12", "--per_device_train_batch_size", "8"),
+    *("--per_device_train_batch_size", "8"),
     *("--output_dir", "run", "--push_to_hub", "--hub_model_id", "ann/shapes"),
 ]
 
 
-def train(hub, folder, *flags, token=WRITE):
-    return run_there(["-c", PROGRAM, *TINY, *flags], hub, folder, token)
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """The flags of a few images."""
+    sizes = {"train": 24, "validation": 12, "test": 12}
+    folder = write_images(tmp_path_factory.mktemp("images"), sizes)
+    return [word for split in sizes for word in (f"--{split}_dir", folder / split)]
+
+
+def train(hub, folder, images, *flags, token=WRITE):
+    return run_there(["-c", PROGRAM, *TINY, *images, *flags], hub, folder, token)
 
 
 def run_there(words, hub, folder, token=WRITE):
@@ -33,8 +42,8 @@ def run_there(words, hub, folder, token=WRITE):
     return run_python(words, env=environment(hub.home, hub.url, token), cwd=folder, server="own")
 
 
-def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
-    ended = train(hub, tmp_path)
+def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path, images):
+    ended = train(hub, tmp_path, images)
     assert ended.returncode == 0, ended.stderr
     sent = hub.files("ann/shapes", "main")
     needed = {
@@ -51,21 +60,21 @@ def test_a_run_is_pushed_whole_and_only_what_is_published(hub, tmp_path):
     assert b'pipeline("image-classification", "ann/shapes"' in sent["README.md"]
     assert f"pushed: {hub.url}/ann/shapes/commit/" in ended.stdout
     commits = len(hub.repos["ann/shapes"].messages)
-    again = train(hub, tmp_path)
+    again = train(hub, tmp_path, images)
     assert again.returncode == 0, again.stderr
     assert len(hub.repos["ann/shapes"].messages) == commits
 
 
-def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path):
+def test_a_finished_run_is_pushed_by_its_own_command(hub, tmp_path, images):
     alone = TINY[: TINY.index("--push_to_hub")]
-    assert run_there(["-c", PROGRAM, *alone], hub, tmp_path).returncode == 0
+    assert run_there(["-c", PROGRAM, *alone, *images], hub, tmp_path).returncode == 0
     assert not hub.repos
-    assert train(hub, tmp_path).returncode == 0
+    assert train(hub, tmp_path, images).returncode == 0
     assert "model.safetensors" in hub.files("ann/shapes", "main")
 
 
-def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
-    assert train(hub, tmp_path).returncode == 0
+def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path, images):
+    assert train(hub, tmp_path, images).returncode == 0
     program = "from hftune.cli.main import main; main()"
     words = ["-c", program, "push", "run", "--hub_model_id", "ann/others"]
     assert run_there(words, hub, tmp_path).returncode == 0
@@ -76,29 +85,29 @@ def test_pushed_elsewhere_the_card_names_that_place(hub, tmp_path):
 
 
 @pytest.mark.parametrize(("token", "message"), [(None, "a push needs a token"), (READ, "may only read")])
-def test_without_the_right_to_write_nothing_is_trained(hub, tmp_path, token, message):
-    ended = train(hub, tmp_path, token=token)
+def test_without_the_right_to_write_nothing_is_trained(hub, tmp_path, images, token, message):
+    ended = train(hub, tmp_path, images, token=token)
     assert ended.returncode == 2, ended.stderr
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not list(tmp_path.glob("run/checkpoint-*"))
 
 
-def test_a_hub_that_fails_costs_a_push_and_no_result(hub, tmp_path):
+def test_a_hub_that_fails_costs_a_push_and_no_result(hub, tmp_path, images):
     hub.faults.append(Fault("/commit/", status=503, times=-1))
-    ended = train(hub, tmp_path)
+    ended = train(hub, tmp_path, images)
     assert ended.returncode == 5, ended.stderr
     assert "hftune push run --hub_model_id ann/shapes" in ended.stderr
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 5
     hub.faults.clear()
-    again = train(hub, tmp_path)
+    again = train(hub, tmp_path, images)
     assert again.returncode == 0, again.stderr
     assert "model.safetensors" in hub.files("ann/shapes", "main")
 
 
-def test_a_hub_that_is_away_is_known_before_training(hub, tmp_path):
+def test_a_hub_that_is_away_is_known_before_training(hub, tmp_path, images):
     hub.url = "http://127.0.0.1:9"  # nobody listens there
-    ended = train(hub, tmp_path)
+    ended = train(hub, tmp_path, images)
     assert ended.returncode == 2
     assert "--push_to_hub: the Hub (127.0.0.1:9) cannot be reached" in ended.stderr

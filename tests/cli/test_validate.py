@@ -45,10 +45,10 @@ from hftune.training.estimate import (
     step_seconds,
 )
 from hftune.training.schedule import Schedule
-from tests.runs import file_flags, run_recipe
+from tests.runs import file_flags, run_recipe, without_figures
 from tests.tiny import tiny_model
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
+pytestmark = pytest.mark.usefixtures("quick_disk", "shapes_once")
 SHAPES = ["shapes", "--config_overrides", "width=4", "--image_size", 16, "--max_train_samples", 40]
 SHAPES += ["--per_device_train_batch_size", 8, "--bf16", "false"]
 
@@ -61,8 +61,10 @@ def texts(reviews, encoder) -> list:
 
 @pytest.fixture
 def nearby(monkeypatch):
-    """Leaves out the process that loads the saved model: it takes seconds, and other tests start it."""
+    """Leaves out the process that loads the saved model, and the figures: other tests have them."""
     monkeypatch.setattr(dry_run, "check_loads_without_hftune", lambda model, data, folder: "")
+    with without_figures():
+        yield
 
 
 def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
@@ -378,7 +380,7 @@ def test_a_run_directory_is_looked_at_and_left_alone(texts, nearby, tmp_path, mo
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_a_bug_in_a_recipe_is_a_bug(tmp_path, monkeypatch, capfd):
+def test_a_bug_in_a_recipe_is_a_bug(nearby, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(
         "from hftune.recipes import shapes\n\n\n"
@@ -390,7 +392,7 @@ def test_a_bug_in_a_recipe_is_a_bug(tmp_path, monkeypatch, capfd):
     assert sorted(path.name for path in tmp_path.iterdir()) in (["mine.py"], ["__pycache__", "mine.py"])
 
 
-def test_what_a_model_raises_is_a_row_of_the_table(tmp_path, monkeypatch, capfd):
+def test_what_a_model_raises_is_a_row_of_the_table(nearby, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(
         "from hftune.recipes import shapes\n\n\n"

@@ -11,7 +11,7 @@ from hftune.recipes import imdb, imdb_bag, imdb_bilstm, imdb_textcnn, shapes
 from tests.forked import run_python
 from tests.runs import file_flags, run_recipe
 
-pytestmark = pytest.mark.usefixtures("quick_disk")
+pytestmark = pytest.mark.usefixtures("quick_disk", "shapes_once")
 SHORT = ["--max_steps", 2, "--baselines", "false", "--bf16", "false", "--per_device_train_batch_size", 8]
 FIRST = {
     "bag": (imdb_bag, ["--config_overrides", "embedding_dim=8,num_buckets=64"]),

@@ -58,12 +58,15 @@ NEEDS = {"export": ("onnx", "onnxscript", "onnxruntime"), "gradcam": ("captum",)
 FROM_FILE = "push"  # the command that finds its token in the file, not in the environment
 
 SERVER = f"""
-import json, os, runpy, sys
+import functools, json, os, runpy, sys
 from hftune.runtime.environment import prepare_environment
 prepare_environment()
 import albumentations, datasets, sklearn.linear_model, timm  # what takes seconds, once
 import hftune.dry_run, hftune.inference.load
 from hftune.cli.main import main
+from hftune.data.image import splits
+splits.load_shapes = functools.cache(splits.load_shapes)
+splits.load_shapes()
 
 def start_again(python, words):  # as os.execv does, without loading all of it once more
     sys.argv = words[1:]
