@@ -35,6 +35,10 @@ SIZES = {"train": 90, "validation": 20, "test": 20}  # 90: every epoch ends in a
 FIGURES = (  # what a run draws in the end
     "hftune.report.plots.draw_confusion",
     "hftune.report.plots.draw_mistakes",
+    "hftune.report.plots.draw_label_bars",
+    "hftune.report.entity_plot.draw_entities",
+    "hftune.report.scatter.draw_scatter",
+    "hftune.report.scatter.draw_furthest",
     "hftune.training.result.draw_curve",
 )
 COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}

@@ -84,7 +84,8 @@ class Heartbeat:
 
     def _explain(self, silent: list[int]) -> str:
         after = f"for {BEAT * MISSED:.0f} s"
-        if self._rank in silent:  # not even its own beats could be written
+        # Not even its own beats could be written; the other's last one may be some beats older.
+        if self._now - self._heard[self._rank] > MISSED // 2:
             what = f"the store at which the processes of this run meet has not answered {after}"
         else:
             who = ", ".join(map(str, silent))

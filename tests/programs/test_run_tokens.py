@@ -14,7 +14,7 @@ from hftune.cli import eval as evaluation
 from hftune.cli import predict
 from hftune.recipes import wnut, wnut_bilstm_crf
 from tests.forked import run_python
-from tests.runs import digest, run_here, run_there, start_from
+from tests.runs import digest, run_here, run_recipe, run_there, start_from
 from tests.tiny import tiny_checkpoint
 
 SENTENCE = "the film {} was made by {} and loved by all who had seen it in {} ."
@@ -53,7 +53,7 @@ def flags(folder: Path, **changes) -> list:
 def trained(tmp_path_factory) -> tuple[Path, Path]:
     folder = write_words(tmp_path_factory.mktemp("words"), "BIOES")
     tiny_checkpoint("bert", folder / "encoder")
-    run_here(wnut, flags(folder), folder / "run")
+    run_recipe(wnut.recipe, flags(folder), folder / "run", figures=True)
     return folder, folder / "run"
 
 

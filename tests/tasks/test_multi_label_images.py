@@ -48,7 +48,7 @@ def test_a_run_on_images_with_a_list_of_labels_and_its_model_in_plain_transforme
     flags = ["--dataset_name", folder, "--task", "multi_label", "--max_steps", 4, "--baselines", "true"]
     flags += ["--config_overrides", "width=4", "--per_device_train_batch_size", 16, "--bf16", "false"]
     run = tmp_path / "run"
-    results = run_recipe(shapes.recipe, flags, run)
+    results = run_recipe(shapes.recipe, flags, run, figures=True)
     assert {"test_map", "test_f1_macro", "test_thumbnails_f1_macro", "test_class_star_f1"} <= results.keys()
     assert (run / "labels.png").is_file()
     code = next(

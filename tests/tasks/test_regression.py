@@ -351,7 +351,7 @@ def test_a_run_learns_numbers_and_its_model_answers_in_their_unit_without_hftune
     flags += ["--test_file", write(tmp_path / "test.csv", 60), "--label_column_name", "price"]
     flags += ["--num_train_epochs", 15, "--learning_rate", 0.02, "--bf16", "false", "--min_frequency", 1]
     flags += ["--config_overrides", "num_buckets=1000"]
-    results = run_recipe(imdb_bag.recipe, flags, tmp_path / "run")
+    results = run_recipe(imdb_bag.recipe, flags, tmp_path / "run", figures=True)
     said = capsys.readouterr().out
     assert "rows: 360 train, 40 validation, 60 test; numbers of column 'price', mean 5" in said
     assert "best model: chosen by rmse" in said
