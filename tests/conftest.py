@@ -10,6 +10,7 @@ import gc
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -45,9 +46,17 @@ def variables_as_before():
     os.environ.update(before)
 
 
-def pytest_collection_finish():
-    gc.collect()
-    gc.freeze()  # a run ends by looking for garbage in all that the tests have imported: half a second
+FROZEN = 0  # so many modules were imported when the garbage collector was last told to leave them out
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """A run ends by looking for garbage in all that the tests have imported: half a second each time."""
+    global FROZEN
+    if len(sys.modules) > FROZEN + 50:
+        gc.collect()
+        gc.freeze()
+        FROZEN = len(sys.modules)
 
 
 @pytest.fixture
