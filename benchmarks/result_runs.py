@@ -158,6 +158,7 @@ RUNS = {
     "trec, mean pooling": Run("TREC", "recipes/imdb.py", (*TREC, "--pooling", "mean")),
     "trec, fine": Run("TREC", "recipes/imdb.py", TREC_FINE),
     "banking77": Run("Banking77", "recipes/imdb.py", BANKING),
+    "banking77, features": Run("Banking77", "recipes/text_features.py"),
     "sst2": Run("SST-2", "recipes/imdb.py", SST2),
     "imdb, windows of 128": Run(
         "IMDb in windows",

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 from accelerate import PartialState
+from safetensors.torch import load_file
 
 from hftune.data.dataset import Data
 from hftune.data.image.rows import ImageCollator, ImageRows
 from hftune.errors import BadInput
+from hftune.launcher import launch
+from hftune.recipes import text_features
 from hftune.tasks.single_label import SingleLabel
 from hftune.training.cached_features import cache_features, extract_features, head_loss, linear_head
 from hftune.training.freezing import freeze
+from tests.runs import file_flags
 from tests.tiny import tiny_model
 
 
@@ -108,3 +112,15 @@ def tiny_image_model():
     torch.manual_seed(0)
     config = ConvNextConfig(hidden_sizes=[4, 6], depths=[1, 1], num_stages=2, patch_size=2, num_labels=2)
     return ConvNextForImageClassification(config)
+
+
+def test_the_recipe_of_texts_trains_the_head_alone(reviews, encoder, here):
+    flags = [*file_flags(reviews), "--model_name_or_path", encoder, "--max_length", 16, "--max_steps", 20]
+    results = launch(text_features.recipe, [str(flag) for flag in [*flags, "--output_dir", here / "run"]])
+    saved, before = (load_file(folder / "model.safetensors") for folder in (here / "run", encoder))
+    for name in (name for name in saved if name.startswith("encoder.")):
+        assert torch.equal(saved[name], before[name.removeprefix("encoder.")]), name
+    assert {"test_accuracy", "test_tfidf_accuracy"} <= results.keys()
+    assert "test_frozen_accuracy" not in results  # which it is
+    with pytest.raises(BadInput, match="--model_type textcnn: features of random weights say nothing"):
+        text_features.load_data(text_features.Settings().replace(model_type="textcnn"))
