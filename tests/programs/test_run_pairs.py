@@ -3,20 +3,28 @@
 import csv
 import io
 import json
+import shutil
 import sys
 
+import accelerate
 import numpy as np
 import pytest
 from transformers import pipeline
 
+from hftune.cli import demo, export, predict, validate
 from hftune.cli import eval as eval_command
-from hftune.cli import predict
 from hftune.errors import BadInput
+from hftune.inference.demo import build_page
 from hftune.inference.load import load_model
 from hftune.inference.occlusion import influence
+from hftune.inference.onnx_export import ROWS
 from hftune.recipes import mrpc
-from tests.runs import file_flags, run_recipe
+from tests.forked import run_python
+from tests.hub.test_push import AT, push
+from tests.runs import digest, file_flags, run_here, run_recipe, run_there, start_from
 from tests.tiny import WORDS, tiny_checkpoint
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
 
 NAMES = ("sentence1", "sentence2")
 
@@ -37,11 +45,17 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(pairs, tmp_path_factory):
+def flags(pairs, tmp_path_factory) -> list:
+    """Fifteen steps of a tiny encoder, with a checkpoint after each third one."""
+    encoder = tiny_checkpoint("bert", tmp_path_factory.mktemp("encoder"))
+    given = ["--model_name_or_path", encoder, "--max_length", 40, "--num_train_epochs", 1, "--bf16", "false"]
+    given += ["--per_device_train_batch_size", 8, "--learning_rate", "1e-2", *file_flags(pairs)]
+    return [*given, "--save_strategy", "steps", "--save_steps", 3, "--save_total_limit", "none"]
+
+
+@pytest.fixture(scope="module")
+def run(flags, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    encoder = tiny_checkpoint("bert", folder / "encoder")
-    flags = ["--model_name_or_path", encoder, "--max_length", 40, "--num_train_epochs", 1, "--bf16", "false"]
-    flags += ["--per_device_train_batch_size", 8, "--learning_rate", "1e-2", *file_flags(pairs)]
     results = run_recipe(mrpc.recipe, flags, folder / "mrpc")
     return folder / "mrpc", results
 
@@ -138,3 +152,66 @@ def test_words_of_either_text_are_left_out(run):
     label = int(whole.logits.argmax())
     odds = loaded.task.evidence({"logits": np.stack([whole.logits, by_hand])}, label)
     assert whole.drops[0] == pytest.approx(odds[0] - odds[1], abs=1e-4)
+
+
+def test_a_run_goes_on_to_the_bit(run, flags, tmp_path, capsys):
+    start_from(run[0], tmp_path / "again", 6)
+    assert run_here(mrpc, flags, tmp_path / "again") == digest(run[0])
+    assert "again/checkpoint-6" in capsys.readouterr().out  # and did not begin at the first step
+
+
+def test_two_processes_are_one_with_twice_the_accumulation(flags, tmp_path):
+    few = [*flags, "--no_baselines", "--max_steps", 2]
+    one = run_here(mrpc, [*few, "--gradient_accumulation_steps", 2], tmp_path / "one")
+    assert run_there(mrpc, few, tmp_path / "two", 2) == one
+
+
+def test_a_dry_run_tries_pairs_without_hftune_too(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "hftune.inference.isolated.subprocess.run",
+        lambda command, env=None, **named: run_python(command[1:], env=env),
+    )
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    validate.main(["mrpc", *map(str, flags), "--output_dir", str(tmp_path / "never")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "120 train, 20 validation, 24 test" in said
+    assert "in a process without hftune, logits equal" in said
+    assert "not ready" not in said
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_published_card_shows_both_texts(run, hub, tmp_path):
+    shutil.copytree(run[0], tmp_path / "runs/mrpc")
+    ended = push(hub, tmp_path / "runs/mrpc", *AT)
+    assert ended.returncode == 0, ended.stderr
+    files = hub.files("ann/model", "main")
+    page = files["README.md"].decode()
+    assert 'classify = pipeline("text-classification", "ann/model"' in page
+    assert 'classify({"text": "A text of your own.", "text_pair": "Another one."}, truncation=True)' in page
+    assert json.loads(files["config.json"])["text_pair"]
+    assert files["model.safetensors"] == (run[0] / "model.safetensors").read_bytes()
+
+
+def test_onnx_is_compared_on_pairs_of_the_test_rows(run):
+    loaded = load_model(str(run[0]))
+    rows = export._rows(loaded, {})
+    known = [(row["text"], row["text_pair"]) for row in table(run)]
+    of_run = loaded.inputs.rows(known)
+    assert len(rows) == ROWS + 2  # the test rows, some to validate on, and two that may well differ
+    for row in range(len(known)):
+        assert rows[row]["input_ids"].tolist() == of_run[row]["input_ids"].tolist()
+
+
+def test_a_page_to_try_it_has_two_texts_and_pairs_of_the_test_rows(run, tmp_path):
+    gradio = pytest.importorskip("gradio")
+    loaded = load_model(str(run[0]))
+    examples = demo._examples(loaded)
+    known = {(row["text"], row["text_pair"]): row for row in table(run)}
+    assert len(examples) == demo.EXAMPLES
+    assert known.keys() >= set(examples)
+    page = build_page(loaded, examples, tmp_path)
+    boxes = [block.label for block in page.blocks.values() if isinstance(block, gradio.Textbox)]
+    assert boxes == ["First text", "Second text"]
+    (classify,) = [function.fn for function in page.fns.values() if function.api_name == "classify"]
+    scores = next(iter(classify(*examples[0])))[0]
+    assert max(scores, key=scores.get) == known[examples[0]]["prediction"]
