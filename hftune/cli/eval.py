@@ -76,7 +76,8 @@ def main(argv: list[str]) -> None:
     if len(positional) != 1:
         raise BadInput("hftune eval needs one model: hftune eval RUN, or MODEL --test_file FILE")
     name = positional[0]
-    own = _own_settings(name, options)
+    record = RunRecord.read(Path(name))
+    own = _own_settings(name, record, options)
     output = output_file(options, (".json", ".csv", ".tsv"), reads=[options.get(flag) for flag in DATA])
     loaded = open_model(name, options, dataset=options.get("dataset_name") or own.get("dataset_name"))
     refuse_flags_of_other_inputs(loaded, options)
@@ -89,7 +90,8 @@ def main(argv: list[str]) -> None:
         datasets.disable_progress_bars()
     others = {flag: options.pop(flag, None) for flag in ("test_file", "test_dir", "split")}
     settings = loaded.inputs.scoring_settings(own | options | {"task": name_of(loaded.task)})
-    task = replace(loaded.task, pos_label=options.get("pos_label") or loaded.task.pos_label)
+    task = loaded.task.with_facts(record.facts if record else {})
+    task = replace(task, pos_label=options.get("pos_label") or task.pos_label)
     data = read_labelled(loaded.inputs, task, settings, **others)
     predictions = _predict(loaded, data, settings, precision=_precision(settings) if own else "no")
     scores = _scores(task, data, predictions)
@@ -103,7 +105,7 @@ def main(argv: list[str]) -> None:
             _write(output, scores)
 
 
-def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _own_settings(name: str, record: RunRecord | None, options: dict[str, Any]) -> dict[str, Any]:
     """Returns the settings of the run that a name is, where no other data are given."""
     given = [flag for flag in DATA if flag in options]
     if len(given) > 1:
@@ -111,7 +113,6 @@ def _own_settings(name: str, options: dict[str, Any]) -> dict[str, Any]:
     for flag in ("dataset_config_name", "dataset_revision"):
         if flag in options and "dataset_name" not in options:
             raise BadInput(f"--{flag} needs --dataset_name")
-    record = RunRecord.read(Path(name))
     if record is None and not given:
         raise BadInput(
             f"{name} is no run directory, so it has no test rows of its own; pass --dataset_name, "

@@ -93,6 +93,7 @@ class RunRecord:
         files: SHA-256 (hex) of each file that the finished run left.
         precision: "bf16", "fp16" or "no"; None in runs of an earlier hftune.
         device: What it was begun on, see `device_name`; None likewise.
+        facts: What a later score needs to know of the training rows, see `Task.facts`.
     """
 
     settings: dict[str, Any]
@@ -112,6 +113,7 @@ class RunRecord:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     precision: str | None = None
     device: str | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:
         """Writes run.json, whole or not at all."""

@@ -315,6 +315,17 @@ class Task(ABC):
         """Returns the task with what it needs to know of the training rows' targets, such as their mean."""
         return self
 
+    def facts(self) -> dict[str, Any]:
+        """Returns what `fit` found that a later score of the run needs, ready for JSON.
+
+        It stands in run.json, which is never published: it may name what is in the rows.
+        """
+        return {}
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Self:
+        """Returns the task of a run's model with the `facts` of that run; {} of one that noted none."""
+        return self
+
     def check_model(self, model: PreTrainedModel) -> None:  # noqa: B027  most need nothing of it
         """Looks, before training, whether the model has what `finish` will need.
 

@@ -154,6 +154,12 @@ class Tokens(Task):
             forms.add(_form(targets[number], start - first, end - first))
         return replace(self, seen=frozenset(forms))
 
+    def facts(self) -> dict[str, Any]:
+        return {} if self.seen is None else {"seen": sorted(self.seen)}
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Self:
+        return replace(self, seen=frozenset(facts["seen"])) if "seen" in facts else self
+
     def count_labels(self, targets: np.ndarray) -> np.ndarray:
         ids, row = _flat(targets)
         pairs = np.unique(row * len(self.labels) + ids)

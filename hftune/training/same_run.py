@@ -60,6 +60,7 @@ def new_record(run: Run, data: Data, parts: dict[str, str]) -> RunRecord:
         claimed=False,
         precision=accelerator.mixed_precision,
         device=device_name(accelerator.device),
+        facts=data.task.facts(),
     )
 
 

@@ -114,8 +114,8 @@ def test_eval_gives_the_scores_of_the_run(trained, tmp_path):
         output = tmp_path / f"{number}.json"
         evaluation.main([str(run), *data, "--output", str(output)])
         after = json.loads(output.read_text())
-        assert after["test_f1"] == before["test_f1"]
-        assert after["test_f1_high"] == before["test_f1_high"]
+        for name in ("f1", "f1_high", "f1_seen", "f1_unseen"):
+            assert after[f"test_{name}"] == before[f"test_{name}"]
 
 
 def crf_flags(folder: Path, **changes) -> list:
