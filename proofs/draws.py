@@ -4,6 +4,7 @@ A draw is a function of its number alone. What the flags refuse is drawn too, si
 that has to be the same each time. Left out is `--torch_compile`, which takes a minute.
 """
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from typing import Any
 from timm.optim import list_optimizers
 
 from hftune.data.image.processor import load_processor
+from hftune.data.text.pairs import TRUNCATIONS
 from hftune.models.image import build_image_classifier
 from hftune.models.standalone.pooled import POOLINGS
 from hftune.settings.base import OPTIMIZERS, SCHEDULERS
 from hftune.settings.image import ImageSettings
+from hftune.tasks.base import Task
+from hftune.tasks.multi_label import MultiLabel
+from hftune.tasks.regression import Regression
 from hftune.tasks.single_label import SingleLabel
+from hftune.tasks.tokens import Tokens
 from proofs.jobs import Job, make_data
 from tests.tiny import WORDS, tiny_checkpoint
 
@@ -34,6 +40,7 @@ SCHEDULE_ARGUMENTS = {
     "cosine_warmup_with_min_lr": "min_lr_rate=0.1",
     "reduce_lr_on_plateau": "patience=0",
 }
+ROWS = {"train": 90, "validation": 18, "test": 18}  # of the tasks beside one label
 TOO_LARGE = "timm_kron"  # of all its variants: without opt_einsum they take over 20 GB for a tiny network
 Flags = dict[str, Any]
 
@@ -78,10 +85,35 @@ class Data:
         )  # not those of the images
         build_image_classifier(settings, named).save_pretrained(self.network)  # type: ignore[arg-type]
         load_processor(settings).processor.save_pretrained(self.network)
+        self.of_tasks = {kind: write_rows(folder / kind, kind) for kind in OF_TASKS}
         self.vectors = folder / "vectors.txt"
         numbers = random.Random(0)
         lines = [" ".join([word, *(f"{numbers.gauss(0, 1):.3f}" for _ in range(6))]) for word in WORDS[:40]]
         self.vectors.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_rows(folder: Path, kind: str) -> Flags:
+    """Writes rows of one of `OF_TASKS`; returns the flags that name their files."""
+    folder.mkdir(parents=True)
+    numbers, files = random.Random(kind), {}
+    for split, rows in ROWS.items():
+        texts = [numbers.choices(WORDS[:60], k=numbers.randrange(4, 24)) for _ in range(rows)]
+        others = [text[::-1] if row % 2 else texts[row - 1] for row, text in enumerate(texts)]
+        written = [row_of(*both)[kind] for both in zip(texts, others, strict=True)]
+        files[f"{split}_file"] = file = folder / f"{split}.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in written), encoding="utf-8")
+    return files
+
+
+def row_of(words: list[str], others: list[str]) -> Flags:
+    """Returns a row of each of `OF_TASKS`, in which there is something to learn."""
+    text, tags = " ".join(words), {"f": "B-LOC", "m": "B-PER"}
+    return {
+        "labels": {"text": text, "label": [name for name in ("one", "film", "good") if name in words]},
+        "numbers": {"text": text, "label": sum(map(len, words)) / len(words)},
+        "pairs": {"sentence1": text, "sentence2": " ".join(others), "label": others == words[::-1]},
+        "tokens": {"tokens": words, "tags": [tags.get(word[0], "O") for word in words]},
+    }
 
 
 def draw(number: int, data: Data) -> Draw:
@@ -89,7 +121,7 @@ def draw(number: int, data: Data) -> Draw:
     chance = random.Random(f"draw {number}")
     kind = list(KINDS)[number % len(KINDS)]
     recipe, flags = KINDS[kind](chance, data)
-    flags |= of_training(chance) | of_saving(chance)
+    flags |= of_training(chance) | of_saving(chance, OF_TASKS.get(kind, SingleLabel()))
     processes = 2 if chance.random() < 0.12 else 1
     job = Job(f"{kind} {number}", recipe, {name: value for name, value in flags.items() if value is not None})
     return Draw(number, job, processes, chance.choice(WAYS), chance.random())
@@ -140,7 +172,7 @@ def of_training(chance: random.Random) -> Flags:
     }
 
 
-def of_saving(chance: random.Random) -> Flags:
+def of_saving(chance: random.Random, task: Task) -> Flags:
     """Draws when a run evaluates and saves, and which of its models it keeps."""
     eval_strategy = chance.choice(("no", "steps", "steps", "steps", "epoch", "epoch"))
     save_strategy = chance.choice(("no", "steps", "steps", "steps", "epoch", "best"))
@@ -151,7 +183,7 @@ def of_saving(chance: random.Random) -> Flags:
         "save_steps": chance.choice((1, 2, 5, 0.3)) if save_strategy == "steps" else None,
         "save_total_limit": chance.choice((1, 2, 3, "none")),
         "load_best_model_at_end": maybe(chance, 0.4, True, False, False),
-        "metric_for_best_model": maybe(chance, 0.6, "loss", *SingleLabel().metrics),
+        "metric_for_best_model": maybe(chance, 0.6, "loss", *task.metrics),
         "greater_is_better": maybe(chance, 0.05, True, False),
         "early_stopping_patience": maybe(chance, 0.2, 1, 2),
         "logging_steps": chance.choice((1, 3, 0.2)),
@@ -201,6 +233,35 @@ def decoder(chance: random.Random, data: Data) -> tuple[str, Flags]:
     """A GPT-2-like checkpoint under a pooling."""
     flags = of_texts(chance, data) | {"model_name_or_path": data.encoders["gpt2"]}
     return "imdb", flags | {"pooling": chance.choice(("last", "mean"))}
+
+
+def labels(chance: random.Random, data: Data) -> tuple[str, Flags]:
+    """Any of several labels, from word embeddings; that lists are several labels is mostly found."""
+    recipe, flags = KINDS["bag"](chance, data)
+    named = {"task": maybe(chance, 0.2, "multi_label"), "thresholds": maybe(chance, 0.4, "common", "0.5")}
+    return recipe, flags | data.of_tasks["labels"] | named
+
+
+def numbers(chance: random.Random, data: Data) -> tuple[str, Flags]:
+    """A number, from an encoder or from a convolution over words; that it is one is mostly found."""
+    recipe, flags = chance.choice((encoder, KINDS["textcnn"]))(chance, data)
+    return recipe, flags | data.of_tasks["numbers"] | {"task": maybe(chance, 0.2, "regression")}
+
+
+def pairs(chance: random.Random, data: Data) -> tuple[str, Flags]:
+    """Pairs of texts under any pooling."""
+    cut = {"truncation": chance.choice(("head", *TRUNCATIONS)), "pooling": chance.choice(POOLINGS)}
+    flags = of_texts(chance, data) | data.of_tasks["pairs"] | cut
+    return "mrpc", flags | {"model_name_or_path": data.encoders[chance.choice(ENCODERS)]}
+
+
+def tokens(chance: random.Random, data: Data) -> tuple[str, Flags]:
+    """Words with tags, under an encoder or a small BiLSTM-CRF."""
+    flags = of_texts(chance, data) | data.of_tasks["tokens"] | {"truncation": None, "window_stride": 4}
+    if chance.random() < 0.5:
+        return "wnut", flags | {"model_name_or_path": data.encoders[chance.choice(ENCODERS)]}
+    sizes = "embedding_dim=6,hidden_size=6,char_filters=4,dropout=0.3"
+    return "wnut_bilstm_crf", flags | {"config_overrides": sizes, "vocab_size": 200, "min_frequency": 1}
 
 
 def of_images(chance: random.Random, data: Data) -> Flags:
@@ -255,4 +316,14 @@ KINDS = {
     "timm vit": of_timm("vit"),
     "hotdog": hotdog,
     "features": features,
+    "labels": labels,
+    "numbers": numbers,
+    "pairs": pairs,
+    "tokens": tokens,
+}
+OF_TASKS: dict[str, Task] = {  # kinds that have data of their own, and what is asked of them
+    "labels": MultiLabel(),
+    "numbers": Regression(),
+    "pairs": SingleLabel(),
+    "tokens": Tokens(seen=frozenset()),
 }

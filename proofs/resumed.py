@@ -129,11 +129,11 @@ def difference(through: Ending, again: Ending, straight: Path, other: Path, firs
 def traces(run_dir: Path, first: int) -> dict[str, str]:
     """Returns all that a finished run must leave the same, by name."""
     results = json.loads((run_dir / "all_results.json").read_text(encoding="utf-8"))
-    predictions = run_dir / "test_predictions.csv"
+    predictions = [path.read_text(encoding="utf-8") for path in run_dir.glob("test_predictions.*")]
     found = {
         "weights": tensor_digest(load_file(run_dir / "model.safetensors")),
         **{name: repr(value) for name, value in results.items() if name not in TIMES},
-        "predictions": predictions.read_text(encoding="utf-8") if predictions.exists() else "",
+        "predictions": "".join(predictions),
         "log": repr([record for record in read_log(run_dir / "log.jsonl") if record["step"] > first]),
     }
     last = run_dir / f"checkpoint-{results['train_steps']}"

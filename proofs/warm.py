@@ -1,4 +1,6 @@
-"""What every run of proofs/jobs.py imports, imported once by the server that forks them."""
+"""What every run imports, imported once: the server of proofs/jobs.py forks its runs from here."""
+
+import gc
 
 from hftune.runtime.environment import prepare_environment
 
@@ -19,4 +21,5 @@ import hftune.recipes.imdb_bilstm  # noqa: E402
 import hftune.recipes.imdb_textcnn  # noqa: E402
 import hftune.recipes.shapes  # noqa: E402
 import hftune.run  # noqa: E402, F401
-import proofs.jobs  # noqa: E402, F401
+
+gc.freeze()  # else every run would look through all of it for garbage, and copy its pages
