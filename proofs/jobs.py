@@ -4,10 +4,12 @@ A run is forked from a server that has imported everything once, so that a start
 ten; each of its processes has its own place in the group, as torchrun would give it.
 """
 
+import contextlib
 import hashlib
-import multiprocessing
+import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +17,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.forked import start_python
 from tests.runs import digest, file_flags, free_port, place, write_images, write_reviews
 from tests.tiny import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 40
 PATIENCE = 120.0  # seconds after which a start counts as hanging
+PROGRAM = "import sys; from proofs.jobs import become; become(sys.argv[1])"
 SMALL = {
     "max_steps": STEPS,
     "per_device_train_batch_size": 8,
@@ -114,7 +118,7 @@ class Group:
         run_dir: Where.
         processes: How many, on gloo where there are several.
         before: Called in each process before the run, such as a fault to be; a function of a module.
-        arguments: Of `before`.
+        arguments: Of `before`, as JSON can hold them.
     """
 
     def __init__(
@@ -128,22 +132,21 @@ class Group:
         self.said = run_dir.with_name(f"{run_dir.name}.said")
         self.said.unlink(missing_ok=True)
         port = free_port()
-        self.processes = [
-            _server().Process(
-                target=_become,
-                args=(
-                    job.recipe,
-                    job.words(run_dir),
-                    place(rank, processes, port) | {"ACCELERATE_USE_CPU": "true"},
-                    self.said,
-                    before,
-                    arguments,
-                ),
-            )
-            for rank in range(processes)
-        ]
-        for process in self.processes:
-            process.start()
+        first = [before.__module__, before.__name__, *arguments] if before else []
+        request = json.dumps([job.recipe, job.words(run_dir), first])
+        shared = {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+        with self.said.open("ab") as output:
+            self.processes = [
+                start_python(
+                    ["-c", PROGRAM, request],
+                    cwd=ROOT,
+                    env=os.environ | shared | place(rank, processes, port),
+                    stdout=output.fileno(),
+                    stderr=output.fileno(),
+                    server="proofs",
+                )
+                for rank in range(processes)
+            ]
 
     def __enter__(self) -> "Group":
         return self
@@ -162,13 +165,14 @@ class Group:
         """Waits for all to end; returns whether they have."""
         end = time.monotonic() + seconds
         for process in self.processes:
-            process.join(max(0.0, end - time.monotonic()))
-        return not any(process.is_alive() for process in self.processes)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+        return None not in self.codes
 
     @property
     def codes(self) -> list[int | None]:
-        """Exit codes, as `multiprocessing` has them: negative for a signal."""
-        return [process.exitcode for process in self.processes]
+        """Exit codes, negative for a signal; None while it runs."""
+        return [process.poll() for process in self.processes]
 
     def text(self) -> str:
         """Returns what all processes have printed."""
@@ -199,31 +203,13 @@ def remove(run_dir: Path) -> None:
     run_dir.with_name(f"{run_dir.name}.said").unlink(missing_ok=True)
 
 
-def _server() -> Any:
-    """Returns the fork server; it is started with the first process."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["proofs.warm"])
-    os.environ["PYTHONPATH"] = str(ROOT)  # the server starts in whatever folder the test stands
-    return context
-
-
-def _become(
-    recipe: str,
-    words: list[str],
-    variables: dict[str, str],
-    said: Path,
-    before: Callable[..., None] | None,
-    arguments: Sequence[Any],
-) -> None:
+def become(request: str) -> None:
     """Is one process of a run; its exit code is the run's."""
-    multiprocessing.set_start_method("fork", force=True)  # as in a program of its own: workers are forked
-    os.environ.update(variables)
-    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    recipe, words, first = json.loads(request)
     os.fsync = lambda descriptor: None  # what a kill leaves does not depend on what the disk has
-    if before:
-        before(*arguments)
+    if first:
+        module, name, *arguments = first
+        getattr(import_module(module), name)(*arguments)
     from hftune.errors import HftuneError
     from hftune.launcher import launch
 

@@ -1,6 +1,4 @@
-"""What every run imports, imported once: the server of proofs/jobs.py forks its runs from here."""
-
-import gc
+"""What every run of proofs/jobs.py imports, imported once by the server that forks them."""
 
 from hftune.runtime.environment import prepare_environment
 
@@ -21,5 +19,4 @@ import hftune.recipes.imdb_bilstm  # noqa: E402
 import hftune.recipes.imdb_textcnn  # noqa: E402
 import hftune.recipes.shapes  # noqa: E402
 import hftune.run  # noqa: E402, F401
-
-gc.freeze()  # else every run would look through all of it for garbage, and copy its pages
+import proofs.jobs  # noqa: E402, F401

@@ -3,7 +3,7 @@
 A program that uses torch and transformers spends eight seconds of a core on importing them. Here a server
 has done that once and forks for each program, which then has its own memory, descriptors, variables, working
 directory and `sys.path`, and ends as any other. hftune itself is imported by each program: none of it is in
-a server, so that a changed copy can run, and code that must do without it.
+the first two servers, so that a changed copy can run, and code that must do without it.
 
 Not for tests of the start itself, of pages that a closed pipe cuts off, of launchers, or of independence from
 the hash seed, which all programs of a server share: those use `subprocess`.
@@ -44,6 +44,7 @@ sklearn.feature_extraction.text PIL.Image httpx2 requests jinja2.sandbox yaml re
 transformers.models.auto.modeling_auto transformers.models.bert.modeling_bert transformers.pipelines
 transformers.trainer_pt_utils transformers.optimization datasets accelerate evaluate timm albumentations
 """,
+    "proofs": "proofs.warm",  # hftune too, for runs by the dozen
 }
 PREPARED = {  # hftune sets them before it imports a library: see hftune/runtime/environment.py
     "NO_ALBUMENTATIONS_UPDATE": "1",
@@ -72,6 +73,7 @@ def run_python(
         server: Which one of `LOADED` forks it where its variables allow it: "first" for a program in which
             transformers, datasets, timm and the like are not to be loaded before it loads them; "own" for
             one like "second" that was started under its variables and is kept for the next that has them.
+            "proofs" is for proofs/jobs.py, which tries the code as it stands here.
 
     Returns:
         As from `subprocess.run` with captured text; reading from stdin gives nothing.
@@ -120,7 +122,9 @@ def start_python(
         )
     theirs = PREPARED | chosen(AT_IMPORT, variables)
     usual = theirs == PREPARED | chosen(AT_IMPORT, USUAL)
-    if usual and server != "first":
+    if usual and server == "proofs":
+        fork = proofs_server()
+    elif usual and server != "first":
         fork = second_server()
     else:
         fork = second_server(tuple(sorted(theirs.items()))) if server == "own" else first_server()
@@ -201,18 +205,26 @@ def second_server(changes: tuple[tuple[str, str], ...] | None = None) -> Fork:
     Args:
         changes: What it has in place of the usual variables that these libraries read.
     """
-    here, there = socket.socketpair()
     variables = {name: value for name, value in USUAL.items() if name != "PYTHONPATH"} | PREPARED
     if changes is not None:
         variables = {name: value for name, value in variables.items() if not AT_IMPORT.match(name)}
         variables |= dict(changes)
+    return forked_server("second", first_server(), variables)
+
+
+@functools.cache
+def proofs_server() -> Fork:
+    """Lets the second server start one that has loaded hftune."""
+    variables = USUAL | PREPARED | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return forked_server("proofs", second_server(), variables)
+
+
+def forked_server(name: str, fork: Fork, variables: dict[str, str]) -> Fork:
+    """Lets a server start the one of that name."""
+    here, there = socket.socketpair()
     with there, open(os.devnull, "wb") as nothing:
-        first_server()(
-            ["-P", __file__, "second"],
-            variables,
-            Path.cwd(),
-            [there.fileno(), nothing.fileno(), sys.__stderr__.fileno()],
-        )
+        streams = [there.fileno(), nothing.fileno(), sys.__stderr__.fileno()]
+        fork(["-P", __file__, name], variables, Path.cwd(), streams)
     atexit.register(here.close)
     return functools.partial(ask, here)
 

@@ -99,6 +99,10 @@ def test_runs_at_the_same_time_share_their_caches(jobs, tmp_path):
     assert len({fingerprint(tmp_path / str(number)) for number in range(4)}) == 1
 
 
+def use_threads(number: int) -> None:
+    torch.set_num_threads(number)
+
+
 def test_another_number_of_threads_is_told_in_one_line(jobs, tmp_path):
     job = jobs["textcnn"].but(max_steps=8)
     finish(job, tmp_path / "run")
@@ -107,7 +111,7 @@ def test_another_number_of_threads_is_told_in_one_line(jobs, tmp_path):
     record["finished"] = False
     (tmp_path / "run/run.json").write_text(json.dumps(record))
     shutil.rmtree(tmp_path / "run/checkpoint-8")
-    with Group(job, tmp_path / "run", 1, torch.set_num_threads, (2,)) as group:
+    with Group(job, tmp_path / "run", 1, use_threads, (2,)) as group:
         assert group.wait(PATIENCE)
         lines = [line for line in group.text().splitlines() if " threads" in line]
     assert len(lines) == 1

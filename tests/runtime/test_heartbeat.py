@@ -41,8 +41,7 @@ def test_a_frozen_process_is_named_by_the_other(frozen, job, tmp_path):
     with started(job, tmp_path / "run") as group:
         os.kill(group.processes[frozen].pid, signal.SIGSTOP)
         other = group.processes[1 - frozen]
-        other.join(30)
-        assert other.exitcode == 6, group.text()
+        assert other.wait(30) == 6, group.text()
     errors = [line for line in group.text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     # the first process holds the store at which all meet, where no launcher does

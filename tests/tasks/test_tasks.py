@@ -66,7 +66,7 @@ def test_numbers_that_are_not_whole_are_numbers(labels):
 @pytest.mark.parametrize(
     "labels",
     [[["a", "b"], ["a"]], [["a"], [], ["a", "b"]], ['["a", "b"]', "a"], [{"a", "b"}, {"a"}], [[1, 2], [3]]],
-    ids=str,
+    ids=["lists", "an empty one", "JSON", "sets", "numbers"],  # a set prints in any order
 )
 def test_lists_of_several_labels_are_several_labels(labels):
     assert found(labels) == "multi_label"
