@@ -32,10 +32,10 @@ class Settings(hftune.TextSettings):
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     per_device_train_batch_size: int = 16
-    learning_rate: float = 5e-5
+    learning_rate: float | None = None  # by the model's width: 1e-4 for MiniLM's 384
     head_lr_multiplier: float = 10.0
     warmup_steps: float = 0.1
-    num_train_epochs: float = 3.0
+    num_train_epochs: float | None = None  # as many as make 2,000 steps, at least 3: few rows need more
 
 
 def load_data(settings: Settings) -> hftune.Data:

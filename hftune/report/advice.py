@@ -28,8 +28,9 @@ def what_to_try(
     losses = [line["loss"] for line in log_lines if "loss" in line]
     scored = [(line["eval_loss"], line["step"]) for line in log_lines if "eval_loss" in line]
     least, step = min(scored, default=(0.0, 0))
-    rate = f"--learning_rate (now {settings.learning_rate:g})"
-    length = f"--num_train_epochs (now {settings.num_train_epochs:g})"
+    peak = settings.learning_rate or max((line.get("learning_rate", 0.0) for line in log_lines), default=0.0)
+    rate = f"--learning_rate (now {peak:g})"
+    length = f"--num_train_epochs (now {settings.num_train_epochs or results.get('epoch', 0.0):g})"
     if settings.max_steps > 0:
         length = f"--max_steps (now {settings.max_steps:,})"
     quarter = max(1, len(losses) // 4)

@@ -131,13 +131,14 @@ class Settings:
     dataloader_num_workers: int | None = 0  # processes that prepare batches; 0: the main process does
 
     # --- optimisation ---
-    learning_rate: float = 5e-5  # peak rate of the backbone
+    learning_rate: float | None = 5e-5  # peak rate of the backbone; none: by the model's width, 5e-5 at 768
     head_lr_multiplier: float = 1.0  # the head's rate is this many times the backbone's
     layer_decay: float = 1.0  # each layer below the head trains at this share of the rate of the one above
     weight_decay: float = 0.01  # for matrices; vectors (biases, norms) are not decayed
     optim: str = "adamw_torch_fused"  # adamw_torch, adamw_torch_fused, sgd, adagrad, or timm_NAME
     optim_args: str | None = None  # more arguments of the optimizer: "momentum=0.9,nesterov=true"
-    num_train_epochs: float = 3.0  # passes over the training rows
+    # passes over the training rows; none: as many as make 2,000 steps, at least 3 and at most 20
+    num_train_epochs: float | None = 3.0
     max_steps: int = -1  # optimizer steps, instead of num_train_epochs; -1: not limited
     lr_scheduler_type: str = "linear"  # course of the rate over the steps, by transformers' names
     lr_scheduler_kwargs: str | None = None  # more arguments of the schedule: "num_cycles=2" or JSON
@@ -354,7 +355,7 @@ def _is_weight(text: str) -> bool:
 def _check_schedule(settings: Settings) -> None:
     if settings.max_steps != -1 and settings.max_steps < 1:
         refuse(settings, "max_steps", "must be at least 1, or -1 for no limit")
-    if settings.max_steps < 0 and settings.num_train_epochs <= 0:
+    if settings.max_steps < 0 and settings.num_train_epochs is not None and settings.num_train_epochs <= 0:
         refuse(settings, "num_train_epochs", "must be above 0")
     if settings.max_steps > 0 and settings.warmup_steps >= max(1, settings.max_steps):
         refuse(

@@ -10,6 +10,7 @@ from hftune.errors import BadInput, first_line
 from hftune.models.layers import depth, layers_of
 from hftune.settings.base import Settings
 from hftune.settings.types import parse_overrides
+from hftune.training import rules
 
 
 def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
@@ -24,6 +25,7 @@ def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
     """
     layers = layers_of(model)
     top = depth(layers)
+    rate = rules.learning_rate(settings, model)
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -35,7 +37,7 @@ def parameter_groups(model: PreTrainedModel, settings: Settings) -> list[dict]:
         place = "head" if layer is None else whole if settings.layer_decay == 1 else f"layer {layer}"
         group = groups.setdefault(
             (place, decay),
-            {"name": place, "params": [], "lr": settings.learning_rate * factor, "weight_decay": decay},
+            {"name": place, "params": [], "lr": rate * factor, "weight_decay": decay},
         )
         group["params"].append(parameter)
     return list(groups.values())
@@ -49,26 +51,22 @@ def build_optimizer(groups: list[dict], settings: Settings) -> torch.optim.Optim
             here.
     """
     arguments = parse_overrides(settings.optim_args or "", "optim_args")
-    name = settings.optim
+    name, rate = settings.optim, settings.learning_rate or 0.0  # which no group takes: each has its own
     try:
         if name.startswith("timm_"):
-            return _timm_optimizer(groups, name.removeprefix("timm_"), settings, arguments)
+            return _timm_optimizer(groups, name.removeprefix("timm_"), rate, arguments)
         if name in ("adamw_torch", "adamw_torch_fused"):
-            return torch.optim.AdamW(
-                groups, lr=settings.learning_rate, fused=name.endswith("fused"), **arguments
-            )
+            return torch.optim.AdamW(groups, lr=rate, fused=name.endswith("fused"), **arguments)
         if name == "sgd":
-            return torch.optim.SGD(groups, lr=settings.learning_rate, **{"momentum": 0.9, **arguments})
-        return torch.optim.Adagrad(groups, lr=settings.learning_rate, **arguments)
+            return torch.optim.SGD(groups, lr=rate, **{"momentum": 0.9, **arguments})
+        return torch.optim.Adagrad(groups, lr=rate, **arguments)
     # What a constructor makes of arguments that do not suit it, of no GPU, or of a package that is missing.
     except (TypeError, ValueError, IndexError, RuntimeError, AssertionError, ImportError) as error:
         given = f" --optim_args {settings.optim_args}" if settings.optim_args else ""
         raise BadInput(f"--optim {name}{given}: {first_line(error)}") from None
 
 
-def _timm_optimizer(
-    groups: list[dict], name: str, settings: Settings, arguments: dict
-) -> torch.optim.Optimizer:
+def _timm_optimizer(groups: list[dict], name: str, rate: float, arguments: dict) -> torch.optim.Optimizer:
     try:
         from timm.optim import create_optimizer_v2, list_optimizers
     except ImportError:
@@ -78,7 +76,7 @@ def _timm_optimizer(
             f"--optim timm_{name}: timm has no such optimizer; it has",
             [str(known) for known in list_optimizers()],
         )
-    optimizer = create_optimizer_v2(groups, opt=name, lr=settings.learning_rate, **arguments)
+    optimizer = create_optimizer_v2(groups, opt=name, lr=rate, **arguments)
     if getattr(optimizer, "is_second_order", False):
         raise BadInput(
             f"--optim timm_{name} needs second derivatives, which are not computed; choose another"

@@ -7,6 +7,7 @@ from typing import Self
 from hftune.data.batches import BatchPlan
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
+from hftune.training import rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Schedule:
         """
         total, every = settings.max_steps, settings.logging_steps
         if total <= 0:
-            total = plan.epoch_ends(settings.num_train_epochs)[-1]
+            total = plan.epoch_ends(rules.epochs(settings, plan))[-1]
         if settings.warmup_steps >= max(1, total):
             problem = f"must be below the run's {total:,} steps"
             raise BadInput(f"--warmup_steps {settings.warmup_steps:g}: {problem}")

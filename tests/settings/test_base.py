@@ -73,7 +73,7 @@ def test_values_get_the_type_of_their_field(name: str, given_value: Any, value: 
         ({"learning_rate": "abc"}, ["--learning_rate", "a number", "'abc'"]),
         ({"learning_rate": True}, ["--learning_rate", "a number"]),
         ({"learning_rate": "nan"}, ["--learning_rate", "a number"]),
-        ({"learning_rate": None}, ["--learning_rate", "nothing"]),
+        ({"weight_decay": None}, ["--weight_decay", "nothing"]),
         ({"learning_rate": -1e-5}, ["--learning_rate", "at least 0"]),
         ({"seed": 1.5}, ["--seed", "a whole number"]),
         ({"dataset_name": ""}, ["--dataset_name", "nothing"]),

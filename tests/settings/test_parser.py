@@ -142,7 +142,7 @@ def test_yaml_scalars_are_the_text_that_is_written(tmp_path: Path):
         ("seed: 1\nwarmup_ratio: 0.1", [":2:1:", "--warmup_steps"]),
         ("seed: 1\nlearning_rate: fast", [":2:16:", "learning_rate", "a number"]),
         ("seed: 1\nlearning_rate: -1", [":2:", "--learning_rate", "at least 0"]),
-        ("seed: 1\nlearning_rate:", [":2:", "learning_rate", "nothing"]),
+        ("seed: 1\nweight_decay:", [":2:", "weight_decay", "nothing"]),
         ("seed: 1\nseed: 1", [":2:1:", "seed", "run.yaml:1"]),
         ("seed: 1\nmax-length: 1\nmax_length: 2", [":3:1:", "max_length"]),
         ("seed: 1\nreport_to: [a, b]", [":2:12:", "report_to", "nested"]),
