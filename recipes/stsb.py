@@ -25,7 +25,7 @@ recipe = imdb.recipe.replace(
     max_length=128,
     per_device_train_batch_size=16,
     learning_rate=1e-4,
-    num_train_epochs=4.0,
+    num_train_epochs=5.0,
 )
 
 if __name__ == "__main__":

@@ -119,6 +119,9 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     if pooled and settings.pooling not in ("auto", "native", config.pooling):
         raise BadInput(f"--pooling {settings.pooling}: {name} has the pooling {config.pooling}; leave it out")
     if not pooled and (pooling := choose_pooling(settings)):
+        segments = "token_type_ids" in data.processor.model_input_names
+        if segments and pooling == "mean" and data.input_config.get("text_pair"):
+            changes["compares_texts"] = True
         return _pooled(name, pooling, windows, labels, changes, flags)
     changes |= windows.config() if windows else {}
     saved_labels, saved_kind = label_names(config), config.problem_type

@@ -468,3 +468,18 @@ def test_a_pooled_model_goes_on_in_windows_with_its_pooling(checkpoint, tmp_path
             build(tmp_path)
     else:
         assert build(tmp_path).config.window is None
+
+
+def test_the_mean_of_pairs_compares_their_texts_where_segments_tell_them_apart(checkpoint):
+    def built(family, pooling, input_config):
+        data = dataclasses.replace(data_of(tiny_tokenizer(family)), input_config=input_config)
+        return build(checkpoint(family), family, data, pooling=pooling)
+
+    pairs = {"text_pair": True, "truncation": "longest_first"}
+    model = built("bert", "mean", pairs)
+    assert model.config.compares_texts
+    assert_labelled(model)
+    assert_pretrained(model, checkpoint("bert"))
+    assert not built("bert", "mean", {}).config.compares_texts
+    assert not built("bert", "max", pairs).config.compares_texts
+    assert not built("roberta", "mean", pairs).config.compares_texts  # its tokenizer makes no segments

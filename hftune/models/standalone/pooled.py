@@ -4,7 +4,7 @@ The backbone is transformers' own; only the pooling and the classifier are here,
 text is read that is longer than the backbone's positions: each is read by itself, and the mean of their
 vectors, each weighted by its tokens, is the text's.
 Papers: Devlin et al. 2019 ([CLS]); Reimers & Gurevych 2019 (mean, max); Yang et al. 2016 (attention);
-Radford et al. 2018 (a decoder's last token).
+Radford et al. 2018 (a decoder's last token); Conneau et al. 2017 (how two texts are compared).
 Shapes: B texts, L positions, H the backbone's hidden_size, C labels; W windows of a text, T positions of one.
 """
 
@@ -36,6 +36,8 @@ class PooledEncoderConfig(PreTrainedConfig):
         pooling: "cls" and "last" take the state of the first and the last token that is not padding, "mean"
             and "max" go over all of them, "attention" is a mean with learned weights.
         classifier_dropout: Chance that a value of the text vector is zeroed while training.
+        compares_texts: Of pairs, whose tokens have segments 0 and 1: whether the text vector is made of four,
+            the mean of each text's states u and v, |u - v| and u * v, instead of one mean.
         window: Tokens of a window, special ones included; None: a text is read as one.
         window_stride: Tokens that a window shares with the one before.
         max_windows: The windows of a text that are read, its first ones.
@@ -49,6 +51,7 @@ class PooledEncoderConfig(PreTrainedConfig):
     encoder_config: dict | PreTrainedConfig | None = None
     pooling: str = "mean"
     classifier_dropout: float = 0.1
+    compares_texts: bool = False
     window: int | None = None
     window_stride: int = 64
     max_windows: int = 64
@@ -58,6 +61,8 @@ class PooledEncoderConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling is {self.pooling!r}: use one of {', '.join(POOLINGS)}")
+        if self.compares_texts and self.pooling != "mean":
+            raise ValueError(f"pooling is {self.pooling!r}: compares_texts needs the mean")
         if self.window is not None and self.window_step < 1:
             raise ValueError(
                 f"window is {self.window}: too short for a window_stride of {self.window_stride}"
@@ -110,7 +115,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         if config.pooling == "attention":  # Yang et al. 2016, equations 5 and 6
             self.attention = nn.Sequential(nn.Linear(H, H), nn.Tanh(), nn.Linear(H, 1, bias=False))
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(H, config.num_labels)  # type: ignore[arg-type]
+        self.classifier = nn.Linear(4 * H if config.compares_texts else H, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
 
     @classmethod
@@ -125,6 +130,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         label2id: dict[str, int] | None = None,
         revision: str = "main",
         windows: dict[str, Any] | None = None,
+        compares_texts: bool = False,
         **config_overrides: Any,
     ) -> "PooledEncoderForSequenceClassification":
         """Puts a new pooling and classifier on a pretrained backbone.
@@ -138,6 +144,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             label2id: Id of each label name.
             revision: Branch, tag or commit of the Hub repository.
             windows: What `PooledEncoderConfig` says of windows; None: a text is read as one.
+            compares_texts: See `PooledEncoderConfig`.
             **config_overrides: Values that replace those of the backbone's config.
 
         Returns:
@@ -165,6 +172,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             encoder_config=encoder.config,
             pooling=pooling,
             classifier_dropout=classifier_dropout,
+            compares_texts=compares_texts,
             **(windows or {}),
             **{name: value for name, value in labels.items() if value is not None},
         )
@@ -224,9 +232,14 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _vectors(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
-        """Reads each row as one, values (B, L) and bool (B, L) -> (B, H)."""
+        """Reads each row as one, values (B, L) and bool (B, L) -> (B, H), of compared texts (B, 4 H)."""
         states = self.encoder(**values, attention_mask=is_token.long()).last_hidden_state
-        return self._pool(states, is_token)
+        if not self.config.compares_texts:
+            return self._pool(states, is_token)
+        segments = values.get("token_type_ids")
+        of_second = torch.zeros_like(is_token) if segments is None else is_token & (segments == 1)
+        u, v = self._pool(states, is_token & ~of_second), self._pool(states, of_second)
+        return torch.cat([u, v, (u - v).abs(), u * v], dim=1)
 
     def _vectors_of_windows(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
         """Reads each row in windows, values (B, L) and bool (B, L) -> (B, H)."""
