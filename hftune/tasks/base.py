@@ -294,6 +294,19 @@ class Task(ABC):
 
     # --- and may change these ---
 
+    @property
+    def column_count(self) -> int:
+        """How many columns `columns` returns of rows with targets."""
+        return 2 + len(self.labels)
+
+    def read_columns(self, columns: Sequence[Sequence[str]]) -> tuple[Predictions, np.ndarray]:
+        """Returns predictions and targets of rows whose `columns` were written to a csv file.
+
+        Args:
+            columns: As they stand in the file, without their names.
+        """
+        raise NotImplementedError
+
     def join_columns(self, table: Table, column: str | None) -> Table:
         """Returns a table in which the targets are one column, where `--label_column_name` names several."""
         return table

@@ -43,6 +43,7 @@ MEANINGS = {  # of metrics, as a model card says it
 }
 TUNED = "at thresholds chosen on the validation rows, whose own scores they flatter"
 OF_THRESHOLDS = ("f1_macro", "f1_micro", "subset_accuracy", "hamming_loss")
+SMALLEST = 5e-7  # half of the last digit that a table of predictions has of a probability
 FORMER_NAMES = {"exact_match": "subset_accuracy"}  # of metrics
 
 
@@ -240,6 +241,12 @@ class MultiLabel(Task):
         chances = zip(self.labels, expit(logits).T, strict=True)
         probabilities = [(name, [f"{p:.6f}" for p in column]) for name, column in chances]
         return [*given, ("prediction", self._joined(self.given(predictions))), *probabilities]
+
+    def read_columns(self, columns: Sequence[Sequence[str]]) -> tuple[Predictions, np.ndarray]:
+        rows = [set(label.split("|")) for label in columns[0]]
+        targets = np.array([[name in row for name in self.labels] for row in rows], np.float32)
+        chances = np.array(columns[2:], np.float64).T
+        return {"logits": logit(chances.clip(SMALLEST, 1 - SMALLEST))}, targets
 
     def _joined(self, given: np.ndarray) -> list[str]:
         """Returns the names of each row's labels, bool (N, C), as one word."""

@@ -249,6 +249,12 @@ class Regression(Task):
         low, high = (["" if radius is None else f"{value:.9g}" for value in end] for end in ends)
         return [*given, ("prediction", [f"{number:.9g}" for number in numbers]), ("low", low), ("high", high)]
 
+    column_count = 4
+
+    def read_columns(self, columns: Sequence[Sequence[str]]) -> tuple[Predictions, np.ndarray]:
+        targets, numbers = (np.array(column, np.float64) for column in columns[:2])
+        return {"logits": numbers[:, None]}, targets
+
     # --- reports ---
 
     def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:

@@ -20,6 +20,7 @@ from hftune.tasks.class_metrics import class_metrics, rows_of
 if TYPE_CHECKING:
     from hftune.settings.base import Settings
 
+SMALLEST = 5e-7  # half of the last digit that a table of predictions has of a probability
 OF_ONE_CLASS = ("precision", "recall", "f1")  # where there are two
 
 
@@ -175,6 +176,12 @@ class SingleLabel(Task):
         return found + [
             (name, [f"{p:.6f}" for p in column]) for name, column in zip(self.labels, chances.T, strict=True)
         ]
+
+    def read_columns(self, columns: Sequence[Sequence[str]]) -> tuple[Predictions, np.ndarray]:
+        ids = {name: number for number, name in enumerate(self.labels)}
+        targets = np.array([ids[label] for label in columns[0]])
+        chances = np.array(columns[2:], np.float64).T
+        return {"logits": np.log(np.maximum(chances, SMALLEST))}, targets
 
     def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
         from hftune.report.plots import draw_confusion, draw_mistakes
