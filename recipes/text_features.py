@@ -12,35 +12,11 @@ Data    Casanueva et al. 2020, BANKING77: 10,003 questions to a bank of 77 kinds
         to test
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import hftune
-from hftune.settings.text import Pooling
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from hftune.recipes import imdb
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(hftune.TextSettings):
-    """What this recipe chooses; every other setting keeps its default."""
-
-    dataset_name: str = "PolyAI/banking77"
-    max_length: int = 128
-
-    model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
-    pooling: Pooling = "mean"  # one vector of all tokens, which the head reads
-    freeze: str = "backbone"
-
-    per_device_train_batch_size: int = 64
-    learning_rate: float = 1e-2
-    num_train_epochs: float = 40.0
-    eval_strategy: str = "steps"
-    eval_steps: float = 0.25
-
-
-def load_data(settings: Settings) -> hftune.Data:
+def load_data(settings: imdb.Settings) -> hftune.Data:
     """Texts -> the 384 features of each, computed once; validation and test stay texts."""
     if settings.model_type:
         raise hftune.BadInput(f"--model_type {settings.model_type}: features of random weights say nothing")
@@ -48,19 +24,23 @@ def load_data(settings: Settings) -> hftune.Data:
     return hftune.cache_features(data, hftune.build_text_classifier(settings, data))
 
 
-def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
-    """The encoder under a pooling and a linear layer."""
-    return hftune.build_text_classifier(settings, data)
-
-
-recipe = hftune.Recipe(
-    "text_features",
-    __doc__,
-    Settings(),
-    load_data,
-    build_model,
+recipe = imdb.recipe.replace(
+    name="text_features",
+    description=__doc__,
+    load_data=load_data,
     loss=hftune.head_loss,
     metrics=("accuracy", "f1_macro", "mcc", "ece"),
+    dataset_name="PolyAI/banking77",
+    max_length=128,
+    pooling="mean",  # which also makes features of an encoder that is no sentence encoder
+    freeze="backbone",
+    per_device_train_batch_size=64,
+    learning_rate=1e-2,
+    head_lr_multiplier=1.0,
+    warmup_steps=0.0,
+    num_train_epochs=40,
+    eval_strategy="steps",
+    eval_steps=0.25,
 )
 
 if __name__ == "__main__":

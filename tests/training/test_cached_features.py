@@ -123,4 +123,4 @@ def test_the_recipe_of_texts_trains_the_head_alone(reviews, encoder, here):
     assert {"test_accuracy", "test_tfidf_accuracy"} <= results.keys()
     assert "test_frozen_accuracy" not in results  # which it is
     with pytest.raises(BadInput, match="--model_type textcnn: features of random weights say nothing"):
-        text_features.load_data(text_features.Settings().replace(model_type="textcnn"))
+        text_features.load_data(text_features.recipe.settings.replace(model_type="textcnn"))
