@@ -33,7 +33,7 @@ from hftune.runtime.offline import endpoint
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0  # to reach the Hub; without a byte from or to it
-LONGEST_PAUSE = 30.0  # seconds between two tries
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def retry(attempt: Callable[[], T], seconds: float, transfer: float = 0.0) -> T:
     Raises:
         Failed: The Hub refuses, or the time is over.
     """
-    until, pause = None, 1.0
+    until, pause = None, FIRST_PAUSE
     while True:
         try:
             return _within(seconds + transfer, attempt)

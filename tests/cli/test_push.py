@@ -13,7 +13,7 @@ PROGRAM = """
 import sys
 import hftune.hub.push as hub, hftune.hub.client as client
 hub.DEADLINE = hub.PREFLIGHT_SECONDS = 6.0
-client.SILENT_SECONDS = 3.0
+client.SILENT_SECONDS, client.FIRST_PAUSE = 3.0, 0.05
 from hftune import launch
 from hftune.recipes import shapes
 launch(shapes.recipe, sys.argv[1:])

@@ -43,6 +43,7 @@ import hftune.hub.push as hub, hftune.hub.client as client
 from hftune.cli import main
 hub.DEADLINE = hub.PREFLIGHT_SECONDS = float(sys.argv.pop(1))
 client.SILENT_SECONDS = float(sys.argv.pop(1))
+client.FIRST_PAUSE = 0.05
 main.COMMANDS.setdefault("push", "")
 main.main()
 """
