@@ -9,7 +9,7 @@
     accelerate launch recipes/mrpc.py --train_file pairs.csv --text_column_name a --text_pair_column_name b
 
 Result  accuracy 0.812 [0.792, 0.829], F1 0.865 [0.850, 0.879] on 1,725 test pairs with one mean over both
-        sentences, one seed, 36 min on one core beside other work; TF-IDF + logistic regression 0.761 and 0.829
+        sentences, one seed, 36 min on one busy core; TF-IDF + logistic regression 0.761 and 0.829
 Data    Dolan & Brockett 2005, Automatically Constructing a Corpus of Sentential Paraphrases, as in GLUE:
         3,668 pairs to train, 408 to validate, 1,725 to test; F1 is of "equivalent"
 """
