@@ -7,15 +7,16 @@ files of sentence-transformers (Reimers & Gurevych 2019).
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers.utils import cached_file
 
+from hftune.errors import BadInput
 from hftune.models.standalone.pooled import PooledEncoderConfig
 from hftune.settings.base import Settings
+from hftune.storage.files import read_json
 
 if TYPE_CHECKING:
     from hftune.settings.text import TextSettings
@@ -82,13 +83,18 @@ def trained_pooling(name: str) -> str | None:
     Returns:
         "cls", "mean", "max" or "last"; None where it is no sentence encoder, or nothing of it is here and the
         Hub is out of reach.
+
+    Raises:
+        BadInput: One of its files is damaged.
     """
     modules = _read(name, "modules.json")
     if modules is None:
         return USUAL if name.startswith(OWNER) else None
+    if not isinstance(modules, list) or not all(_is_module(one) for one in modules):
+        raise BadInput(f"{name}: its modules.json lists no modules of sentence-transformers; pass --pooling")
     for module in modules:
-        if str(module.get("type", "")).endswith("Pooling"):
-            config = _read(name, f"{module.get('path', '1_Pooling')}/config.json") or {}
+        if str(module["type"]).endswith("Pooling"):
+            config = _read(name, f"{module['path']}/config.json") or {}
             chosen = [pooling for flag, pooling in FLAGS.items() if config.get(flag)]
             return MODES.get(str(config.get("pooling_mode"))) or (chosen[0] if len(chosen) == 1 else USUAL)
     return None
@@ -103,4 +109,8 @@ def _read(name: str, file: str) -> Any:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    return read_json(Path(path)) if path else None
+
+
+def _is_module(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"type", "path"} <= entry.keys()

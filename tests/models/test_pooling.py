@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from hftune.errors import BadInput
 from hftune.models.pooling import choose_pooling, trained_pooling
 from hftune.settings.text import TextSettings
 
@@ -62,3 +63,18 @@ def test_what_was_asked_for_rules(tmp_path, caplog):
     plain = TextSettings(model_name_or_path=str(tmp_path))
     assert choose_pooling(plain) is None
     assert choose_pooling(plain.replace(truncation="window")) == "mean"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{", "modules.json: not JSON at line 1"),
+        ("{}", "its modules.json lists no modules of sentence-transformers; pass --pooling"),
+        ("[{}]", "its modules.json lists no modules"),
+        ("[3]", "its modules.json lists no modules"),
+    ],
+)
+def test_a_damaged_list_of_modules_is_one_line(tmp_path, content, message):
+    (tmp_path / "modules.json").write_text(content)
+    with pytest.raises(BadInput, match=message):
+        trained_pooling(str(tmp_path))
