@@ -11,14 +11,12 @@ import traceback
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from rich.console import Console
-from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from hftune.data.dataset import Data, Rows
+from hftune.data.dataset import Data
 from hftune.errors import BadInput, StoppedBySignal, first_line
 from hftune.hub.files import files_of
 from hftune.inference.isolated import check_loads_without_hftune
@@ -38,13 +36,14 @@ from hftune.training.estimate import (
     DryRunPlan,
     Estimate,
     bytes_of,
+    checkpoints_kept,
     disk_words,
     peak_memory,
-    scoring_seconds,
+    scoring_times,
     size,
-    some_batches,
     step_seconds,
 )
+from hftune.training.excerpt import excerpt
 from hftune.training.freezing import rows_needed
 from hftune.training.log import Bar
 from hftune.training.loop import Progress, Training, fit
@@ -85,27 +84,6 @@ class Check(NamedTuple):
     name: str
     ready: bool | None
     words: str
-
-
-class Excerpt(Dataset):
-    """Some rows of a set.
-
-    Args:
-        rows: The set.
-        ids: Which, int64 (M,).
-    """
-
-    def __init__(self, rows: Rows, ids: np.ndarray):
-        self.rows, self.ids = rows, ids
-        self.lengths, self.weights, self.targets = (
-            of[ids] for of in (rows.lengths, rows.weights, rows.targets)
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, row: int) -> Any:
-        return self.rows[int(self.ids[row])]
 
 
 class Stopwatch(Bar):
@@ -292,20 +270,6 @@ def describe_steps(data: Data) -> str:
     return which if longest > 1 else f"{LONGEST + USUAL} steps"
 
 
-def excerpt(data: Data, rows_per_batch: int) -> Data:
-    """Keeps a few batches of the validation and the test rows, the longest among them."""
-    validation = Excerpt(data.validation, some_batches(data.validation.lengths, rows_per_batch))
-    if data.test is None:
-        return dataclasses.replace(data, validation=validation)
-    test = Excerpt(data.test, some_batches(data.test.lengths, rows_per_batch))
-    image = data.image
-    shown = None if image is None else lambda row: image(int(test.ids[row]))
-    places = data.places and data.places.take(test.ids)
-    swapped = None if data.swapped is None else Excerpt(data.swapped, test.ids)
-    few = dataclasses.replace(data, validation=validation, test=test, image=shown, places=places)
-    return dataclasses.replace(few, swapped=swapped)
-
-
 def few_steps(schedule: Schedule) -> Schedule:
     """Returns the steps of a `DryRunPlan`; after the last one it evaluates and saves."""
     total = LONGEST + USUAL
@@ -327,33 +291,3 @@ def as_saved(model: PreTrainedModel, training: Training) -> PreTrainedModel:
     """Returns the model as it was saved: on the CPU, without autocast."""
     training.accelerator.unwrap_model(training.model, keep_fp32_wrapper=False)
     return model.to("cpu").eval()  # type: ignore[arg-type]
-
-
-def checkpoints_kept(settings: Settings, schedule: Schedule) -> int:
-    """Returns the most checkpoints that a run has at a time, the one that is being written included."""
-    written = schedule.save_at | {schedule.total_steps}
-    if settings.load_best_model_at_end:
-        written |= schedule.eval_at
-    if settings.save_total_limit is None:
-        return len(written)
-    kept = max(settings.save_total_limit, 2 if settings.load_best_model_at_end else 1)
-    return min(len(written), kept + 1)
-
-
-def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> dict[str, float]:
-    """Foretells the seconds of one `evaluation` of all validation rows, and those of the `test` rows.
-
-    Args:
-        settings: The run's.
-        data: Its rows.
-        few: The rows of `excerpt`.
-        seconds: What the evaluation of their validation rows took.
-    """
-    rows = settings.per_device_eval_batch_size
-    scoring = partial(scoring_seconds, seconds, few.validation.lengths, rows_per_batch=rows)
-    views = 3 if settings.test_time_augmentation else 1  # once, and in two views
-    views += data.swapped is not None
-    return {
-        "evaluation": scoring(lengths=data.validation.lengths),
-        "test": 0.0 if data.test is None else views * scoring(lengths=data.test.lengths),
-    }

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +16,12 @@ import numpy as np
 import torch
 
 from hftune.data.batches import BatchPlan, by_length
+from hftune.data.dataset import Data
 from hftune.errors import BadInput
+from hftune.settings.base import Settings
 from hftune.storage.files import nearest_existing
+from hftune.training.frozen_features import rows_to_read
+from hftune.training.schedule import Schedule
 
 LONGEST = 2  # steps of the longest rows: they show the memory, and warm the machine up
 USUAL = 4  # steps as the run will have them, which are timed
@@ -75,6 +80,38 @@ def scoring_seconds(seconds: float, some: np.ndarray, lengths: np.ndarray, rows_
     return seconds * sizes[1] / sizes[0]
 
 
+def checkpoints_kept(settings: Settings, schedule: Schedule) -> int:
+    """Returns the most checkpoints that a run has at a time, the one that is being written included."""
+    written = schedule.save_at | {schedule.total_steps}
+    if settings.load_best_model_at_end:
+        written |= schedule.eval_at
+    if settings.save_total_limit is None:
+        return len(written)
+    kept = max(settings.save_total_limit, 2 if settings.load_best_model_at_end else 1)
+    return min(len(written), kept + 1)
+
+
+def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> dict[str, float]:
+    """Foretells the seconds of one `evaluation` of all validation rows, and those of the `test`.
+
+    The baseline on frozen features reads all rows then; it takes about as long as scoring them.
+
+    Args:
+        settings: The run's.
+        data: Its rows.
+        few: The rows of `excerpt`.
+        seconds: What the evaluation of their validation rows took.
+    """
+    rows = settings.per_device_eval_batch_size
+    scoring = partial(scoring_seconds, seconds, few.validation.lengths, rows_per_batch=rows)
+    views = 3 if settings.test_time_augmentation else 1  # once, and in two views
+    views += data.swapped is not None
+    test = 0.0 if data.test is None else views * scoring(lengths=data.test.lengths)
+    frozen = rows_to_read(settings, data) if settings.baselines else []
+    test += sum(scoring(lengths=split.lengths) for split in frozen)
+    return {"evaluation": scoring(lengths=data.validation.lengths), "test": test}
+
+
 def step_seconds(seconds: Sequence[float], plan: BatchPlan) -> float:
     """Foretells the mean time of a step.
 
@@ -99,7 +136,7 @@ class Estimate:
         step: One of them.
         evaluations: How often the validation rows are scored while it trains.
         evaluation: Once.
-        test: The test rows, at the end; 0 without any.
+        test: The scores of the test rows and their baselines, at the end; 0 without any.
     """
 
     loading: float

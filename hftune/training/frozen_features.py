@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hftune.data.dataset import Data
+from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput, first_line
 from hftune.models.pooling import pooling_of_features
 from hftune.recipe import Recipe
@@ -74,13 +74,9 @@ def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFea
         say, or is trained on its features alone; or where it has none: its head is not one linear layer, or
         the task asks for more than one answer a row.
     """
-    pretrained = settings.model_name_or_path or settings.checkpoint_path
-    if not pretrained or NAME not in data.task.baseline_titles or data.test is None:
-        return None
-    if isinstance(data.train, FeatureRows):  # the run's own model is just that
+    if not (splits := rows_to_read(settings, data)):
         return None
     pooling = pooling_of_features(settings)
-    splits = (as_scored(data.train, data), data.validation, data.test)
     total = sum(map(len, splits))
     log.info("baseline: the model as it was before the training reads %s rows", f"{total:,}")
     try:
@@ -93,6 +89,16 @@ def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFea
     except Exception as error:  # a recipe's own rows may not suit its forward: no reason to lose the scores
         log.warning("no baseline on frozen features: %s: %s", type(error).__name__, first_line(error))
     return None
+
+
+def rows_to_read(settings: Settings, data: Data) -> list[Rows]:
+    """Returns the sets that this baseline reads, training rows first; none where there is none."""
+    pretrained = settings.model_name_or_path or settings.checkpoint_path
+    if not pretrained or NAME not in data.task.baseline_titles or data.test is None:
+        return []
+    if isinstance(data.train, FeatureRows):  # the run's own model is just that
+        return []
+    return [as_scored(data.train, data), data.validation, data.test]
 
 
 @contextmanager

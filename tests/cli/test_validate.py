@@ -34,16 +34,19 @@ from hftune.training.estimate import (
     USUAL,
     DryRunPlan,
     Estimate,
+    checkpoints_kept,
     counted,
     disk_words,
     duration,
     peak_memory,
     scoring_seconds,
+    scoring_times,
     size,
     some_batches,
     spread,
     step_seconds,
 )
+from hftune.training.excerpt import Excerpt, excerpt
 from hftune.training.schedule import Schedule
 from tests.runs import file_flags, run_recipe, without_figures
 from tests.tiny import tiny_model
@@ -199,17 +202,17 @@ def some_data(lengths: list[int], test: list[int]) -> Data:
     for rows in (lengths, lengths, test):
         ids = np.arange(len(rows))
         whole = SimpleNamespace(lengths=np.array(rows), weights=ids, targets=ids)
-        sets.append(dry_run.Excerpt(whole, ids))
+        sets.append(Excerpt(whole, ids))
     return Data(*sets, collate=list, task=SingleLabel(("a", "b")), processor=None, fingerprint="", image=str)
 
 
 def test_a_few_rows_keep_their_images():
     data = some_data([1] * 9, [1, 1, 9, 1, 1, 1, 1, 8, 1])
-    few = dry_run.excerpt(data, 1)
+    few = excerpt(data, 1)
     assert len(few.test) == EVALUATED < len(data.test)
     assert [few.image(row) for row in range(len(few.test))] == [str(row) for row in few.test.ids]
     assert few.test.ids[0] == 2  # the longest
-    assert dry_run.excerpt(dataclasses.replace(data, test=None), 1).test is None
+    assert excerpt(dataclasses.replace(data, test=None), 1).test is None
 
 
 def test_a_device_that_does_not_count_its_memory_is_no_error(monkeypatch):
@@ -224,11 +227,15 @@ def test_a_device_that_does_not_count_its_memory_is_no_error(monkeypatch):
 def test_scoring_takes_as_long_as_its_rows_and_views(mirrored, views):
     settings = ImageSettings(per_device_eval_batch_size=2, test_time_augmentation=mirrored)
     data = some_data([1] * 20, [1] * 40)
-    few = dry_run.excerpt(data, 2)
-    found = dry_run.scoring_times(settings, data, few, 3.0)
+    few = excerpt(data, 2)
+    found = scoring_times(settings, data, few, 3.0)
     assert found == pytest.approx({"evaluation": 3.0 * 20 / 6, "test": 3.0 * 40 / 6 * views})
     alone = dataclasses.replace(data, test=None)
-    assert dry_run.scoring_times(settings, alone, few, 3.0)["test"] == 0
+    assert scoring_times(settings, alone, few, 3.0)["test"] == 0
+    pretrained = settings.replace(model_name_or_path="owner/model")  # whose frozen features are a baseline
+    assert scoring_times(pretrained, data, few, 3.0)["test"] == pytest.approx(3.0 * (40 * views + 80) / 6)
+    without = pretrained.replace(baselines=False)
+    assert scoring_times(without, data, few, 3.0)["test"] == pytest.approx(3.0 * 40 * views / 6)
 
 
 def test_a_signal_ends_a_dry_run_and_is_no_check():
@@ -318,7 +325,7 @@ def test_checkpoints_are_counted_as_they_are_kept(changes, kept):
     settings = TextSettings(**({"num_train_epochs": 4.0} | changes))
     plan_settings = {"tokens_per_batch": None, "processes": 1, "group_by_length": False, "seed": 1}
     plan = BatchPlan(lengths=np.ones(10, int), rows_per_batch=2, micro_batches_per_step=1, **plan_settings)
-    assert dry_run.checkpoints_kept(settings, Schedule.of(settings, plan)) == kept
+    assert checkpoints_kept(settings, Schedule.of(settings, plan)) == kept
 
 
 def refused(states: dict[str, str]) -> list[str]:
