@@ -111,14 +111,14 @@ def test_a_system_that_does_not_say_which_cores_are_ours_has_workers(monkeypatch
 
 
 class Stuck:
-    """Rows of which one never comes."""
+    """Rows of which one comes too late."""
 
     def __len__(self):
         return 2
 
     def __getitem__(self, row):
         if row:
-            time.sleep(60)
+            time.sleep(3)
         return row
 
 
