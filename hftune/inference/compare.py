@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from hftune.errors import BadInput
+from hftune.errors import BadInput, first_line
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord, settings_of
 from hftune.tasks import task_of
 from hftune.tasks.base import Predictions, Task
 from hftune.tasks.intervals import paired_difference
 
+LONGEST_TEXT = 2**31 - 1  # of a cell, in characters; Python's own limit is a book's chapter
 NOT_COMPARED = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_steps"}
 
 
@@ -65,17 +66,22 @@ class FinishedRun:
         """Which test rows it scored, its predictions of them and their targets; None where they are not kept.
 
         A row is told by what stands before its label: number, place and text.
+
+        Raises:
+            BadInput: The table is not as the run wrote it.
         """
         path = self.path / self.task.predictions_file
         if path.suffix != ".csv" or not path.is_file():
             return None
-        head, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
-        if not lines:
-            return None
-        own = len(head) - self.task.column_count
-        columns = list(zip(*lines, strict=True))[own:]
-        keys = [json.dumps(line[:own]) for line in lines]
-        return keys, *self.task.read_columns(columns)
+        csv.field_size_limit(LONGEST_TEXT)
+        try:
+            head, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+            own = len(head) - self.task.column_count
+            columns = list(zip(*lines, strict=True))[own:]
+            keys = [json.dumps(line[:own]) for line in lines]
+            return (keys, *self.task.read_columns(columns)) if lines else None
+        except (csv.Error, ValueError, LookupError) as error:
+            raise BadInput(f"{path}: not the table that the run wrote ({first_line(error)})") from None
 
 
 def difference(run: FinishedRun, first: FinishedRun, metric: str) -> tuple[float, float, float] | None:

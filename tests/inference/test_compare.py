@@ -126,3 +126,22 @@ def test_settings_that_only_one_run_knows_are_not_compared(tmp_path):
         for name, changes in (("a", {"seed": 1}), ("b", {"seed": 2, "younger": 3}))
     ]
     assert other_settings(runs) == {"seed": [1, 2]}
+
+
+@pytest.mark.parametrize("damage", [",no,maybe,half\n", "7\n", "7,perhaps,no,0.5,0.5\n"])
+def test_a_table_that_was_edited_is_one_line(tmp_path, damage):
+    task, targets = SingleLabel(("no", "yes")), np.array([0, 1])
+    runs = [write_run(tmp_path / name, task, {"logits": np.eye(2)}, targets) for name in ("a", "b")]
+    with (runs[1] / "test_predictions.csv").open("a") as file:
+        file.write(damage)
+    with pytest.raises(BadInput, match=r"test_predictions\.csv: not the table that the run wrote"):
+        main([str(run) for run in runs])
+
+
+def test_a_text_may_be_as_long_as_a_book(tmp_path):
+    task, targets = SingleLabel(("no", "yes")), np.array([0, 1])
+    runs = [
+        write_run(tmp_path / name, task, {"logits": np.eye(2)}, targets, rows=("x" * 200_000, "y"))
+        for name in ("a", "b")
+    ]
+    assert difference(*map(FinishedRun, runs), "accuracy")[0] == 0
