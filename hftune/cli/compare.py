@@ -62,24 +62,20 @@ def main(argv: list[str]) -> None:
 
 
 def table_of_scores(runs: Sequence["FinishedRun"]) -> Table:
-    """Lays out the test scores, one metric a row, and behind the first one the differences."""
+    """Lays out the scores, one metric a row, of test rows where all have them; the difference comes last."""
     from hftune.inference.compare import difference
     from hftune.report.summary import metrics_of
 
     task = runs[0].task
     table = _table("metric", *(str(run.path) for run in runs))
     leading = next(iter(task.metrics))
-    split = (
-        "test"
-        if all("test_samples" in run.results or f"test_{leading}" in run.results for run in runs)
-        else "eval"
-    )
+    split = "test" if all(f"test_{leading}" in run.results for run in runs) else "eval"
     known = [name for name in metrics_of(runs[0].results, task) if f"{split}_{name}" in runs[0].results]
     for name in known:
         table.add_row(task.title(name), *(_score(run, f"{split}_{name}") for run in runs))
     found = [difference(run, runs[0], leading) for run in runs[1:]]
     if any(found):
-        cells = [task_figure(run, gap) for run, gap in zip(runs[1:], found, strict=True)]
+        cells = [_gap(run, gap) for run, gap in zip(runs[1:], found, strict=True)]
         table.add_row(f"{task.title(leading)}, difference", "", *cells)
     return table
 
@@ -92,7 +88,7 @@ def table_of_settings(runs: Sequence["FinishedRun"], changed: dict[str, list[Any
     return table
 
 
-def task_figure(run: "FinishedRun", gap: tuple[float, float, float] | None) -> str:
+def _gap(run: "FinishedRun", gap: tuple[float, float, float] | None) -> str:
     """Writes a difference with its interval, "-" where there is none."""
     if gap is None:
         return "-"

@@ -18,7 +18,6 @@ from hftune.tasks import task_of
 from hftune.tasks.base import Predictions, Task
 from hftune.tasks.intervals import paired_difference
 
-LONGEST_TEXT = 2**31 - 1  # of a cell, in characters; Python's own limit is a book's chapter
 NOT_COMPARED = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_steps"}
 
 
@@ -73,7 +72,7 @@ class FinishedRun:
         path = self.path / self.task.predictions_file
         if path.suffix != ".csv" or not path.is_file():
             return None
-        csv.field_size_limit(LONGEST_TEXT)
+        limit = csv.field_size_limit(max(path.stat().st_size, 1))  # the default refuses cells above 128 KiB
         try:
             head, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
             own = len(head) - self.task.column_count
@@ -82,6 +81,8 @@ class FinishedRun:
             return (keys, *self.task.read_columns(columns)) if lines else None
         except (csv.Error, ValueError, LookupError) as error:
             raise BadInput(f"{path}: not the table that the run wrote ({first_line(error)})") from None
+        finally:
+            csv.field_size_limit(limit)
 
 
 def difference(run: FinishedRun, first: FinishedRun, metric: str) -> tuple[float, float, float] | None:

@@ -36,6 +36,7 @@ BASELINES = MappingProxyType(  # of labels; the best to compare with first
         "majority": "majority class",
     }
 )
+SMALLEST = 5e-7  # half of the last digit that a table of predictions has of a probability
 Interval = tuple[float, float]
 Predictions = Mapping[str, np.ndarray]  # what is kept of the model's output, rows first
 Batch = dict[str, "torch.Tensor"]  # the arguments of a model's forward, "labels" among them
@@ -380,6 +381,11 @@ class Task(ABC):
             if getattr(settings, flag) and flag not in self.loss_flags:
                 raise BadInput(f"--{flag}: not for --task {settings.task}; leave it out")
         return model_loss
+
+    @property
+    def tunes(self) -> bool:
+        """Whether it chooses anything on validation rows, which then have to be predicted: see `tune`."""
+        return type(self).tune is not Task.tune
 
     def tune(self, predictions: Predictions, targets: np.ndarray) -> Self:
         """Returns the task with what it chooses on validation rows, such as thresholds.

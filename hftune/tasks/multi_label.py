@@ -18,6 +18,7 @@ from hftune.data.tables.table import Table
 from hftune.errors import BadInput, shown
 from hftune.tasks.base import (
     BASELINES,
+    SMALLEST,
     LabelScores,
     Loss,
     Metric,
@@ -43,7 +44,6 @@ MEANINGS = {  # of metrics, as a model card says it
 }
 TUNED = "at thresholds chosen on the validation rows, whose own scores they flatter"
 OF_THRESHOLDS = ("f1_macro", "f1_micro", "subset_accuracy", "hamming_loss")
-SMALLEST = 5e-7  # half of the last digit that a table of predictions has of a probability
 FORMER_NAMES = {"exact_match": "subset_accuracy"}  # of metrics
 
 

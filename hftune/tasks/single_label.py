@@ -14,13 +14,12 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from hftune.data.labels import match_labels, number_labels
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed
-from hftune.tasks.base import LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows
+from hftune.tasks.base import SMALLEST, LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows
 from hftune.tasks.class_metrics import class_metrics, rows_of
 
 if TYPE_CHECKING:
     from hftune.settings.base import Settings
 
-SMALLEST = 5e-7  # half of the last digit that a table of predictions has of a probability
 OF_ONE_CLASS = ("precision", "recall", "f1")  # where there are two
 
 

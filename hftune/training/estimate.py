@@ -94,7 +94,7 @@ def checkpoints_kept(settings: Settings, schedule: Schedule) -> int:
 def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> dict[str, float]:
     """Foretells the seconds of one `evaluation` of all validation rows, and those of the `test`.
 
-    The baseline on frozen features reads all rows then; it takes about as long as scoring them.
+    The baseline on frozen features reads its rows then; it takes about as long as scoring them.
 
     Args:
         settings: The run's.
@@ -107,8 +107,8 @@ def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> 
     views = 3 if settings.test_time_augmentation else 1  # once, and in two views
     views += data.swapped is not None
     test = 0.0 if data.test is None else views * scoring(lengths=data.test.lengths)
-    frozen = rows_to_read(settings, data) if settings.baselines else []
-    test += sum(scoring(lengths=split.lengths) for split in frozen)
+    frozen = rows_to_read(settings, data) if settings.baselines else {}
+    test += sum(scoring(lengths=split.lengths) for split in frozen.values())
     return {"evaluation": scoring(lengths=data.validation.lengths), "test": test}
 
 

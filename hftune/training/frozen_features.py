@@ -32,18 +32,19 @@ class FrozenFeatures:
 
     Args:
         train: Those of the training rows, float32 (N, F).
-        validation: Likewise.
         test: Likewise (n, F).
+        validation: Likewise the rows that `with_validation` needs.
         name: See `hftune.tasks.base.SimpleModel`.
     """
 
     train: np.ndarray
-    validation: np.ndarray
     test: np.ndarray
+    validation: np.ndarray | None = None
     name: str = NAME
 
     def with_validation(self) -> Self:
         """Returns the same model, whose test rows are the validation rows followed by the test rows."""
+        assert self.validation is not None
         return dataclasses.replace(self, test=np.concatenate([self.validation, self.test]))
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +61,7 @@ class FrozenFeatures:
 
 
 def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFeatures | None:
-    """Lets the pretrained model, as it was before the training, read all rows.
+    """Lets the pretrained model, as it was before the training, read the rows.
 
     It is built again, which takes a moment; reading the rows takes about as long as scoring them.
 
@@ -77,13 +78,13 @@ def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFea
     if not (splits := rows_to_read(settings, data)):
         return None
     pooling = pooling_of_features(settings)
-    total = sum(map(len, splits))
+    total = sum(map(len, splits.values()))
     log.info("baseline: the model as it was before the training reads %s rows", f"{total:,}")
     try:
         with _silence():
             model = recipe.build_model(settings.replace(pooling=pooling) if pooling else settings, data)
-        train, validation, test = (extract_features(model, rows, data.collate).numpy() for rows in splits)
-        return FrozenFeatures(train, validation, test)
+        read = {name: extract_features(model, rows, data.collate).numpy() for name, rows in splits.items()}
+        return FrozenFeatures(read["train"], read["test"], read.get("validation"))
     except BadInput as error:
         log.info("no baseline on frozen features: %s", error)
     except Exception as error:  # a recipe's own rows may not suit its forward: no reason to lose the scores
@@ -91,14 +92,18 @@ def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFea
     return None
 
 
-def rows_to_read(settings: Settings, data: Data) -> list[Rows]:
-    """Returns the sets that this baseline reads, training rows first; none where there is none."""
+def rows_to_read(settings: Settings, data: Data) -> dict[str, Rows]:
+    """Returns the sets that this baseline reads, by name; {} where there is no such baseline.
+
+    Validation rows are among them where the task chooses something on them for every model.
+    """
     pretrained = settings.model_name_or_path or settings.checkpoint_path
     if not pretrained or NAME not in data.task.baseline_titles or data.test is None:
-        return []
+        return {}
     if isinstance(data.train, FeatureRows):  # the run's own model is just that
-        return []
-    return [as_scored(data.train, data), data.validation, data.test]
+        return {}
+    chosen_on = {"validation": data.validation} if data.task.tunes else {}
+    return {"train": as_scored(data.train, data), **chosen_on, "test": data.test}
 
 
 @contextmanager

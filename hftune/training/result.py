@@ -99,7 +99,7 @@ def tuned_baselines(data: Data, simple: SimpleModel) -> dict[str, tuple[Task, Pr
     What the task chooses on validation rows for the model, it chooses on the same rows for each of them.
     """
     task, targets, rows = data.task, data.train.targets, len(data.test or ())
-    if type(task).tune is Task.tune:
+    if not task.tunes:
         return {name: (task, found) for name, found in task.baselines(targets, rows, simple).items()}
     first, both = len(data.validation), simple.with_validation()
     return {

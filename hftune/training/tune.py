@@ -23,7 +23,7 @@ def tune(run: Run, data: Data, model: PreTrainedModel) -> Data:
     """
     data = _finished(data, model)
     task, rows = data.task, data.validation
-    if type(task).tune is Task.tune:
+    if not task.tunes:
         return data
     tuned = task.tune(predict_split(run, data, model, rows), rows.targets)
     before = task.model_config()

@@ -12,11 +12,11 @@ from hftune.errors import BadInput
 from hftune.inference.compare import FinishedRun, difference, other_settings
 from hftune.recipes import imdb
 from hftune.report.predictions import write_predictions
-from hftune.storage.run_dir import RunRecord
 from hftune.tasks.intervals import difference_of_shares, paired_difference
 from hftune.tasks.multi_label import MultiLabel
 from hftune.tasks.regression import Regression
 from hftune.tasks.single_label import SingleLabel
+from tests.runs import write_record
 
 RANDOM = np.random.default_rng(0)
 
@@ -24,16 +24,7 @@ RANDOM = np.random.default_rng(0)
 def write_run(folder, task, predictions, targets, results=(), rows=None, finished=True, **changes):
     """Writes what a finished run of a task leaves, with predictions of some rows."""
     folder.mkdir()
-    record = RunRecord(
-        settings={**dataclasses.asdict(imdb.Settings()), **changes},
-        versions={},
-        data_fingerprints={},
-        threads=1,
-        world_size=1,
-        micro_batches_per_step=1,
-        finished=finished,
-    )
-    record.write(folder)
+    write_record(folder, finished=finished, **{**dataclasses.asdict(imdb.Settings()), **changes})
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", **task.model_config()}))
     first = next(iter(task.metrics))
     scores = {f"eval_{first}": 0.5, f"test_{first}": 0.5, **dict(results)}

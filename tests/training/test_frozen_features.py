@@ -10,9 +10,10 @@ import torch
 import hftune
 from hftune.models.standalone.pooled import PooledEncoderForSequenceClassification
 from hftune.recipes import imdb, shapes
+from hftune.tasks.multi_label import MultiLabel
 from hftune.tasks.tokens import Tokens
 from hftune.training.cached_features import as_scored
-from hftune.training.frozen_features import FrozenFeatures, frozen_features
+from hftune.training.frozen_features import FrozenFeatures, frozen_features, rows_to_read
 from tests.data.image.test_splits import write_class_folders
 
 
@@ -27,11 +28,8 @@ def test_features_are_the_mean_state_of_the_checkpoint_that_nothing_has_trained(
     data = hftune.load_text(settings)
     caplog.clear()
     found = frozen_features(imdb.recipe, settings, data)
-    assert [len(part) for part in (found.train, found.validation, found.test)] == [
-        len(data.train),
-        len(data.validation),
-        len(data.test),
-    ]
+    assert (len(found.train), len(found.test)) == (len(data.train), len(data.test))
+    assert found.validation is None  # nothing is chosen on it for one label
     whole = PooledEncoderForSequenceClassification.from_encoder(str(encoder), num_labels=2)
     for row in (0, len(data.test) - 1):
         batch = data.collate([data.test[row]])
@@ -40,14 +38,14 @@ def test_features_are_the_mean_state_of_the_checkpoint_that_nothing_has_trained(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
             ).last_hidden_state
         np.testing.assert_allclose(found.test[row], states[0].mean(0).numpy(), atol=1e-5)
-    rows = len(data.train) + len(data.validation) + len(data.test)
+    rows = len(data.train) + len(data.test)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("hftune")]
     assert said == [f"baseline: the model as it was before the training reads {rows} rows"]
 
 
 def test_validation_rows_come_before_the_test_rows_where_a_task_chooses_by_them():
-    parts = [np.full((rows, 2), value, np.float32) for rows, value in ((5, 1), (3, 2), (4, 3))]
-    train, both = FrozenFeatures(*parts).with_validation().features()
+    train, validation, test = (np.full((n, 2), value, np.float32) for n, value in ((5, 1), (3, 2), (4, 3)))
+    train, both = FrozenFeatures(train, test, validation).with_validation().features()
     assert len(train) == 5
     assert both[:, 0].tolist() == [2, 2, 2, 3, 3, 3, 3]
 
@@ -105,3 +103,10 @@ def test_images_are_read_as_they_are_scored(tmp_path):
 
 def test_tagged_words_have_no_features_of_a_whole_row():
     assert "frozen" not in Tokens.baseline_titles
+
+
+def test_validation_rows_are_read_where_something_is_chosen_on_them(settings):
+    data = hftune.load_text(settings)
+    assert list(rows_to_read(settings, data)) == ["train", "test"]
+    several = dataclasses.replace(data, task=MultiLabel(("a", "b")))
+    assert list(rows_to_read(settings, several)) == ["train", "validation", "test"]
