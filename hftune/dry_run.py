@@ -29,6 +29,7 @@ from hftune.storage.checkpoint import load_checkpoint
 from hftune.storage.files import can_write_in
 from hftune.storage.run_dir import RunRecord
 from hftune.storage.user_files import refuse_foreign_files
+from hftune.training import rules
 from hftune.training.accelerator import check_trackers, log_to
 from hftune.training.estimate import (
     LONGEST,
@@ -221,6 +222,7 @@ def play(
     prepare_model(model, settings, run.accelerator)
     least = rows_needed(model, data)
     plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps, least)
+    rules.tell(settings, model, plan)
     schedule = Schedule.of(settings, plan)
     few = excerpt(data, settings.per_device_eval_batch_size)
     new_record(run, data, parts={}).write(folder)

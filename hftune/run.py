@@ -31,6 +31,7 @@ from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir
 from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
 from hftune.tasks import name_of
+from hftune.training import rules
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run
 from hftune.training.freezing import rows_needed
@@ -231,6 +232,7 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
     log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)
     first_step = checkpoint.step if checkpoint else 0
+    rules.tell(settings, model, plan)
     training, state = set_up(run, data, model, plan, Schedule.of(settings, plan), first_step)
     progress = state.restore(checkpoint) if checkpoint else Progress()
     if checkpoint and settings.load_best_model_at_end:

@@ -16,7 +16,7 @@ from hftune.recipe import Recipe
 from hftune.settings.base import Settings
 from hftune.tasks import TASKS, USUAL, find_task
 from hftune.tasks.base import OF_THE_LOSS, Predictions, Task
-from hftune.training import optim, rules
+from hftune.training import optim
 from hftune.training.context import Run
 from hftune.training.ema import WeightAverage
 from hftune.training.evaluate import predict, result_key, score
@@ -116,7 +116,6 @@ def set_up(
     recipe, settings, accelerator = run.recipe, run.settings, run.accelerator
     check_recipe_flags(recipe, settings)
     groups = optim.parameter_groups(model, settings)
-    rules.tell(settings, model, plan)
     log.info("learns: %s", optim.describe_groups(groups))
     metric, upwards = best_metric(data.task, settings), settings.greater_is_better
     if upwards is None:

@@ -371,6 +371,12 @@ def test_each_part_has_its_line(flags, stage, words, nearby, tmp_path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
 
 
+def test_what_a_run_chooses_is_said_of_its_own_plan(texts, nearby, monkeypatch, capfd):
+    _, _, said = validate(monkeypatch, capfd, *texts, "--baselines", "false")
+    assert "epochs: 20 of 12 steps, for 2,000 steps or more, but 3 to 20 epochs" in said
+    assert " 240 steps of " in said
+
+
 def test_a_run_directory_is_looked_at_and_left_alone(texts, nearby, tmp_path, monkeypatch, capfd):
     run = tmp_path / "run"
     quick = ["--baselines", "false", "--max_steps", 2, "--output_dir", run]

@@ -50,7 +50,7 @@ def tasks():
 
 
 @pytest.mark.parametrize(
-    ("task", "targets", "logits", "metric"), tasks(), ids=["classes", "labels", "numbers"]
+    ("task", "targets", "logits", "metric"), list(tasks()), ids=["classes", "labels", "numbers"]
 )
 def test_the_difference_is_that_of_the_predictions_themselves(tmp_path, task, targets, logits, metric):
     ours, theirs = {"logits": logits()}, {"logits": logits()}
