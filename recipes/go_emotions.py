@@ -36,10 +36,10 @@ class Settings(hftune.TextSettings):
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     per_device_train_batch_size: int = 32
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     head_lr_multiplier: float = 10.0
     warmup_steps: float = 0.1
-    num_train_epochs: float = 3.0
+    num_train_epochs: float = 4.0
     metric_for_best_model: str = "map"
 
 

@@ -37,7 +37,8 @@ class PooledEncoderConfig(PreTrainedConfig):
             and "max" go over all of them, "attention" is a mean with learned weights.
         classifier_dropout: Chance that a value of the text vector is zeroed while training.
         compares_texts: Of pairs, whose tokens have segments 0 and 1: whether the text vector is made of four,
-            the mean of each text's states u and v, |u - v| and u * v, instead of one mean.
+            the mean of each text's states u and v, without what stands before the first one, |u - v| and
+            u * v, instead of one mean.
         window: Tokens of a window, special ones included; None: a text is read as one.
         window_stride: Tokens that a window shares with the one before.
         max_windows: The windows of a text that are read, its first ones.
@@ -238,7 +239,8 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             return self._pool(states, is_token)
         segments = values.get("token_type_ids")
         of_second = torch.zeros_like(is_token) if segments is None else is_token & (segments == 1)
-        u, v = self._pool(states, is_token & ~of_second), self._pool(states, of_second)
+        before_texts = is_token.cumsum(1) <= self.config.special_tokens_before  # [CLS] belongs to neither
+        u, v = self._pool(states, is_token & ~of_second & ~before_texts), self._pool(states, of_second)
         return torch.cat([u, v, (u - v).abs(), u * v], dim=1)
 
     def _vectors_of_windows(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
