@@ -11,7 +11,7 @@ from hftune.data.tables.read import Table
 
 
 @dataclass(frozen=True)
-class Part:
+class CheckedSplit:
     """Clean rows of one split.
 
     Args:
@@ -34,16 +34,16 @@ class Part:
         """Says where a row (0-based) stands in the user's data."""
         return self.table.place(int(self.rows[row]))
 
-    def take(self, chosen: np.ndarray) -> "Part":
+    def take(self, chosen: np.ndarray) -> "CheckedSplit":
         """Returns the chosen rows (int64, ascending)."""
         if len(chosen) == len(self.rows):
             return self
         looks = None if self.looks is None else self.looks.take(pa.array(chosen))
         content = self.content.take(pa.array(chosen))
-        return Part(content, self.targets[chosen], self.table, self.rows[chosen], looks)
+        return CheckedSplit(content, self.targets[chosen], self.table, self.rows[chosen], looks)
 
 
-def find_duplicates(parts: Mapping[str, Part], noun: str) -> list[str]:
+def find_duplicates(parts: Mapping[str, CheckedSplit], noun: str) -> list[str]:
     """Counts what stands twice in train, and rows of other splits that stand in train too.
 
     Content is compared as it is, byte by byte.

@@ -32,7 +32,7 @@ SCORING_SETTINGS = _FILES + _FOLDERS + _COLUMNS + _SET + _ROWS + _COMPUTING
 
 Ids = np.ndarray | None
 Name = str | tuple[str, str] | None
-Checked = tuple[Any, np.ndarray, list[str]]
+CheckedRows = tuple[Any, np.ndarray, list[str]]
 
 
 class Split(NamedTuple):
@@ -165,7 +165,7 @@ class Inputs(ABC):
         """
 
     @abstractmethod
-    def check(self, table: Table, column: Any, settings: Any, of: Split, rows: Ids = None) -> Checked:
+    def check(self, table: Table, column: Any, settings: Any, of: Split, rows: Ids = None) -> CheckedRows:
         """Reads the contents of a split, as for training.
 
         Args:

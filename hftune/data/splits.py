@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hftune.data.columns import with_names_of
-from hftune.data.duplicates import Part, find_duplicates
+from hftune.data.duplicates import CheckedSplit, find_duplicates
 from hftune.data.labels import is_unlabelled
 from hftune.data.sources import SPLIT_NAMES, Source
 from hftune.data.stratify import sample_of_labels
@@ -29,14 +29,14 @@ SMALL = 10  # rows of validation: fewer tell two models apart by chance alone
 SPARES_ONE = 4  # rows of a class, of which one is validated on whatever --train_val_split says
 
 
-class Checked(NamedTuple):
+class UsableContent(NamedTuple):
     """What a check of one table's content returns.
 
     Args:
         content: What the rows hold, as strings that are equal for equal content, (N,).
         rows: The rows of the table that can be used, int64 (N,), ascending; None for all.
         warnings: Lines to show to the user.
-        looks: See `Part`.
+        looks: See `CheckedSplit`.
     """
 
     content: pa.ChunkedArray
@@ -58,7 +58,7 @@ class Splits:
         warnings: Lines to show to the user.
     """
 
-    parts: dict[str, Part]
+    parts: dict[str, CheckedSplit]
     task: Task
     origin: str
     fingerprint: str
@@ -72,7 +72,7 @@ def make_splits(
     *,
     content: tuple[str, ...],
     label: str,
-    check: Callable[[str, Table], Checked],
+    check: Callable[[str, Table], UsableContent],
     noun: str,
     task: Task | None = None,
 ) -> Splits:
@@ -124,7 +124,7 @@ def make_splits(
     return Splits(parts, task, origin, _fingerprint(parts, task.labels), source.commit, warnings)
 
 
-def _lost_classes(parts: Mapping[str, Part], whole: Part, task: Task) -> list[str]:
+def _lost_classes(parts: Mapping[str, CheckedSplit], whole: CheckedSplit, task: Task) -> list[str]:
     """Returns warnings about classes of the train rows, `whole`, of which a split has no row or too few."""
     more = "raise --train_val_split, or pass more validation rows"
     meaning = {
@@ -152,8 +152,8 @@ def _clean(
     task: Task,
     contents: tuple[str, ...],
     label: str,
-    check: Callable[[str, Table], Checked],
-) -> tuple[dict[str, Part], Task, list[str]]:
+    check: Callable[[str, Table], UsableContent],
+) -> tuple[dict[str, CheckedSplit], Task, list[str]]:
     """Returns checked rows by split, the task and warnings; `contents` are the columns of what rows hold."""
     warnings = []
     tables: dict[str, Table] = {}
@@ -187,7 +187,7 @@ def _clean(
     parts = {}
     for split, (content, rows, told, looks) in checked.items():
         rows = np.arange(len(targets[split])) if rows is None else rows
-        parts[split] = Part(content, targets[split][rows], tables[split], rows, looks)
+        parts[split] = CheckedSplit(content, targets[split][rows], tables[split], rows, looks)
         warnings += told
     before, after = (task.count_labels(rows) for rows in (targets["train"], parts["train"].targets))
     if len(lost := np.flatnonzero((before > 0) & (after == 0))):
@@ -207,7 +207,9 @@ def _without_labels(table: Table, label: str) -> str:
     return "has no labels (all are -1 or missing)"
 
 
-def _cut_validation(parts: dict[str, Part], task: Task, share: float, seed: int) -> dict[str, Part]:
+def _cut_validation(
+    parts: dict[str, CheckedSplit], task: Task, share: float, seed: int
+) -> dict[str, CheckedSplit]:
     train = parts["train"]
     strata = task.strata(train.targets)
     sizes = np.bincount(strata) if strata.ndim == 1 else strata.sum(0)
@@ -258,7 +260,7 @@ def _quotas(sizes: np.ndarray, count: int, most: np.ndarray) -> np.ndarray:
     return quota
 
 
-def _fingerprint(parts: Mapping[str, Part], labels: tuple[str, ...]) -> str:
+def _fingerprint(parts: Mapping[str, CheckedSplit], labels: tuple[str, ...]) -> str:
     """Hashes the values, not their layout: chunks, offsets and file formats do not count."""
     digest = hashlib.sha256(json.dumps(labels).encode())
     for split in SPLIT_NAMES:

@@ -3,14 +3,14 @@
 import numpy as np
 import pyarrow as pa
 
-from hftune.data.duplicates import Part, find_duplicates
+from hftune.data.duplicates import CheckedSplit, find_duplicates
 from hftune.data.tables.read import Table
 
 
-def part(texts: list[str], labels: list[int], name: str) -> Part:
+def part(texts: list[str], labels: list[int], name: str) -> CheckedSplit:
     rows = np.arange(len(texts)) + 10  # as if ten rows before had been left out
     origin = Table(name, {}, list(range(2, 100)))
-    return Part(pa.chunked_array([texts[:2], texts[2:]], pa.string()), np.array(labels), origin, rows)
+    return CheckedSplit(pa.chunked_array([texts[:2], texts[2:]], pa.string()), np.array(labels), origin, rows)
 
 
 def test_duplicates_are_counted_and_the_first_is_named():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hftune.data.sources import Source
-from hftune.data.splits import Checked, make_splits, stratified_sample
+from hftune.data.splits import UsableContent, make_splits, stratified_sample
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput
 
@@ -26,12 +26,12 @@ def table(name: str, labels: list[str]) -> Table:
 def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **changes):
     """Makes splits; `rows` are those that the check leaves, for tables that have bad ones."""
 
-    def check(name: str, checked: Table) -> Checked:
+    def check(name: str, checked: Table) -> UsableContent:
         content = checked.columns["content"]
         if rows is None or name not in rows:
-            return Checked(content, None, [])
+            return UsableContent(content, None, [])
         kept = np.array(rows[name], dtype=np.int64)
-        return Checked(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
+        return UsableContent(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
 
     settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "data_seed": 3}
     settings |= {"task": "single_label", "pos_label": None}

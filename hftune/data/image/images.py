@@ -137,7 +137,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Checked:
+class ReadableImages:
     """The images of a split that can be read.
 
     Args:
@@ -181,7 +181,7 @@ def locate_and_check(
     skip_bad: bool | None,
     rows: np.ndarray | None = None,
     **options: Any,
-) -> Checked:
+) -> ReadableImages:
     """Finds the files that a table names and reads them; see `locate_images` and `check_images`.
 
     Only `rows` are read (int64, ascending; None: all).
@@ -207,7 +207,7 @@ def check_images(
     background: str | None = None,
     trains: bool = False,
     spare: bool = False,
-) -> Checked:
+) -> ReadableImages:
     """Reads every image of a split once, in as many threads as there are cores.
 
     Args:
@@ -254,7 +254,7 @@ def check_images(
     images = Images(table, column, rows, folder, held, everything.sizes[rows], background)
     good = [results[row] for row in rows]
     facts, doubts = _doubts(images, good, trains)
-    return Checked(
+    return ReadableImages(
         images,
         digests=pa.chunked_array([pa.array([one.digest for one in good], pa.string())]),
         looks=pa.chunked_array([pa.array([one.look for one in good], pa.string())]),

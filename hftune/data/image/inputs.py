@@ -15,7 +15,7 @@ from hftune.data.image.images import locate_and_check, memory_budget
 from hftune.data.image.read import read_images
 from hftune.data.image.rows import ImageCollator, ImageRows, Images, processed
 from hftune.data.image.splits import PICTURE, find_images
-from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
+from hftune.data.inputs import CheckedRows, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source
 from hftune.data.tables.read import Table
 from hftune.settings.image import ImageSettings
@@ -69,7 +69,7 @@ class ImageInputs(Inputs):
         names = settings.image_column_name, settings.label_column_name
         return choose_columns(table, PICTURE, *names, label_names(settings))
 
-    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> CheckedRows:
         # Each image is decoded once.
         checked = locate_and_check(
             table,

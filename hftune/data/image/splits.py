@@ -17,7 +17,7 @@ from hftune.data.image.images import Images, locate_and_check, memory_budget
 from hftune.data.image.sample import load_shapes
 from hftune.data.image.split_folders import check_class_folders, image_splits
 from hftune.data.sources import Source, find_source, naming_columns
-from hftune.data.splits import Checked, Splits, make_splits
+from hftune.data.splits import Splits, UsableContent, make_splits
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
@@ -37,7 +37,7 @@ NAMES = (  # of columns of images or their paths, without "_", "-" and blanks; t
 
 
 class ImageSplits(NamedTuple):
-    """Checked splits, the images of each in the order of its rows, and their `Checked.facts` added up."""
+    """Checked splits, the images of each in the order of its rows, and the sum of their facts."""
 
     splits: Splits
     images: dict[str, Images]
@@ -62,7 +62,7 @@ def load_image_splits(settings: ImageSettings, task: Task | None = None) -> Imag
     facts: Counter[str] = Counter()
     room = memory_budget()
 
-    def check(split: str, table: Table) -> Checked:
+    def check(split: str, table: Table) -> UsableContent:
         nonlocal room
         checked = locate_and_check(
             table,
@@ -78,7 +78,7 @@ def load_image_splits(settings: ImageSettings, task: Task | None = None) -> Imag
         room -= checked.bytes_held
         found[split] = checked.images
         facts.update(checked.facts)
-        return Checked(checked.digests, checked.rows, checked.warnings, checked.looks)
+        return UsableContent(checked.digests, checked.rows, checked.warnings, checked.looks)
 
     if not os.path.isdir(source.train.name):  # class folders have no columns
         source = naming_columns(source, PICTURE, column, label)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hftune.data.base_model import check_embeddings
 from hftune.data.columns import TEXT, choose_columns
-from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
+from hftune.data.inputs import CheckedRows, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import Table
 from hftune.data.text.pairs import Columns, Texts, check_rows, choose_texts, parted, truncation_of_pairs
@@ -111,7 +111,7 @@ class TextInputs(Inputs):
             )
         return texts, label
 
-    def check(self, table: Table, column: Columns, settings: Any, of: Split, rows: Ids = None) -> Checked:
+    def check(self, table: Table, column: Columns, settings: Any, of: Split, rows: Ids = None) -> CheckedRows:
         # Blank texts that the user cannot edit are kept.
         table = table if rows is None else table.take(rows)
         content, warnings = check_rows(table, column, keep_blank=not of.editable)

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from hftune.data.columns import TEXT, unread_texts
 from hftune.data.dataset import Places
-from hftune.data.duplicates import Part
+from hftune.data.duplicates import CheckedSplit
 from hftune.data.sources import Source, find_source, naming_columns
-from hftune.data.splits import Checked, make_splits
+from hftune.data.splits import UsableContent, make_splits
 from hftune.data.tables.read import Table
 from hftune.data.text.pairs import Columns, check_rows, choose_texts, parted
 from hftune.data.text.sample import load_sample
@@ -70,9 +70,9 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
     texts, label = choose_texts(source.train, settings)
     pairs = len(texts) == 2
 
-    def check(split: str, table: Table) -> Checked:
+    def check(split: str, table: Table) -> UsableContent:
         content, warnings = check_rows(table, texts, keep_blank=not source.files)
-        return Checked(content, None, warnings)
+        return UsableContent(content, None, warnings)
 
     source = _naming_texts(source, texts, label)
     noun = "pair" if pairs else "text"
@@ -102,14 +102,14 @@ def _naming_texts(source: Source, texts: Columns, label: str) -> Source:
     return replace(source, columns=f", pairs: {texts[0]} and {texts[1]}, label column {label!r}")
 
 
-def _places(part: Part, split: datasets.Dataset) -> Places:
+def _places(part: CheckedSplit, split: datasets.Dataset) -> Places:
     def of(column: str) -> Callable[[int], str]:
         return lambda row: split.data.column(column)[row].as_py()
 
     return Places(part.table.of_user(part.rows), part.place, {name: of(name) for name in split.column_names})
 
 
-def _dataset(part: Part, pairs: bool, fingerprint: str) -> datasets.Dataset:
+def _dataset(part: CheckedSplit, pairs: bool, fingerprint: str) -> datasets.Dataset:
     columns = {"text": part.content}
     if pairs:
         both = [parted(content) for content in part.content.to_pylist()]

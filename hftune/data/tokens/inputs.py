@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from hftune.data.inputs import Checked, Contents, Ids, Inputs, Split
+from hftune.data.inputs import CheckedRows, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import SUFFIXES, Table, read_table
 from hftune.data.text.inputs import saved_tokenizer
@@ -104,7 +104,7 @@ class TokenInputs(Inputs):
             raise BadInput(f"{table.name} has no tags; name their column with --label_column_name")
         return TEXT, TAGS
 
-    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> Checked:
+    def check(self, table: Table, column: str, settings: Any, of: Split, rows: Ids = None) -> CheckedRows:
         texts: Any = list(table.columns.values())[-1]
         chosen = np.arange(table.rows) if rows is None else rows
         return of_rows([texts[row] for row in chosen]), np.arange(len(chosen)), []

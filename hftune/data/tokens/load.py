@@ -8,9 +8,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.dataset import Data, Places
-from hftune.data.duplicates import Part
+from hftune.data.duplicates import CheckedSplit
 from hftune.data.sources import find_source
-from hftune.data.splits import Checked, Splits, log_splits, make_splits
+from hftune.data.splits import Splits, UsableContent, log_splits, make_splits
 from hftune.data.tables.table import Table
 from hftune.data.text.tokenize import TextCollator
 from hftune.data.text.tokenizer import AS_WRITTEN, prepare_tokenizer
@@ -80,13 +80,13 @@ def load_splits(settings: TokenSettings, task: Task | None = None) -> Splits:
     source = tagged_source(found, settings.text_column_name, settings.label_column_name)
     refuse_without_tags(source)
 
-    def check(split: str, table: Table) -> Checked:
-        return Checked(table.columns[TEXT], None, [])
+    def check(split: str, table: Table) -> UsableContent:
+        return UsableContent(table.columns[TEXT], None, [])
 
     return make_splits(source, settings, content=(TEXT,), label=TAGS, check=check, noun="text", task=task)
 
 
-def _places(part: Part) -> Places:
+def _places(part: CheckedSplit) -> Places:
     rows = part.table.of_user(part.rows)
     return Places(rows, part.place, {"text": lambda row: part.content[row].as_py()})
 
