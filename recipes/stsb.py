@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["hftune"]
 # ///
-"""STS-B: how alike two sentences mean, from 0 to 5, by one encoder that reads both.
+"""STS-B: how alike two sentences mean, from 0 to 5, by an encoder that reads each and compares.
 
     accelerate launch recipes/stsb.py
     accelerate launch recipes/stsb.py --model_name_or_path FacebookAI/roberta-base
@@ -23,6 +23,7 @@ recipe = imdb.recipe.replace(
     dataset_name="mteb/stsbenchmark-sts",
     task="regression",
     max_length=128,
+    pair_encoder="bi",  # MiniLM, a sentence encoder, has learned to read one text at a time
     per_device_train_batch_size=16,
     learning_rate=1e-4,
     num_train_epochs=5.0,

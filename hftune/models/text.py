@@ -27,6 +27,10 @@ from hftune.settings.text import TextSettings
 
 log = logging.getLogger(__name__)
 
+BI_ENCODER_NEEDS = (
+    "--pair_encoder bi needs pairs of texts, the mean as pooling, and a tokenizer with token_type_ids, which "
+    "tell the two apart"
+)
 # What the families of encoders call the dropout of their attention weights.
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
@@ -119,10 +123,10 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     if pooled and settings.pooling not in ("auto", "native", config.pooling):
         raise BadInput(f"--pooling {settings.pooling}: {name} has the pooling {config.pooling}; leave it out")
     if not pooled and (pooling := choose_pooling(settings)):
-        segments = "token_type_ids" in data.processor.model_input_names
-        if segments and pooling == "mean" and data.input_config.get("text_pair"):
-            changes["compares_texts"] = True
+        changes |= _reading_of_pairs(settings, data, pooling)
         return _pooled(name, pooling, windows, labels, changes, flags)
+    if settings.pair_encoder == "bi" and getattr(config, "pair_encoder", "") != "bi":
+        raise BadInput(BI_ENCODER_NEEDS)
     changes |= windows.config() if windows else {}
     saved_labels, saved_kind = label_names(config), config.problem_type
     config.update({**labels, **changes})
@@ -142,6 +146,16 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
         batch.pop("labels")
         data.task.take_up(model, batch)
     return model
+
+
+def _reading_of_pairs(settings: TextSettings, data: Data, pooling: str) -> dict[str, Any]:
+    """Returns what the config of a pooled encoder says of pairs; {} where their two texts are read as one."""
+    segments = "token_type_ids" in data.processor.model_input_names
+    if segments and pooling == "mean" and data.input_config.get("text_pair"):
+        return {"compares_texts": True, "pair_encoder": settings.pair_encoder}
+    if settings.pair_encoder == "bi":
+        raise BadInput(BI_ENCODER_NEEDS)
+    return {}
 
 
 def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str]) -> dict[str, float]:

@@ -33,6 +33,8 @@ class TextSettings(Settings):
     # one vector of all tokens, before the head; native: the model's own classifier, in windows the mean;
     # auto: as a sentence encoder was trained, else native
     pooling: Pooling = "auto"
+    # pairs, under the mean: cross reads both together, bi each by itself, as a sentence encoder was trained
+    pair_encoder: Literal["cross", "bi"] = "cross"
     # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
     train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
     tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
@@ -72,6 +74,8 @@ class TextSettings(Settings):
         if self.pooling not in ("auto", "native") and self.model_type:
             advice = "a small model reads out in its own way, see readout in --config_overrides"
             refuse_both("pooling", "model_type", advice)
+        if self.pair_encoder == "bi" and self.model_type:
+            refuse_both("pair_encoder", "model_type", "a small model reads both texts together")
         if self.freeze_embeddings and not self.embeddings:
             where = "for those of a pretrained model use --freeze embeddings"
             raise BadInput(f"--freeze_embeddings needs --embeddings FILE; {where}")

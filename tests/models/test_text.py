@@ -483,3 +483,20 @@ def test_the_mean_of_pairs_compares_their_texts_where_segments_tell_them_apart(c
     assert not built("bert", "mean", {}).config.compares_texts
     assert not built("bert", "max", pairs).config.compares_texts
     assert not built("roberta", "mean", pairs).config.compares_texts  # its tokenizer makes no segments
+
+
+def test_the_texts_of_a_pair_are_read_apart_where_that_was_asked_for(checkpoint):
+    def built(family, pooling, input_config):
+        data = dataclasses.replace(data_of(tiny_tokenizer(family)), input_config=input_config)
+        return build(checkpoint(family), family, data, pooling=pooling, pair_encoder="bi")
+
+    pairs = {"text_pair": True, "truncation": "longest_first"}
+    assert built("bert", "mean", pairs).config.pair_encoder == "bi"
+    for family, pooling, kind in (
+        ("bert", "mean", {}),
+        ("bert", "cls", pairs),
+        ("bert", "native", pairs),
+        ("roberta", "mean", pairs),
+    ):
+        with pytest.raises(BadInput, match="pair_encoder bi needs pairs"):
+            built(family, pooling, kind)

@@ -25,6 +25,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 POOLINGS = ("cls", "mean", "max", "attention", "last")
+PAIR_ENCODERS = ("cross", "bi")
 TOKENS_AT_ONCE = 16_384  # of the windows that pass together where nothing is learned: bounds the memory
 
 
@@ -39,6 +40,8 @@ class PooledEncoderConfig(PreTrainedConfig):
         compares_texts: Of pairs, whose tokens have segments 0 and 1: whether the text vector is made of four,
             the mean of each text's states u and v, without what stands before the first one, |u - v| and
             u * v, instead of one mean.
+        pair_encoder: How those two are read, "cross": together, so that the tokens of one see those of the
+            other; "bi": each by itself, as a sentence encoder was trained.
         window: Tokens of a window, special ones included; None: a text is read as one.
         window_stride: Tokens that a window shares with the one before.
         max_windows: The windows of a text that are read, its first ones.
@@ -53,6 +56,7 @@ class PooledEncoderConfig(PreTrainedConfig):
     pooling: str = "mean"
     classifier_dropout: float = 0.1
     compares_texts: bool = False
+    pair_encoder: str = "cross"
     window: int | None = None
     window_stride: int = 64
     max_windows: int = 64
@@ -64,6 +68,8 @@ class PooledEncoderConfig(PreTrainedConfig):
             raise ValueError(f"pooling is {self.pooling!r}: use one of {', '.join(POOLINGS)}")
         if self.compares_texts and self.pooling != "mean":
             raise ValueError(f"pooling is {self.pooling!r}: compares_texts needs the mean")
+        if self.pair_encoder not in PAIR_ENCODERS:
+            raise ValueError(f"pair_encoder is {self.pair_encoder!r}: use one of {', '.join(PAIR_ENCODERS)}")
         if self.window is not None and self.window_step < 1:
             raise ValueError(
                 f"window is {self.window}: too short for a window_stride of {self.window_stride}"
@@ -132,6 +138,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         revision: str = "main",
         windows: dict[str, Any] | None = None,
         compares_texts: bool = False,
+        pair_encoder: str = "cross",
         **config_overrides: Any,
     ) -> "PooledEncoderForSequenceClassification":
         """Puts a new pooling and classifier on a pretrained backbone.
@@ -146,6 +153,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             revision: Branch, tag or commit of the Hub repository.
             windows: What `PooledEncoderConfig` says of windows; None: a text is read as one.
             compares_texts: See `PooledEncoderConfig`.
+            pair_encoder: See `PooledEncoderConfig`.
             **config_overrides: Values that replace those of the backbone's config.
 
         Returns:
@@ -174,6 +182,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
             pooling=pooling,
             classifier_dropout=classifier_dropout,
             compares_texts=compares_texts,
+            pair_encoder=pair_encoder,
             **(windows or {}),
             **{name: value for name, value in labels.items() if value is not None},
         )
@@ -234,14 +243,44 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
 
     def _vectors(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
         """Reads each row as one, values (B, L) and bool (B, L) -> (B, H), of compared texts (B, 4 H)."""
-        states = self.encoder(**values, attention_mask=is_token.long()).last_hidden_state
         if not self.config.compares_texts:
-            return self._pool(states, is_token)
+            return self._pool(self._states(values, is_token), is_token)
         segments = values.get("token_type_ids")
         of_second = torch.zeros_like(is_token) if segments is None else is_token & (segments == 1)
-        before_texts = is_token.cumsum(1) <= self.config.special_tokens_before  # [CLS] belongs to neither
-        u, v = self._pool(states, is_token & ~of_second & ~before_texts), self._pool(states, of_second)
+        if self.config.pair_encoder == "bi":
+            u, v = self._vectors_of_each(values, is_token, of_second)
+        else:
+            states = self._states(values, is_token)
+            before = is_token.cumsum(1) <= self.config.special_tokens_before  # [CLS] belongs to neither
+            u, v = self._pool(states, is_token & ~of_second & ~before), self._pool(states, of_second)
         return torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+
+    def _states(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
+        """Returns the backbone's last states, (B, L, H), of values (B, L) and bool (B, L)."""
+        return self.encoder(**values, attention_mask=is_token.long()).last_hidden_state
+
+    def _vectors_of_each(
+        self, values: dict[str, torch.Tensor], is_token: torch.Tensor, of_second: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Reads the texts of each pair by themselves, values and bools (B, L) -> two of (B, H).
+
+        The second one gets the special tokens that stand before the first.
+        """
+        before, length = self.config.special_tokens_before, is_token.shape[1]
+        first = (is_token & ~of_second).sum(1, keepdim=True)
+        second = before + of_second.sum(1, keepdim=True)
+        start = is_token.long().argmax(1, keepdim=True)
+        size = length if torch.compiler.is_exporting() else int(torch.maximum(first, second).max())
+        place = torch.arange(size, device=is_token.device).expand(len(is_token), -1)
+        places = torch.cat([place, torch.where(place < before, place, place + first - before)])  # (2 B, T)
+        positions = (places + start.repeat(2, 1)).clamp(max=length - 1)
+        is_own = place.repeat(2, 1) < torch.cat([first, second])
+        alone = {name: value.repeat(2, 1).gather(1, positions) for name, value in values.items()}
+        alone["input_ids"] = alone["input_ids"].masked_fill(
+            ~is_own, self.config.get_text_config().pad_token_id or 0
+        )
+        alone["token_type_ids"] = torch.zeros_like(alone["input_ids"])
+        return self._pool(self._states(alone, is_own), is_own).chunk(2)
 
     def _vectors_of_windows(self, values: dict[str, torch.Tensor], is_token: torch.Tensor) -> torch.Tensor:
         """Reads each row in windows, values (B, L) and bool (B, L) -> (B, H)."""
