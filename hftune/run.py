@@ -35,6 +35,7 @@ from hftune.training import rules
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run
 from hftune.training.freezing import rows_needed
+from hftune.training.linear_probe import probe
 from hftune.training.log import Bar, RunConsole, read_log
 from hftune.training.loop import Progress, fit
 from hftune.training.precision import choose_precision
@@ -232,6 +233,8 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
     padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
     log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)
     first_step = checkpoint.step if checkpoint else 0
+    if settings.linear_probing and not checkpoint and run.is_main:  # the others are sent its weights
+        probe(model, data, settings.seed)
     rules.tell(settings, model, plan)
     training, state = set_up(run, data, model, plan, Schedule.of(settings, plan), first_step)
     progress = state.restore(checkpoint) if checkpoint else Progress()

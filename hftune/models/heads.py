@@ -13,6 +13,7 @@ from hftune.models.standalone import STANDALONE
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # labels in a line of the log
+KEPT = "_hftune_kept_head"  # attribute of a model whose classifier is a checkpoint's
 
 
 def head_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
@@ -50,6 +51,11 @@ def parameter_names(layers: dict[str, nn.Module]) -> set[str]:
     return {f"{name}.{key}" for name, layer in layers.items() for key, _ in layer.named_parameters()}
 
 
+def has_new_head(model: PreTrainedModel) -> bool:
+    """Returns whether a model's classifier has to be learned; False if a checkpoint's own has stayed."""
+    return not getattr(model, KEPT, False)
+
+
 def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]) -> bool:
     """Makes a checkpoint's classifier answer in the data's order of labels, if it knows these labels.
 
@@ -65,26 +71,36 @@ def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[
     Returns:
         Whether it knows them; if not, the caller initialises the classifier.
     """
-    saved, labels = list(saved), list(labels)
+    order = _order_of_labels(list(saved), list(labels))
+    if order is None:
+        return False
+    if order != list(range(len(order))):
+        at = torch.tensor(order)
+        with torch.no_grad():
+            for layer in head_layers(model).values():
+                for parameter in layer.parameters():  # the first dimension of both is C
+                    parameter.copy_(parameter[at])
+        log.info("the classifier is kept, in the data's order of labels: %s", _few(labels))
+    setattr(model, KEPT, True)
+    return True
+
+
+def _order_of_labels(saved: list[str], labels: list[str]) -> list[int] | None:
+    """Returns where each of the data's labels stands among the saved ones; None where these are others."""
+    same = list(range(len(labels)))
     if saved == labels:
-        return True
+        return same
     if sorted(saved) != sorted(labels):  # ENTAILMENT is entailment, where that is clear
         plain = {label.casefold(): label for label in labels}
         named = [plain.get(name.casefold(), name) for name in saved]
         saved = named if len(set(named)) == len(named) == len(plain) else saved
     if saved == [f"LABEL_{number}" for number in range(len(labels))]:
         log.info("the classifier is kept: the checkpoint has as many labels, without names")
-        return True
+        return same
     if sorted(saved) != sorted(labels):
         tell_of_other_labels(saved, labels)
-        return False
-    order = torch.tensor([saved.index(label) for label in labels])
-    with torch.no_grad():
-        for layer in head_layers(model).values():
-            for parameter in layer.parameters():  # the first dimension of both is C
-                parameter.copy_(parameter[order])
-    log.info("the classifier is kept, in the data's order of labels: %s", _few(labels))
-    return True
+        return None
+    return [saved.index(label) for label in labels]
 
 
 def tell_of_other_labels(saved: Sequence[str], labels: Sequence[str]) -> None:

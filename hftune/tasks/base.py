@@ -355,6 +355,23 @@ class Task(ABC):
             batch: Some rows, arguments of its forward.
         """
 
+    def linear_layer(self, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fits a last layer, with which a training may start; a task without one has no such method.
+
+        Args:
+            features: What it reads of training rows, float32 (N, F).
+            targets: Those of the same rows.
+
+        Returns:
+            Weights (outputs, F) and biases (outputs,), on the scale on which the model answers in training.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_linear_layer(self) -> bool:
+        """Whether it has a `linear_layer`."""
+        return type(self).linear_layer is not Task.linear_layer
+
     def scaled(self, loss: Loss) -> Loss:
         """Returns a loss that meets targets on the scale on which the model answers in training."""
         return loss

@@ -30,6 +30,7 @@ from hftune.tasks.base import (
 )
 from hftune.tasks.class_metrics import NLL_LIMIT, rank, ratio
 from hftune.tasks.intervals import f1_intervals, share_of_rows
+from hftune.tasks.linear import layer_of_labels
 from hftune.tasks.thresholds import HALF, choose_thresholds
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ class MultiLabel(Task):
 
     def shown_targets(self, targets: np.ndarray) -> tuple[np.ndarray, Sequence[str]]:
         return np.arange(len(targets)), self._joined(targets > 0)
+
+    def linear_layer(self, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return layer_of_labels(features, targets)
 
     def baselines(self, targets: np.ndarray, rows: int, simple: SimpleModel | None) -> dict[str, Predictions]:
         chances = {"majority": np.tile(targets.mean(0, dtype=np.float64), (rows, 1))}

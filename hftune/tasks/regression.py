@@ -18,6 +18,7 @@ from hftune.errors import BadInput
 from hftune.models.scale import exact_output, last_layers, rescale
 from hftune.tasks.base import Batch, Loss, Metric, Predictions, SimpleModel, Task, TestRows, Use
 from hftune.tasks.intervals import share_of_rows
+from hftune.tasks.linear import layer_of_numbers
 from hftune.tasks.number_metrics import is_constant, number_metrics
 
 if TYPE_CHECKING:
@@ -152,6 +153,9 @@ class Regression(Task):
 
     def take_up(self, model: PreTrainedModel, batch: Batch) -> None:
         rescale(model, batch, 1 / self.deviation, -self.mean / self.deviation)
+
+    def linear_layer(self, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return layer_of_numbers(features, (targets - self.mean) / self.deviation)
 
     def scaled(self, loss: Loss) -> Loss:
         def of_scaled(model: torch.nn.Module, batch: Batch) -> torch.Tensor:

@@ -16,6 +16,7 @@ from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed
 from hftune.tasks.base import SMALLEST, LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows
 from hftune.tasks.class_metrics import class_metrics, rows_of
+from hftune.tasks.linear import layer_of_classes
 
 if TYPE_CHECKING:
     from hftune.settings.base import Settings
@@ -81,6 +82,9 @@ class SingleLabel(Task):
         from hftune.tasks.losses import build_loss
 
         return build_loss(settings, targets, self.labels)
+
+    def linear_layer(self, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return layer_of_classes(features, targets, len(self.labels))
 
     def scored(
         self, predictions: Predictions, targets: np.ndarray, names: Collection[str]

@@ -8,22 +8,19 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 
 from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput, first_line
 from hftune.models.pooling import pooling_of_features
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
+from hftune.tasks.linear import logistic, ridge
 from hftune.training.cached_features import FeatureRows, as_scored, extract_features
 
 log = logging.getLogger(__name__)
 
 NAME = "frozen"
-INVERSE_PENALTY = 0.03  # scikit-learn's C, for features of mean 0 and variance 1
-PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # of the ridge
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,11 @@ class FrozenFeatures:
 
     def estimator(self) -> Pipeline:
         """Returns an untrained logistic regression."""
-        return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))
+        return logistic()
 
     def regressor(self) -> Pipeline:
         """Returns an untrained ridge regression that chooses its penalty by itself."""
-        return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+        return ridge()
 
 
 def frozen_features(recipe: Recipe, settings: Settings, data: Data) -> FrozenFeatures | None:
