@@ -53,6 +53,18 @@ of about 75, which costs a little. Scored on the images as they are; the mean ov
 image is in the last column.""",
         MANY_CLASSES,
     ),
+    "Nothing but the data": Section(
+        """What `recipes/imdb.py` makes of other questions with the data's name alone: its rate, its epochs
+and its pooling are chosen by rule, and a linear model of the features is where the training starts. Full
+sets, and 4,000 rows to train on. Test rows as in the sections below.""",
+        {"Accuracy": "accuracy"},
+    ),
+    "Size of a shape": Section(
+        """480 of the images that hftune draws, 1,200 to train on and 240 to choose the model: the radius of
+the shape in pixels, from 9 to 17. The baseline is ridge regression on thumbnails of 8 x 8 pixels. Of RMSE
+less is better.""",
+        {"RMSE": "rmse", "Pearson": "pearson", "In its interval": "coverage"},
+    ),
     "TREC": Section(
         """500 test questions of CogComp/trec, of six kinds or of 50 finer ones; 545 of the 5,452 questions to
 train on choose the model. The baseline is TF-IDF with logistic regression.""",
@@ -142,6 +154,19 @@ CHINESE = (
     *("--num_train_epochs", "6", "--learning_rate", "5e-3", "--config_overrides"),
     "embedding_dim=64,ngrams=2,num_buckets=500000,dropout=0.5,word_dropout=0.3",
 )
+OTHER_QUESTIONS = {
+    "trec": ("--dataset_name", "CogComp/trec", "--label_column_name", "coarse_label"),
+    "trec fine": ("--dataset_name", "CogComp/trec", "--label_column_name", "fine_label"),
+    "banking77": ("--dataset_name", "PolyAI/banking77"),
+    "ag_news": ("--dataset_name", "fancyzhx/ag_news"),
+    "sst2": ("--dataset_name", "stanfordnlp/sst2", "--test_split", "validation"),
+    "chnsenticorp": ("--dataset_name", "lansinuote/ChnSentiCorp"),
+}
+DEFAULTS = {
+    f"{name}, {rows}": Run("Nothing but the data", "recipes/imdb.py", (*flags, *cut))
+    for rows, cut in (("all rows", ()), ("4000 rows", ("--max_train_samples", "4000")))
+    for name, flags in OTHER_QUESTIONS.items()
+}
 # 5,050 words of GloVe's 6B vectors of 50 numbers.
 CRF = ("--embeddings", "runs/glove.6B.50d.5k.txt", "--early_stopping_patience", "5")
 RUNS = {
@@ -152,7 +177,11 @@ RUNS = {
     **seeds("hotdog", Run("Hot dog", "recipes/hotdog.py")),
     "hotdog from scratch": Run("Hot dog", "recipes/hotdog.py", SCRATCH),
     "hotdog features": Run("Hot dog", "recipes/hotdog_features.py"),
+    "shapes, size": Run(
+        "Size of a shape", "recipes/shapes.py", ("--task", "regression", "--label_column_name", "size")
+    ),
     "cifar10": Run("CIFAR-10", "recipes/cifar10.py", ("--test_time_augmentation",)),
+    **DEFAULTS,
     "trec": Run("TREC", "recipes/imdb.py", (*TREC, "--pooling", "native")),
     "trec, mean pooling": Run("TREC", "recipes/imdb.py", (*TREC, "--pooling", "mean")),
     "trec, fine": Run("TREC", "recipes/imdb.py", TREC_FINE),
