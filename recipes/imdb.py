@@ -32,6 +32,7 @@ class Settings(hftune.TextSettings):
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     per_device_train_batch_size: int = 16
+    linear_probing: bool = True  # the classifier starts as a logistic regression: few rows need no more
     learning_rate: float | None = None  # by the model's width: 1e-4 for MiniLM's 384
     head_lr_multiplier: float = 10.0
     warmup_steps: float = 0.1

@@ -34,6 +34,7 @@ recipe = imdb.recipe.replace(
     max_length=128,
     pooling="mean",  # which also makes features of an encoder that is no sentence encoder
     freeze="backbone",
+    linear_probing=False,
     per_device_train_batch_size=64,
     learning_rate=1e-2,
     head_lr_multiplier=1.0,

@@ -66,12 +66,13 @@ _FILES = ("train_file", "validation_file", "test_file")
 _FOLDERS = ("train_dir", "validation_dir", "test_dir")
 _REPOSITORY = ("dataset_name", "dataset_config_name", "dataset_revision")
 _OF_A_MODEL = ("config_overrides", "checkpoint_path", "image_mean", "image_std")
+_OF_PRETRAINED = ("pooling", "pair_encoder", "linear_probing", "freeze_batch_norm")
 CLEARS = {
     "dataset_name": (*_REPOSITORY[1:], *_FILES, *_FOLDERS, "image_dir"),
     "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS, "image_dir"),
     "train_dir": (*_REPOSITORY, *_FILES, *_FOLDERS[1:], "image_dir"),
     "model_name_or_path": ("model_type", *_OF_A_MODEL, "embeddings", "freeze_embeddings", "pair_encoder"),
-    "model_type": ("model_name_or_path", *_OF_A_MODEL, "pooling", "freeze_batch_norm", "pair_encoder"),
+    "model_type": ("model_name_or_path", *_OF_A_MODEL, *_OF_PRETRAINED),
     "truncation": ("window_stride", "max_windows"),
     "optim": ("optim_args",),
     "lr_scheduler_type": ("lr_scheduler_kwargs",),
@@ -132,6 +133,8 @@ class Settings:
 
     # --- optimisation ---
     learning_rate: float | None = 5e-5  # peak rate of the backbone; none: by the model's width, 5e-5 at 768
+    # start a new classifier as a linear model of the pretrained model's features, then train all
+    linear_probing: bool = False
     head_lr_multiplier: float = 1.0  # the head's rate is this many times the backbone's
     layer_decay: float = 1.0  # each layer below the head trains at this share of the rate of the one above
     weight_decay: float = 0.01  # for matrices; vectors (biases, norms) are not decayed
@@ -300,6 +303,8 @@ def _check_data(settings: Settings) -> None:
 def _check_model(settings: Settings) -> None:
     if settings.model_name_or_path and settings.model_type:
         refuse_both("model_name_or_path", "model_type", "a pretrained model has its type; give one of them")
+    if settings.model_type and settings.linear_probing:
+        refuse_both("model_type", "linear_probing", "features of random weights say nothing")
     for name in ("config_overrides", "optim_args", "lr_scheduler_kwargs"):
         parse_overrides(getattr(settings, name) or "", name)
 
