@@ -235,7 +235,7 @@ class Settings:
             }
             for name, value in given.items():
                 if value != values[name] and value not in (None, False):
-                    cleared = {rival: _first_default(type(self), rival) for rival in CLEARS.get(name, ())}
+                    cleared = {rival: first_default(type(self), rival) for rival in CLEARS.get(name, ())}
                     cleared |= IMPLIES.get((name, value), {})
                     values |= {rival: new for rival, new in cleared.items() if rival in values}
             values |= given
@@ -272,7 +272,7 @@ def _converted(kinds: dict[str, Any], name: str, value: Any) -> Any:
         raise BadInput(f"--{name}: {problem}") from None
 
 
-def _first_default(cls: type[Settings], name: str) -> Any:
+def first_default(cls: type[Settings], name: str) -> Any:
     """Returns the default of the class that first named a field, from before any recipe's choice."""
     return next((base.__dict__[name] for base in reversed(cls.__mro__) if name in base.__dict__), None)
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from hftune.data.dataset import Data
 from hftune.errors import BadInput
 from hftune.recipe import Recipe
-from hftune.settings.base import Settings
+from hftune.settings.base import Settings, first_default
 from hftune.storage.code_identity import VERSION, identify
 from hftune.storage.files import hash_file, plain
 from hftune.storage.model_files import hash_model
@@ -92,7 +92,8 @@ def as_begun(record: RunRecord, settings: Settings) -> Settings:
 
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
     """Raises `BadInput` if a folder holds a run with other settings."""
-    defaults = dataclasses.asdict(type(settings)())
+    kind = type(settings)  # a younger setting began with its first default, whatever a recipe says of it now
+    defaults = {field.name: first_default(kind, field.name) for field in dataclasses.fields(kind)}
     there, here = (_with_metric(of) for of in (settings_of(record), dataclasses.asdict(settings)))
     if changed := compare_settings(there, here, defaults):
         problem = f"{run_dir} holds a run with other settings; repeat its settings to go on, {OTHERWISE}"
