@@ -63,14 +63,12 @@ def main(argv: list[str]) -> None:
 
 def table_of_scores(runs: Sequence["FinishedRun"]) -> Table:
     """Lays out the scores, one metric a row, of test rows where all have them; the difference comes last."""
-    from hftune.inference.compare import difference
-    from hftune.report.summary import metrics_of
+    from hftune.inference.compare import common_scores, difference
 
     task = runs[0].task
     table = _table("metric", *(str(run.path) for run in runs))
     leading = next(iter(task.metrics))
-    split = "test" if all(f"test_{leading}" in run.results for run in runs) else "eval"
-    known = [name for name in metrics_of(runs[0].results, task) if f"{split}_{name}" in runs[0].results]
+    split, known = common_scores(runs)
     for name in known:
         table.add_row(task.title(name), *(_score(run, f"{split}_{name}") for run in runs))
     found = [difference(run, runs[0], leading) for run in runs[1:]]

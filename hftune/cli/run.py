@@ -2,9 +2,18 @@
 
     hftune run imdb --max_length 256
     hftune run my_recipe.py --output_dir runs/mine
+    hftune run imdb --seeds 5
 
 The flags are the recipe's own. `accelerate launch` and `torchrun` turn every exit code into 1; this one
 returns what exit.json says.
+
+--seeds N   train N times, one after the other, with seeds from --seed on: how much a score owes to luck
+
+Each of the N runs is a run as any other, in OUTPUT_DIR/seed_S (OUTPUT_DIR is runs/NAME if it is not given).
+The same command goes on where it was stopped, and reads what is finished; with a larger N it adds runs. At
+the end a table has the scores of each seed, their mean and standard deviation (n - 1), and
+OUTPUT_DIR/seeds.json the same numbers. --data_seed stays the same, so that all seeds train, validate and
+test on the same rows: hftune compare OUTPUT_DIR/seed_* pairs them.
 """
 
 import json
@@ -16,8 +25,11 @@ from pathlib import Path
 from types import FrameType
 
 from hftune.cli.recipes import find_recipe, recipe_file
-from hftune.errors import BadInput
-from hftune.settings.parser import parse
+from hftune.cli.seeds import is_finished, refuse_foreign_summary, refuse_together, show_seeds, take_flags
+from hftune.errors import BadInput, HftuneError, StoppedBySignal
+from hftune.recipe import Recipe
+from hftune.settings.base import Settings
+from hftune.settings.parser import parse, read_flags
 
 
 def main(argv: list[str]) -> None:
@@ -30,10 +42,16 @@ def main(argv: list[str]) -> None:
     if not argv:
         raise BadInput("hftune run: which recipe? hftune run NAME [flags]")
     name, *flags = argv
+    own, flags = take_flags(flags, {"seeds"})
+    seeds = read_flags(own, {"seeds": int}).get("seeds")
     recipe, file = find_recipe(name), str(recipe_file(name))
     settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
-    processes = count_gpus()
     sys.stdout.flush()
+    if seeds is not None:
+        refuse_together(settings, seeds)
+        run_seeds(recipe, file, flags, settings, seeds)
+        return
+    processes = count_gpus()
     if processes < 2:
         os.execv(sys.executable, [sys.executable, file, *flags])  # its signals and its code are ours
     run_dir = Path(settings.output_dir or Path("runs") / recipe.name)
@@ -43,6 +61,49 @@ def main(argv: list[str]) -> None:
     raise SystemExit(launch_group([file, *flags], processes, run_dir))
 
 
+def run_seeds(recipe: Recipe, file: str, flags: list[str], settings: Settings, count: int) -> None:
+    """Runs a recipe once for each seed, and prints what the runs came to.
+
+    Args:
+        recipe: What is run.
+        file: Its file.
+        flags: The recipe's, as the user gave them.
+        settings: The same, read.
+        count: How many seeds, from `settings.seed` on.
+
+    Raises:
+        HftuneError: A run did not end well; the exit code is that run's.
+    """
+    from hftune.storage.user_files import refuse_foreign_files
+
+    folder = Path(settings.output_dir or Path("runs") / recipe.name)
+    refuse_foreign_summary(folder)
+    _, flags = take_flags(flags, {"seed", "output_dir"})
+    processes, run_dirs, signals = count_gpus(), [], []
+    for place in range(count):
+        seed = settings.seed + place
+        run_dirs.append(run_dir := folder / f"seed_{seed}")
+        own = settings.replace(seed=seed, output_dir=str(run_dir))
+        done = is_finished(recipe, own, run_dir)
+        said = f"seed {seed}, {place + 1} of {count}: {run_dir}"
+        print(f"{said} is finished" if done else said, flush=True)
+        if done:
+            continue
+        refuse_foreign_files(run_dir, own)
+        words = [file, *flags, "--seed", str(seed), "--output_dir", str(run_dir)]
+        code = launch_group(words, processes, run_dir, signals)
+        then = (
+            f"{place + (code == 0)} of {count} seeds are finished in {folder}; the same command goes on there"
+        )
+        if code:
+            error = HftuneError(f"seed {seed} ended with code {code}: {then}")
+            error.exit_code = code
+            raise error
+        if signals:  # too late for the run, which had nothing left to do
+            raise StoppedBySignal(signals[0], then)
+    show_seeds(recipe.name, folder, run_dirs)
+
+
 def count_gpus() -> int:
     """Returns the GPUs that this process may use."""
     import torch
@@ -50,25 +111,29 @@ def count_gpus() -> int:
     return torch.accelerator.device_count()
 
 
-def launch_group(argv: list[str], processes: int, run_dir: Path) -> int:
-    """Runs one process per GPU under torchrun; returns the exit code that the run left behind.
+def launch_group(argv: list[str], processes: int, run_dir: Path, signals: list[int] | None = None) -> int:
+    """Runs a recipe in processes of its own, one per GPU; returns the exit code that the run left behind.
 
     Args:
         argv: The recipe's file and its flags.
-        processes: How many.
+        processes: How many; two or more are started by torchrun.
         run_dir: Where exit.json will be.
+        signals: Gets the numbers of the signals that were passed on.
     """
     note = run_dir / "exit.json"
     before = note.stat().st_mtime_ns if note.exists() else None
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    group = subprocess.Popen([*command, str(processes), *argv])
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    group = subprocess.Popen([sys.executable, *(torchrun if processes > 1 else []), *argv])
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
+        if signals is not None:
+            signals.append(number)
         group.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
+    before_it = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     code = group.wait()
+    for number, handler in before_it.items():
+        signal.signal(number, handler)
     written = note.exists() and note.stat().st_mtime_ns != before
     if written:
         return int(json.loads(note.read_text(encoding="utf-8"))["code"])

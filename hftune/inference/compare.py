@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hftune.errors import BadInput, first_line
+from hftune.report.summary import metrics_of
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord, settings_of
 from hftune.tasks import task_of
@@ -83,6 +84,14 @@ class FinishedRun:
             raise BadInput(f"{path}: not the table that the run wrote ({first_line(error)})") from None
         finally:
             csv.field_size_limit(limit)
+
+
+def common_scores(runs: Sequence[FinishedRun]) -> tuple[str, list[str]]:
+    """Returns "test" where all runs have scored test rows, else "eval", and the metrics of the first."""
+    task, results = runs[0].task, runs[0].results
+    leading = next(iter(task.metrics))
+    split = "test" if all(f"test_{leading}" in run.results for run in runs) else "eval"
+    return split, [name for name in metrics_of(results, task) if f"{split}_{name}" in results]
 
 
 def difference(run: FinishedRun, first: FinishedRun, metric: str) -> tuple[float, float, float] | None:

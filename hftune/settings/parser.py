@@ -30,6 +30,7 @@ RENAMED: dict[str, str | tuple[str, ...]] = {
     "eval_batch_size": "--per_device_eval_batch_size",
     "per_gpu_train_batch_size": "--per_device_train_batch_size",
     "per_gpu_eval_batch_size": "--per_device_eval_batch_size",
+    "seeds": "hftune run, which knows it",
     "max_train_steps": "--max_steps",
     "max_seq_length": "--max_length",
     "max_predict_samples": "--max_eval_samples",
