@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
     task = loaded.task.with_facts(record.facts if record else {})
     task = replace(task, pos_label=options.get("pos_label") or task.pos_label)
     data = read_labelled(loaded.inputs, task, settings, **others)
-    predictions = _predict(loaded, data, settings, precision=_precision(settings) if own else "no")
+    predictions = _predict(loaded, data, settings, as_the_run=bool(own))
     scores = _scores(task, data, predictions)
     try:
         _print_origin(data, others["split"] is not None)
@@ -121,27 +121,13 @@ def _own_settings(name: str, record: RunRecord | None, options: dict[str, Any]) 
     return settings_of(record) if record and not given else {}
 
 
-def _precision(settings: Any) -> str:
-    """Returns the precision in which a run of these settings scores its test rows here."""
-    from hftune.inference.load import one_accelerator
-    from hftune.training.precision import choose_precision
-
-    device = one_accelerator().device
-    if settings.fp16 and device.type == "cpu":  # of a run on a GPU
-        return "no"
-    return choose_precision(settings, device)[0]
-
-
-def _predict(loaded: "LoadedModel", data: "Labelled", settings: Any, precision: str) -> "Predictions":
-    import torch
-
-    from hftune.inference.predict import predict_rows
+def _predict(loaded: "LoadedModel", data: "Labelled", settings: Any, as_the_run: bool) -> "Predictions":
+    from hftune.inference.predict import autocast, precision_of, predict_rows
 
     rows = loaded.inputs.rows(data.values)
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    autocast = torch.autocast(loaded.model.device.type, dtype=dtype, enabled=precision != "no")
+    precision = precision_of(settings) if as_the_run else "no"
     size = settings.per_device_eval_batch_size
-    with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, autocast:
+    with tqdm(desc="classifying", total=len(rows), disable=None, leave=False) as bar, autocast(precision):
         return predict_rows(loaded, rows, rows_per_batch=size, on_progress=bar.update)
 
 

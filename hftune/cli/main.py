@@ -22,6 +22,7 @@ COMMANDS = {  # name -> one line of help; `main` of hftune/cli/NAME.py does it
     "predict": "classify texts or images with a trained model",
     "eval": "score a trained model on a data set, with intervals",
     "compare": "put finished runs side by side, with the difference on the same rows",
+    "average": "average the weights of several trained models into one",
     "export": "write a run as ONNX, compared with PyTorch on real rows",
     "demo": "open a page in the browser to try a model by hand",
     "push": "push a finished run to the Hub",

@@ -79,7 +79,9 @@ def run_seeds(recipe: Recipe, file: str, flags: list[str], settings: Settings, c
     folder = Path(settings.output_dir or Path("runs") / recipe.name)
     refuse_foreign_summary(folder)
     _, flags = take_flags(flags, {"seed", "output_dir"})
-    processes, run_dirs, signals = count_gpus(), [], []
+    processes = count_gpus()
+    run_dirs: list[Path] = []
+    signals: list[int] = []
     for place in range(count):
         seed = settings.seed + place
         run_dirs.append(run_dir := folder / f"seed_{seed}")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hftune.data.columns import Content
-from hftune.data.dataset import Rows
+from hftune.data.dataset import Data, Rows
 from hftune.data.sources import COLUMN_FLAGS, Source
 from hftune.data.tables.read import Table
 from hftune.errors import BadInput, listed, shown
@@ -151,6 +151,14 @@ class Inputs(ABC):
 
         Raises:
             BadInput: The data cannot be found or read.
+        """
+
+    @abstractmethod
+    def load(self, settings: Any) -> Data:
+        """Loads and splits all rows of a run's settings, as its training did.
+
+        Raises:
+            BadInput: The data or the base model's processor cannot be used.
         """
 
     def prepared(self, source: Source, settings: Any) -> Source:

@@ -63,6 +63,7 @@ class Card:
             the Hub and the sample alone, as it names files otherwise.
         dataset_commit: Commit of the Hub data set; None: the settings' `dataset_revision`.
         hub_id: OWNER/NAME under which the model is published; None: used from its folder.
+        averaged: What the model is the mean of, the best first; () of a model that was trained.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Card:
     data_origin: str = ""
     dataset_commit: str | None = None
     hub_id: str | None = None
+    averaged: Sequence[str] = ()
 
     @property
     def pipeline(self) -> str:
@@ -153,6 +155,7 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "tested": any(f"test_{name}" in results for name in metrics),
         "verdict": verdict(results, task),
         "difference": f"test_{card.first}_over_{task.constant}",
+        "over_single": f"test_{card.first}_over_single",
         "scores": _scores(card, metrics),
         "meanings": _meanings(card, metrics),
         "pair_lines": pair_lines(results, task),

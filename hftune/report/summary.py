@@ -115,7 +115,7 @@ def summary_table(
 
 def beside(task: Task) -> dict[str, str]:
     """Returns what has scores of the test rows besides the model's own, by name, and what people read."""
-    return {"mirrored": "with mirror images", **task.baseline_titles}
+    return {"mirrored": "with mirror images", "single": "the best one alone", **task.baseline_titles}
 
 
 def metrics_of(results: Mapping[str, float], task: Task) -> list[str]:

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,32 @@ def replace_file(path: Path, data: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder of a path's name that takes its place in the end: whole or not at all.
+
+    Args:
+        path: Where nothing is, or an empty folder.
+
+    Raises:
+        BadInput: The place cannot be written.
+        ResourceError: The disk has no room or fails.
+    """
+    with explain_write_errors(path, 0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
+    try:
+        folder = place / path.name
+        folder.mkdir()
+        yield folder
+        with explain_write_errors(path, 0):
+            sync_folder(folder)
+            os.rename(folder, path)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def read_json(path: Path) -> Any:

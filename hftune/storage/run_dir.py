@@ -94,6 +94,9 @@ class RunRecord:
         precision: "bf16", "fp16" or "no"; None in runs of an earlier hftune.
         device: What it was begun on, see `device_name`; None likewise.
         facts: What a later score needs to know of the training rows, see `Task.facts`.
+        averaged: Of a model that `hftune average` made: the runs and checkpoints whose weights it is the mean
+            of, each with the SHA-256 (hex) of its tensors, see `tensor_digest`. The other fields are those of
+            the best of them.
     """
 
     settings: dict[str, Any]
@@ -114,6 +117,7 @@ class RunRecord:
     precision: str | None = None
     device: str | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    averaged: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, run_dir: Path) -> None:
         """Writes run.json, whole or not at all."""

@@ -1,6 +1,8 @@
 """What a training came to: its scores on validation and test, baselines beside them, curve and card."""
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -75,11 +77,8 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
         results |= swap_results(task, found, predict_split(run, data, model, data.swapped))
     if not run.is_main:
         return results, []
-    results |= score_with_intervals(task, "test", found, targets, tested)
-    write_predictions(run.run_dir / task.predictions_file, task.columns(found, targets), data.places)
-    labels = task.label_scores(found, targets)
-    results |= label_results("test", labels) | note_only_answer(task, "test", found)
-    task.draw(found, targets, data, run.run_dir)
+    scores, labels = record_test(data, found, tested, run.run_dir)
+    results |= scores
     if settings.baselines and data.baseline:
         others = tuned_baselines(data, data.baseline)
         if frozen := frozen_features(run.recipe, settings, data):
@@ -91,6 +90,29 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
             tuned, simple = tuned_baselines(data, part)[part.name]
             results |= score_with_intervals(tuned, f"test_{part.name}", simple, targets, metrics)
     return results, labels
+
+
+def record_test(
+    data: Data, found: Predictions, metrics: Sequence[str], folder: Path
+) -> tuple[dict[str, float], list[LabelScores]]:
+    """Scores a model's predictions of the test rows, writes them and draws the test's plots.
+
+    Args:
+        data: The test rows, and the task as tuned to the model.
+        found: What `predict` returned of them.
+        metrics: The task's, by name.
+        folder: Where predictions and plots go.
+
+    Returns:
+        `test_*` with intervals, and the scores of each label.
+    """
+    assert data.test is not None
+    task, targets = data.task, data.test.targets
+    write_predictions(folder / task.predictions_file, task.columns(found, targets), data.places)
+    task.draw(found, targets, data, folder)
+    labels = task.label_scores(found, targets)
+    results = score_with_intervals(task, "test", found, targets, metrics)
+    return results | label_results("test", labels) | note_only_answer(task, "test", found), labels
 
 
 def tuned_baselines(data: Data, simple: SimpleModel) -> dict[str, tuple[Task, Predictions]]:

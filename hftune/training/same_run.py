@@ -91,7 +91,9 @@ def as_begun(record: RunRecord, settings: Settings) -> Settings:
 
 
 def refuse_other_settings(run_dir: Path, record: RunRecord, settings: Settings) -> None:
-    """Raises `BadInput` if a folder holds a run with other settings."""
+    """Raises `BadInput` if a folder holds a run with other settings, or what no run made."""
+    if record.averaged:
+        raise BadInput(f"{run_dir} holds the mean of other runs; {OTHERWISE}")
     kind = type(settings)  # a younger setting began with its first default, whatever a recipe says of it now
     defaults = {field.name: first_default(kind, field.name) for field in dataclasses.fields(kind)}
     there, here = (_with_metric(of) for of in (settings_of(record), dataclasses.asdict(settings)))

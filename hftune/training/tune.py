@@ -21,18 +21,24 @@ def tune(run: Run, data: Data, model: PreTrainedModel) -> Data:
     Returns:
         The data with the task of the finished model, the same on every process.
     """
-    data = _finished(data, model)
+    data = finish(data, model)
     task, rows = data.task, data.validation
     if not task.tunes:
         return data
     tuned = task.tune(predict_split(run, data, model, rows), rows.targets)
-    before = task.model_config()
-    chosen = {name: value for name, value in tuned.model_config().items() if before.get(name) != value}
-    model.config.update(chosen)
+    note_choice(model, task, tuned)
     return dataclasses.replace(data, task=tuned)
 
 
-def _finished(data: Data, model: PreTrainedModel) -> Data:
+def note_choice(model: PreTrainedModel, task: Task, tuned: Task) -> None:
+    """Writes into a model's config what a task chose by it."""
+    before = task.model_config()
+    chosen = {name: value for name, value in tuned.model_config().items() if before.get(name) != value}
+    model.config.update(chosen)
+
+
+def finish(data: Data, model: PreTrainedModel) -> Data:
+    """Lets the task finish a model that has been trained; returns the data with the task of such models."""
     if type(data.task).finish is Task.finish:
         return data
     batch = data.collate([data.validation[0]])

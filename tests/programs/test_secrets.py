@@ -44,6 +44,7 @@ JOBS: list[tuple[list[str], int]] = [  # words, exit code
     (["augment", "mine.py", *TINY], 0),
     (["verify", "runs/mine"], 0),
     (["compare", "runs/mine", "runs/mine", "--output", "curves.png"], 0),
+    (["average", "runs/mine", "runs/mine", "--output", "mean"], 2),  # the same weights
     (["predict", "runs/mine", "one.png", "--output", "answers.jsonl"], 0),
     (["predict", "ann/shapes", "one.png"], 0),  # a private repository
     (["eval", "runs/mine", "--output", "scores.json"], 0),

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 
 from hftune.data.columns import choose_columns
+from hftune.data.dataset import Data
 from hftune.data.image.folders import read_class_folders
 from hftune.data.image.images import locate_and_check, memory_budget
+from hftune.data.image.load import load_images
 from hftune.data.image.read import read_images
 from hftune.data.image.rows import ImageCollator, ImageRows, Images, processed
 from hftune.data.image.splits import PICTURE, find_images
@@ -64,6 +66,9 @@ class ImageInputs(Inputs):
             return find_images(settings)
         table, warnings = read_class_folders(test_dir, skip_bad=settings.skip_bad_images)
         return Source({"test": table}, test_dir, files=True, warnings=tuple(warnings))
+
+    def load(self, settings: ImageSettings) -> Data:
+        return load_images(settings)
 
     def choose_columns(self, table: Table, settings: ImageSettings) -> tuple[str, str]:
         names = settings.image_column_name, settings.label_column_name

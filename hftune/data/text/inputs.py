@@ -13,9 +13,11 @@ from transformers import PreTrainedTokenizerBase
 
 from hftune.data.base_model import check_embeddings
 from hftune.data.columns import TEXT, choose_columns
+from hftune.data.dataset import Data
 from hftune.data.inputs import CheckedRows, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import Table
+from hftune.data.text.load import load_text
 from hftune.data.text.pairs import Columns, Texts, check_rows, choose_texts, parted, truncation_of_pairs
 from hftune.data.text.read import read_texts
 from hftune.data.text.read_pairs import read_pairs
@@ -97,6 +99,9 @@ class TextInputs(Inputs):
 
     def find(self, settings: TextSettings, test_dir: str | None = None) -> Source:
         return find_source(settings, load_sample)
+
+    def load(self, settings: TextSettings) -> Data:
+        return load_text(settings)
 
     def choose_columns(self, table: Table, settings: TextSettings) -> tuple[Columns, str]:
         if not self.pairs:

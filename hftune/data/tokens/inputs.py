@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from hftune.data.dataset import Data
 from hftune.data.inputs import CheckedRows, Contents, Ids, Inputs, Split
 from hftune.data.sources import Source, find_source
 from hftune.data.tables.read import SUFFIXES, Table, read_table
@@ -16,6 +17,7 @@ from hftune.data.text.inputs import saved_tokenizer
 from hftune.data.text.read import read_texts
 from hftune.data.text.tokenize import TextCollator
 from hftune.data.text.tokenizer import AS_WRITTEN
+from hftune.data.tokens.load import load_tokens
 from hftune.data.tokens.raw_text import read_words
 from hftune.data.tokens.read import TAGS, TEXT, find_columns, holds_words, tagged_source, tagged_table
 from hftune.data.tokens.sample import load_sample
@@ -98,6 +100,9 @@ class TokenInputs(Inputs):
 
     def prepared(self, source: Source, settings: Any) -> Source:
         return tagged_source(source, settings.text_column_name, settings.label_column_name)
+
+    def load(self, settings: TokenSettings) -> Data:
+        return load_tokens(settings)
 
     def choose_columns(self, table: Table, settings: TokenSettings) -> tuple[str, str]:
         if TAGS not in table.columns:
