@@ -5,6 +5,7 @@ increasing inference time (arXiv:2203.05482), recipe 1, the greedy soup.
 """
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ from hftune.training.saved_model import save_model
 from hftune.training.setup import best_metric
 from hftune.training.state import load_weights
 from hftune.training.tune import finish, note_choice
+
+log = logging.getLogger(__name__)
+
+OTHER_SCORE = 0.02  # by which a score may differ on another device, in parts of it where it is above 1
 
 
 @dataclass(frozen=True)
@@ -216,8 +221,24 @@ def rank(scorer: Scorer, candidates: Sequence[Candidate], tick: Callable[[], obj
             same = found[digest].candidate.name
             raise BadInput(f"{same} and {candidate.name} have the same weights; name one of them")
         found[digest] = Tried(candidate, digest, scorer.score(weights))
+        warn_of_other_score(scorer, found[digest])
         tick()
     return sorted(found.values(), key=lambda one: -scorer.above(one.alone))
+
+
+def warn_of_other_score(scorer: Scorer, one: Tried) -> None:
+    """Warns where a run's model has another validation score here than in its all_results.json."""
+    if one.candidate.checkpoint is None:
+        key = result_key(scorer.data.task, "eval", scorer.metric)
+        before = read_json(one.candidate.run_dir / "all_results.json").get(key)
+        if before is not None and abs(before - one.alone) > OTHER_SCORE * max(1.0, abs(before)):
+            log.warning(
+                "%s: %s was %.4g when it was trained, and is %.4g here: does its recipe read rows in its own way?",
+                one.candidate.name,
+                key,
+                before,
+                one.alone,
+            )
 
 
 def greedy_mean(

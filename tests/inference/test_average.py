@@ -151,7 +151,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_read(words, message, her
     assert [str(path) for path in here.rglob("*")] == [f"{here}/full", f"{here}/full/file"]
 
 
-def test_checkpoints_are_finished_as_their_run_was(reviews, encoder, tmp_path):
+def test_checkpoints_are_finished_as_their_run_was(reviews, encoder, tmp_path, capsys):
     """A regression's last layer answers on another scale in a checkpoint; the best one is the run's model."""
     flags = [*file_flags(reviews), "--model_name_or_path", encoder, "--max_length", 24, *FEW, *EVERY]
     flags += ["--task", "regression", "--save_total_limit", "none", "--model_ema", 0.5]
@@ -168,11 +168,17 @@ def test_checkpoints_are_finished_as_their_run_was(reviews, encoder, tmp_path):
     best, *others = [run / f"checkpoint-{record.best_step}"] + [
         run / f"checkpoint-{step}" for step in list_checkpoints(run) if step != record.best_step
     ]
+    before = json.loads((run / "all_results.json").read_text())
+    (run / "all_results.json").write_text(json.dumps({**before, "eval_rmse": 99}))
+    capsys.readouterr()
     with pytest.raises(BadInput, match=f"{run} and {best} have the same weights; name one of them"):
         average(run, best, "--output", tmp_path / "same")
+    here = f"{before['eval_rmse']:.4g}"
+    assert (
+        f"warning: {run}: eval_rmse was 99 when it was trained, and is {here} here" in capsys.readouterr().out
+    )
     average(best, *others, "--output", tmp_path / "mean")
     results = json.loads((tmp_path / "mean/all_results.json").read_text())
-    before = json.loads((run / "all_results.json").read_text())
     assert results["eval_rmse"] <= before["eval_rmse"] * (1 + 1e-6)
     assert results.keys() >= {"test_rmse", "test_coverage"}
     config = json.loads((tmp_path / "mean/config.json").read_text())
