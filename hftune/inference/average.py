@@ -233,7 +233,7 @@ def warn_of_other_score(scorer: Scorer, one: Tried) -> None:
         before = read_json(one.candidate.run_dir / "all_results.json").get(key)
         if before is not None and abs(before - one.alone) > OTHER_SCORE * max(1.0, abs(before)):
             log.warning(
-                "%s: %s was %.4g when it was trained, and is %.4g here: does its recipe read rows in its own way?",
+                "%s: %s was %.4g in its run and is %.4g here: does its recipe read rows its own way?",
                 one.candidate.name,
                 key,
                 before,

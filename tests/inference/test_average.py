@@ -174,9 +174,7 @@ def test_checkpoints_are_finished_as_their_run_was(reviews, encoder, tmp_path, c
     with pytest.raises(BadInput, match=f"{run} and {best} have the same weights; name one of them"):
         average(run, best, "--output", tmp_path / "same")
     here = f"{before['eval_rmse']:.4g}"
-    assert (
-        f"warning: {run}: eval_rmse was 99 when it was trained, and is {here} here" in capsys.readouterr().out
-    )
+    assert f"warning: {run}: eval_rmse was 99 in its run and is {here} here" in capsys.readouterr().out
     average(best, *others, "--output", tmp_path / "mean")
     results = json.loads((tmp_path / "mean/all_results.json").read_text())
     assert results["eval_rmse"] <= before["eval_rmse"] * (1 + 1e-6)
