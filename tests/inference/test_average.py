@@ -92,7 +92,7 @@ def test_the_mean_of_seeds_is_a_run(seeds, text_flags, tmp_path, monkeypatch, ca
 
     record = RunRecord.read(Path("mean"))
     taken = [*record.averaged]
-    assert 1 < len(taken) <= 3
+    assert len(taken) in (2, 3)
     parts = [load_file(Path(run) / "model.safetensors") for run in taken]
     for name, tensor in load_file("mean/model.safetensors").items():
         expected = np.mean([part[name].double().numpy() for part in parts], axis=0)

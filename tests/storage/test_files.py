@@ -10,7 +10,7 @@ import pytest
 
 from hftune.errors import BadInput, ResourceError
 from hftune.storage import files
-from hftune.storage.files import read_json, write_json
+from hftune.storage.files import new_folder, read_json, write_json
 from tests.storage.test_run_dir import fork, kill
 
 
@@ -24,6 +24,27 @@ def test_json_comes_back_with_null_for_what_json_lacks(tmp_path):
     write_json(path, "\udcff")
     assert read_json(path) == "\udcff"
     assert [entry.name for entry in tmp_path.iterdir()] == ["all_results.json"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "runs/mean"
+    with new_folder(path) as folder:
+        (folder / "half").write_text("1")
+        assert folder.name == "mean"
+        assert not path.exists()
+    assert (path / "half").read_text() == "1"
+
+    def fail():
+        with new_folder(tmp_path / "runs/other") as folder:
+            (folder / "half").write_text("1")
+            raise BadInput("no")
+
+    with pytest.raises(BadInput, match="no"):
+        fail()
+    with pytest.raises(BadInput, match="mean cannot be written: Directory not empty"), new_folder(path):
+        pass
+    assert [str(entry.relative_to(path)) for entry in path.iterdir()] == ["half"]
+    assert [entry.name for entry in (tmp_path / "runs").iterdir()] == ["mean"]
 
 
 def test_a_file_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
