@@ -92,8 +92,8 @@ class Data:
         origin: One line: where the rows came from, and how validation came about.
         dataset_commit: Commit of the Hub data set, None for any other data.
         facts: Flat numbers for `all_results.json`, such as what truncation cut off.
-        baseline: A simple model of the content of train and test rows, to compare with. None where
-            there is no test set.
+        baseline: A simple model of the content of train and test rows, to compare with. Where there is no
+            test set, None, or one of the validation rows.
         part_baselines: Further simple models, of a part of what rows hold: what a score owes to that part.
         image: Shows a test row, uint8 of shape (H, W, 3). None where rows are no images.
         places: Where the test rows stand in the user's data; None where it is not known.

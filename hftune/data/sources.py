@@ -61,7 +61,10 @@ class Source:
 
 
 def find_source(
-    settings: Settings, load_sample: Callable[[], datasets.DatasetDict], task: Task | None = None
+    settings: Settings,
+    load_sample: Callable[[], datasets.DatasetDict],
+    task: Task | None = None,
+    read: Callable[[str], Table] = read_table,
 ) -> Source:
     """Decides between files, sample, folder and Hub, reads, and follows columns that name splits.
 
@@ -71,11 +74,12 @@ def find_source(
             `split_column_name` (None: found by its usual names) and the columns that are something else.
         load_sample: Makes the built-in data of the recipe's kind.
         task: What is asked of a row; None: the settings' task, or any.
+        read: Reads a file that a flag names.
 
     Raises:
         BadInput: The data cannot be had; the message names the file or the Hub id.
     """
-    source = _read_source(settings, load_sample)
+    source = _read_source(settings, load_sample, read)
     for one in possible_tasks(settings, task):
         joined = {
             name: one.join_columns(of, settings.label_column_name) for name, of in source.tables.items()
@@ -123,7 +127,9 @@ def naming_columns(source: Source, kind: Content, content: str, label: str) -> S
     return replace(source, columns=f", {kind.noun} column {content!r}, label column {label!r}")
 
 
-def _read_source(settings: Settings, load_sample: Callable[[], datasets.DatasetDict]) -> Source:
+def _read_source(
+    settings: Settings, load_sample: Callable[[], datasets.DatasetDict], read: Callable[[str], Table]
+) -> Source:
     name, revision, config = settings.dataset_name, settings.dataset_revision, settings.dataset_config_name
     files = {split: getattr(settings, f"{split}_file") for split in SPLIT_NAMES}
     files = {split: file for split, file in files.items() if file is not None}
@@ -132,7 +138,7 @@ def _read_source(settings: Settings, load_sample: Callable[[], datasets.DatasetD
             raise BadInput(
                 "no training data: pass --dataset_name (a Hub id, a folder or sample) or --train_file"
             )
-        return _from_files(files)
+        return _from_files(files, read)
     if files:
         split, file = next(iter(files.items()))
         raise BadInput(
@@ -158,8 +164,8 @@ def _read_source(settings: Settings, load_sample: Callable[[], datasets.DatasetD
     return _from_library(name, name, config, revision)
 
 
-def _from_files(files: Mapping[str, str]) -> Source:
-    tables = {split: read_table(file) for split, file in files.items()}
+def _from_files(files: Mapping[str, str], read: Callable[[str], Table]) -> Source:
+    tables = {split: read(file) for split, file in files.items()}
     train = tables["train"]
     origin = train.origin + (f", test: {tables['test'].origin}" if "test" in tables else "")
     validation = tables["validation"].origin if "validation" in tables else ""

@@ -115,7 +115,7 @@ def make_splits(
     task = task.fit(parts["train"].targets)
     warnings += _lost_classes(parts, whole, task)
     if "test" not in parts:
-        warnings.append("no labelled test split: there will be no test scores")
+        warnings.append(f"no {'labelled ' * bool(task.labels)}test split: there will be no test scores")
     seen = {
         split: part if part.looks is None else replace(part, content=part.looks)
         for split, part in parts.items()

@@ -92,6 +92,7 @@ def load_model(name: str, *, revision: str | None = None, trust_remote_code: boo
     record = _finished_run(name)
     with _explained(name, revision):
         config = _read_config(name, revision)
+        _refuse_masked_lm(name, config)
         if "auto_map" in config and config.get("model_type") not in STANDALONE and not trust_remote_code:
             _refuse_code(name)
         _check_weights(name, revision)
@@ -195,6 +196,14 @@ def _of_text(config: dict[str, Any]) -> type[Inputs]:
     """Returns what the rows of a model of texts are: words are tagged by what is named so in its config."""
     tags = any(name.endswith("ForTokenClassification") for name in config.get("architectures") or [])
     return TokenInputs if tags else TextInputs
+
+
+def _refuse_masked_lm(name: str, config: dict[str, Any]) -> None:
+    if any(kind.endswith("ForMaskedLM") for kind in config.get("architectures") or []):
+        raise BadInput(
+            f"{name} is a masked language model, which fills masks: use it with transformers' "
+            f'pipeline("fill-mask", {name!r}), or fine-tune it first (--model_name_or_path {name})'
+        )
 
 
 def _refuse_code(name: str) -> None:

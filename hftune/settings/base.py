@@ -68,8 +68,8 @@ _REPOSITORY = ("dataset_name", "dataset_config_name", "dataset_revision")
 _OF_A_MODEL = ("config_overrides", "checkpoint_path", "image_mean", "image_std")
 _OF_PRETRAINED = ("pooling", "pair_encoder", "linear_probing", "freeze_batch_norm")
 CLEARS = {
-    "dataset_name": (*_REPOSITORY[1:], *_FILES, *_FOLDERS, "image_dir"),
-    "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS, "image_dir"),
+    "dataset_name": (*_REPOSITORY[1:], *_FILES, *_FOLDERS, "image_dir", "train_split"),
+    "train_file": (*_REPOSITORY, *_FILES[1:], *_FOLDERS, "image_dir", "train_split"),
     "train_dir": (*_REPOSITORY, *_FILES, *_FOLDERS[1:], "image_dir"),
     "model_name_or_path": ("model_type", *_OF_A_MODEL, "embeddings", "freeze_embeddings", "pair_encoder"),
     "model_type": ("model_name_or_path", *_OF_A_MODEL, *_OF_PRETRAINED),

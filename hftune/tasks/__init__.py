@@ -20,6 +20,11 @@ TASKS = {  # --task NAME; imported when it is used
     "multi_label": "hftune.tasks.multi_label:MultiLabel",
     "regression": "hftune.tasks.regression:Regression",
     "tokens": "hftune.tasks.tokens:Tokens",
+    "masked_lm": "hftune.tasks.masked_lm:MaskedLM",
+}
+ARCHITECTURES = {  # whose models do not write `problem_type` down, by how the names of their classes end
+    "ForTokenClassification": "token_classification",
+    "ForMaskedLM": "masked_lm",
 }
 USUAL = "single_label"  # where neither `--task` nor the label column says another
 
@@ -122,7 +127,8 @@ def task_of(config: Mapping[str, Any], pos_label: str | None = None) -> Task:
     names: dict = PreTrainedConfig.from_dict(dict(config)).id2label or {}
     labels = tuple(config.get("label_names") or (str(names[number]) for number in sorted(names, key=int)))
     kinds = [find_task(name) for name in TASKS]
-    tags = any(name.endswith("ForTokenClassification") for name in config.get("architectures") or [])
-    problem = "token_classification" if tags else config.get("problem_type")  # others do not write it down
+    named = config.get("architectures") or []
+    of_classes = (kind for end, kind in ARCHITECTURES.items() if any(name.endswith(end) for name in named))
+    problem = next(of_classes, config.get("problem_type"))
     kind = next((kind for kind in kinds if kind.problem_type == problem), kinds[0])
     return kind.of_config(config, labels, pos_label)

@@ -425,6 +425,17 @@ class Task(ABC):
         """
         return USES[modality]
 
+    def predict_rows(self, model: torch.nn.Module, batch: Batch, targets: np.ndarray) -> Predictions:
+        """Returns what is kept of a model's output for a batch with its "labels", rows first.
+
+        Args:
+            model: Bare, in eval mode.
+            batch: The arguments of its forward; the labels are taken out.
+            targets: Those of its rows, (B, ...).
+        """
+        labels = batch.pop("labels")
+        return self.per_row(self.predict(model, batch), labels, targets)
+
     def predict(self, model: torch.nn.Module, batch: Batch) -> Predictions:
         """Returns what is kept of a model's output, (B, ...) on the CPU; `batch` has no "labels"."""
         return {"logits": model(**batch).logits.float().cpu().numpy()}

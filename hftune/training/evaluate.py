@@ -77,8 +77,7 @@ def _share(
     loader = batch_loader(rows, row_ids, collate, workers=workers, device=accelerator.device)
     for ids, batch in zip(batches, loader, strict=True):
         with torch.inference_mode():
-            labels = batch.pop("labels")
-            yield ids, task.per_row(task.predict(model, batch), labels, rows.targets[ids])
+            yield ids, task.predict_rows(model, batch, rows.targets[ids])
 
 
 def _take_buffers_of_main(model: torch.nn.Module) -> None:

@@ -65,7 +65,8 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
     results = score(task, "eval", found, targets, metrics) | note_only_answer(task, "validation", found)
     if data.test is None:
         if settings.baselines:
-            simplest = task.baselines(data.train.targets, len(data.validation), None)[task.constant]
+            rows = len(data.validation)
+            simplest = task.baselines(data.train.targets, rows, data.baseline)[task.constant]
             tuned = task.tune(simplest, targets)
             results |= score(tuned, f"eval_{task.constant}", simplest, targets, metrics)
         return results, []

@@ -6,14 +6,12 @@ names they say a lot, and so do capitals, which are kept.
 
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from hftune.data.text.pieces import GOES_ON, learn_pieces
 from hftune.data.text.tokenizer import AS_WRITTEN
 from hftune.data.text.vocabulary import PAD, UNKNOWN
-from hftune.errors import BadInput
-
-GOES_ON = "##"  # how a piece within a word begins
 
 
 def train_pieces(
@@ -24,7 +22,7 @@ def train_pieces(
     max_length: int,
     known: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
-    """Builds a vocabulary from words (WordPiece, Schuster & Nakajima 2012).
+    """Builds a vocabulary from words.
 
     Args:
         sentences: The words of the training rows, and no others.
@@ -40,26 +38,13 @@ def train_pieces(
     Raises:
         BadInput: `vocab_size` has no room for the letters.
     """
-    texts = [" ".join(words) for words in sentences]
-    learned = _tokenizer({})
-    letters = sorted({letter for text in texts for letter in learned.normalizer.normalize_str(text)} - {" "})
-    # The trainer numbers pieces within words as a hash table happens to hold them, and equally frequent pairs
-    # are joined by these numbers: as special tokens they have theirs before it begins.
-    within = [GOES_ON + letter for letter in letters]
-    trainer = trainers.WordPieceTrainer(
+    pieces = learn_pieces(
+        map(" ".join, sentences),
+        _tokenizer({}),
+        [PAD, UNKNOWN],
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=[PAD, UNKNOWN, *within],
-        initial_alphabet=letters,
-        show_progress=False,
     )
-    learned.train_from_iterator(texts, trainer)
-    pieces = learned.get_vocab()
-    if len(pieces) > vocab_size:
-        raise BadInput(
-            f"--vocab_size {vocab_size}: the letters of the training words alone are {len(pieces):,}; "
-            "raise it"
-        )
     tokenizer = _tokenizer(_with_words(pieces, known, vocab_size))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

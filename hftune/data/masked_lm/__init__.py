@@ -1,0 +1,1 @@
+"""Texts without labels, some of whose tokens are masked: reading, masking, batches."""
