@@ -1,0 +1,1 @@
+"""Tests of hftune/data/masked_lm."""
