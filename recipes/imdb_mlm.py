@@ -11,7 +11,7 @@
     accelerate launch recipes/imdb_mlm.py --model_type bert --learning_rate 1e-3 --num_train_epochs 20
     accelerate launch recipes/imdb.py --model_name_or_path runs/imdb_mlm    # then, with labels
 
-Result  none yet: benchmarks/results.py measures it
+Result  none yet
 Data    Maas et al. 2011, Learning Word Vectors for Sentiment Analysis: 50,000 reviews without labels. Those
         that stand in the test split too are left out.
 Method  Devlin et al. 2019, BERT; Gururangan et al. 2020, Don't Stop Pretraining

@@ -88,8 +88,8 @@ def test_special_tokens_and_unknown_words_are_never_masked():
 
 
 def test_as_many_tokens_are_masked_as_were_counted():
-    rows = masked()
-    assert rows.weights.tolist() == [1, 1, 3, 3, 1]  # of 4, 1, 20, at least 17 of a stretch of 20, and 3
+    rows = masked(masking=Masking.of(TOKENIZER, 0.5))
+    assert rows.weights.tolist() == [2, 1, 10, 9, 2]  # of 4, 1, 20, at least 17 of a stretch of 20, and 3
     for epoch in range(30):
         counts = [int((row["labels"] >= 0).sum()) for row in visits(rows, epoch)]
         assert counts == rows.weights.tolist() == rows.targets.tolist()
