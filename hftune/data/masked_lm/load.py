@@ -9,7 +9,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from hftune.data.dataset import Data, Places
-from hftune.data.duplicates import Part
+from hftune.data.duplicates import CheckedSplit
 from hftune.data.masked_lm.masking import Masking
 from hftune.data.masked_lm.read import load_splits
 from hftune.data.masked_lm.rows import MaskedCollator, MaskedTexts, UnigramBaseline
@@ -73,7 +73,7 @@ def load_masked_lm(settings: MaskedLMSettings) -> Data:
     )
 
 
-def _dataset(part: Part, fingerprint: str) -> datasets.Dataset:
+def _dataset(part: CheckedSplit, fingerprint: str) -> datasets.Dataset:
     features = datasets.Features({"text": datasets.Value("string")})
     return datasets.Dataset(pa.table({"text": part.content}, features.arrow_schema), fingerprint=fingerprint)
 
@@ -123,6 +123,6 @@ def _lengths(whole: TokenRows, train: MaskedTexts) -> dict[str, float]:
     return {"train_longer_texts_share": longer, "train_tokens_read_share": read, "train_masked_share": masked}
 
 
-def _places(part: Part) -> Places:
+def _places(part: CheckedSplit) -> Places:
     rows = part.table.of_user(part.rows)
     return Places(rows, part.place, {"text": lambda row: part.content[row].as_py()})

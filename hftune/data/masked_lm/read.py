@@ -9,7 +9,7 @@ import pyarrow as pa
 from hftune.data.columns import TEXT, check_texts, with_names_of
 from hftune.data.inputs import content_column
 from hftune.data.sources import SPLIT_NAMES, Source, find_source
-from hftune.data.splits import Checked, Splits, make_splits
+from hftune.data.splits import Splits, UsableContent, make_splits
 from hftune.data.tables.file_text import decode_text, read_bytes, refuse_other_contents
 from hftune.data.tables.read import Table, read_table
 from hftune.data.text.sample import load_sample
@@ -32,9 +32,9 @@ def load_splits(settings: MaskedLMSettings) -> Splits:
     source, column = choose_train(source, settings)
     source = without_copies(source, column)
 
-    def check(split: str, table: Table) -> Checked:
+    def check(split: str, table: Table) -> UsableContent:
         texts, warnings = check_texts(table, column, keep_blank=not source.files)
-        return Checked(texts, None, warnings)
+        return UsableContent(texts, None, warnings)
 
     # The task reads no labels; so the texts may stand in their place.
     return make_splits(source, settings, content=(column,), label=column, check=check, noun="text")
