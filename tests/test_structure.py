@@ -25,7 +25,7 @@ LAYERS = ORDER.split()
 
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 OPTIONAL = {"timm", "torchvision", "albumentations", "cv2", "captum", "tensorboard", "pi_heif"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio", "gensim"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "matplotlib"}
 
 

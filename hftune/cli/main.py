@@ -19,6 +19,7 @@ COMMANDS = {  # name -> one line of help; `main` of hftune/cli/NAME.py does it
     "validate": "try a recipe in a minute: data, two steps, saving, the Hub's permission",
     "run": "launch a recipe, on all GPUs, with its true exit code",
     "verify": "tell the state of a run directory, checkpoint by checkpoint",
+    "vectors": "learn word vectors from your own texts, for --embeddings",
     "predict": "classify texts or images with a trained model",
     "eval": "score a trained model on a data set, with intervals",
     "compare": "put finished runs side by side, with the difference on the same rows",

@@ -42,6 +42,8 @@ JOBS: list[tuple[list[str], int]] = [  # words, exit code
     (["validate", "mine.py", *PUSHED, "ann/tried"], 0),
     (["run", "mine.py", *PUSHED, "ann/shapes", "--output_dir", "runs/mine"], 0),
     (["augment", "mine.py", *TINY], 0),
+    (["vectors", "sample", "--output", "own.vec", "--epochs", "1"], 0),
+    (["vectors", ADDRESS, "--output", "other.vec"], 2),
     (["verify", "runs/mine"], 0),
     (["compare", "runs/mine", "runs/mine", "--output", "curves.png"], 0),
     (["average", "runs/mine", "runs/mine", "--output", "mean"], 2),  # the same weights
@@ -56,7 +58,11 @@ JOBS: list[tuple[list[str], int]] = [  # words, exit code
     (["push", "runs/mine", "--hub_model_id", ADDRESS], 2),
     (["predict", ADDRESS, "one.png"], 2),
 ]
-NEEDS = {"export": ("onnx", "onnxscript", "onnxruntime"), "gradcam": ("captum",)}  # extras of a command
+NEEDS = {  # extras of a command
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "gradcam": ("captum",),
+    "vectors": ("gensim",),
+}
 FROM_FILE = "push"  # the command that finds its token in the file, not in the environment
 
 SERVER = f"""

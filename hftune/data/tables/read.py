@@ -7,6 +7,7 @@ what was read in another way than the usual one is said.
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from hftune.data.tables.json import read_json
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed, shown
 
-__all__ = ["SUFFIXES", "Table", "read_table"]
+__all__ = ["LINES", "SUFFIXES", "Table", "names_file", "read_table"]
 
+LINES = ".txt"  # one text a line: no table, but a file of rows as well
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *conll.SUFFIXES)
 
 
@@ -52,6 +54,11 @@ def read_table(name: str, *, keep_blank: bool = False) -> Table:
     if suffix in conll.SUFFIXES:
         return conll.read_conll(name, text, notes)
     return read_csv(name, text, "\t" if suffix == ".tsv" else ",", notes, keep_blank=keep_blank)
+
+
+def names_file(source: str) -> bool:
+    """Says whether a source is a file, or is called like one of rows, and so no folder or Hub id."""
+    return os.path.isfile(os.path.expanduser(source)) or source.lower().endswith((LINES, *SUFFIXES))
 
 
 def _read_parquet(name: str, data: bytes) -> Table:

@@ -165,6 +165,15 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
         )
         log.info("vocabulary: %s tokens, learned from the train split", f"{len(learned):,}")
         return learned
+    return pretrained_tokenizer(settings)
+
+
+def pretrained_tokenizer(settings: TextSettings) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of `--model_name_or_path`.
+
+    Raises:
+        BadInput: None is named, or it cannot be loaded.
+    """
     name = settings.model_name_or_path
     if name is None:
         raise BadInput("no model: give --model_name_or_path NAME, or --model_type KIND to start from scratch")

@@ -13,11 +13,10 @@ from hftune.data.columns import TEXT, TEXT_NAMES, check_texts
 from hftune.data.files import IMAGE_SUFFIXES, list_files
 from hftune.data.inputs import Contents, Name, content_column, header_doubts
 from hftune.data.tables.file_text import decode_text, read_bytes
+from hftune.data.tables.read import LINES, Table, read_table
 from hftune.data.tables.read import SUFFIXES as TABLE_SUFFIXES
-from hftune.data.tables.read import Table, read_table
 from hftune.errors import BadInput
 
-LINES = ".txt"  # one text a line
 SUFFIXES = (LINES, *TABLE_SUFFIXES)
 
 

@@ -4,7 +4,7 @@ The small models of this package start from scratch, so their words come from th
 alone. The result is an ordinary fast tokenizer: saved as `tokenizer.json`, loaded without hftune.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -43,22 +43,7 @@ def train_tokenizer(
     Raises:
         BadInput: If no word is frequent enough.
     """
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.Replace(Regex(r"(?i)<br\s*/?>"), " "),  # line breaks of scraped reviews are no words
-            normalizers.NFKC(),
-            normalizers.BertNormalizer(
-                clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=True
-            ),
-        ]
-    )
-    tokenizer.pre_tokenizer = {
-        "word": pre_tokenizers.BertPreTokenizer(),
-        "character": pre_tokenizers.Sequence(
-            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), behavior="isolated")]
-        ),
-    }[tokenizer_type]
+    tokenizer = _without_words(tokenizer_type)
     special = [PAD, UNKNOWN, *[SEPARATOR] * pairs]
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size,
@@ -94,3 +79,30 @@ def train_tokenizer(
         model_input_names=["input_ids", "attention_mask"],
         **AS_WRITTEN,
     )
+
+
+def word_splitter() -> Callable[[str], list[str]]:
+    """Returns what cuts a text into the words that a vocabulary of `"word"` tokens may hold."""
+    backend = _without_words("word")
+    normalize, split = backend.normalizer.normalize_str, backend.pre_tokenizer.pre_tokenize_str
+    return lambda text: [word for word, _ in split(normalize(text))]
+
+
+def _without_words(tokenizer_type: str) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(r"(?i)<br\s*/?>"), " "),  # line breaks of scraped reviews are no words
+            normalizers.NFKC(),
+            normalizers.BertNormalizer(
+                clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=True
+            ),
+        ]
+    )
+    tokenizer.pre_tokenizer = {
+        "word": pre_tokenizers.BertPreTokenizer(),
+        "character": pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), behavior="isolated")]
+        ),
+    }[tokenizer_type]
+    return tokenizer

@@ -1,4 +1,4 @@
-"""Reads pretrained word vectors from text files and puts them into an embedding.
+"""Reads pretrained word vectors from text files, puts them into an embedding, and writes such files.
 
 Formats: GloVe text (one "word v1 ... vD" a line), word2vec text and fastText .vec (the same under a header
 "N D"), each also gzipped, or alone in a zip. The file is streamed: only wanted words are decoded and kept.
@@ -11,7 +11,7 @@ import gzip
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch import nn
 
 from hftune.data.failed_download import failed_download
 from hftune.errors import BadInput
+from hftune.storage.files import write_text
 
 HEADER = re.compile(rb"\d+ (\d+)")  # N words, D numbers each
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # bytes that no line of text holds
@@ -91,6 +92,24 @@ def read_words(path: str | Path) -> Iterator[str]:
     with _open(path) as stream:
         for number, line, dim in _lines(path, stream):
             yield _fields(path, number, line, dim)[0].decode(errors="replace")
+
+
+def write_vectors(path: Path, words: Sequence[str], vectors: np.ndarray) -> None:
+    """Writes vectors in word2vec's text format, with six digits of each number, whole or not at all.
+
+    Args:
+        path: The file.
+        words: N words without blanks.
+        vectors: Theirs, float (N, D).
+
+    Raises:
+        BadInput: The place cannot be written.
+        ResourceError: The disk has no room or fails.
+    """
+    line = "%s" + " %.6g" * vectors.shape[1]
+    lines = [f"{len(words)} {vectors.shape[1]}"]
+    lines += [line % (word, *vector.tolist()) for word, vector in zip(words, vectors, strict=True)]
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def fill_embedding(embedding: nn.Embedding, vectors: Vectors, vocabulary: Mapping[str, int]) -> None:

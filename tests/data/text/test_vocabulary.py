@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hftune.data.text.vocabulary import train_tokenizer
+from hftune.data.text.vocabulary import train_tokenizer, word_splitter
 from hftune.errors import BadInput
 from tests.forked import run_python
 
@@ -24,6 +24,14 @@ def test_words_are_lower_case_and_split_at_blanks_and_punctuation():
     tokenizer = train_tokenizer(TEXTS, min_frequency=1)
     assert tokens(tokenizer, "The FILM, isn't  great!") == ["the", "film", ",", "isn", "'", "t", "great", "!"]
     assert tokens(tokenizer, "ünïcode ﬁlm") == ["ünïcode", "film"]  # the ligature is two letters
+
+
+def test_the_splitter_cuts_as_a_vocabulary_does():
+    tokenizer = train_tokenizer(TEXTS, min_frequency=1)
+    split = word_splitter()
+    for text in TEXTS:
+        assert split(text) == tokens(tokenizer, text)
+    assert split("a word\tit never saw: É!<br>") == ["a", "word", "it", "never", "saw", ":", "é", "!"]
 
 
 @pytest.mark.parametrize("kind", ["word", "character"])

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from hftune.data.text.word_vectors import Vectors, coverage, fill_embedding, read_vectors
+from hftune.data.text.word_vectors import (
+    Vectors,
+    coverage,
+    fill_embedding,
+    read_vectors,
+    read_words,
+    write_vectors,
+)
 from hftune.errors import BadInput
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
@@ -54,6 +61,16 @@ def test_every_format_gives_the_same_vectors(tmp_path, name, content):
         "caf\u00e9\u00a0noir": [4, 5, 6],
     }
     assert all(row.dtype == np.float32 for row in vectors.rows.values())
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    words = ["film", "50%", "été", "电"]
+    values = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32) * [[1e-9], [1], [1e5], [0]]
+    write_vectors(tmp_path / "own.vec", words, values)
+    assert [*read_words(tmp_path / "own.vec")] == words
+    read = read_vectors(tmp_path / "own.vec", words)
+    np.testing.assert_allclose(np.stack([read.rows[word] for word in words]), values, rtol=1e-5)
+    assert (tmp_path / "own.vec").read_text().startswith("4 3\nfilm ")
 
 
 def test_exact_spelling_comes_before_lower_case(tmp_path):
