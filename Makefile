@@ -51,8 +51,9 @@ clean-venv: $(VENV)/.installed-test  ## prove in an environment without hftune (
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clean_venv
 
 runs/imdb.vec: | $(VENV)/.installed
-	$(PIP) gensim
-	$(BIN)/python benchmarks/imdb_vectors.py $@
+	$(PIP) --editable '.[vectors]'
+	mkdir -p runs
+	$(BIN)/hftune vectors stanfordnlp/imdb --split train,unsupervised --window 8 --output $@
 
 clean:  ## remove caches and build leftovers; runs/ and the environment stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

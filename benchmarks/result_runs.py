@@ -171,7 +171,7 @@ DEFAULTS = {
 CRF = ("--embeddings", "runs/glove.6B.50d.5k.txt", "--early_stopping_patience", "5")
 RUNS = {
     "bag": Run("IMDb", "recipes/imdb_bag.py"),
-    "textcnn": Run("IMDb", "recipes/imdb_textcnn.py", ("--embeddings", "runs/imdb.vec")),  # imdb_vectors.py
+    "textcnn": Run("IMDb", "recipes/imdb_textcnn.py", ("--embeddings", "runs/imdb.vec")),  # see Makefile
     "bilstm": Run("IMDb", "recipes/imdb_bilstm.py", ("--embeddings", "runs/imdb.vec")),
     "minilm": Run("IMDb", "recipes/imdb.py", SUBSET),
     **seeds("hotdog", Run("Hot dog", "recipes/hotdog.py")),

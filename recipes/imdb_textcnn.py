@@ -5,9 +5,10 @@
 """IMDb film reviews with a TextCNN trained from scratch.
 
     accelerate launch recipes/imdb_textcnn.py
-    accelerate launch recipes/imdb_textcnn.py --embeddings runs/imdb.vec
+    accelerate launch recipes/imdb_textcnn.py --embeddings imdb.vec
 
-Vectors glove.6B.100d.txt, or IMDb's own: benchmarks/imdb_vectors.py
+Vectors glove.6B.100d.txt, or IMDb's own:
+        hftune vectors stanfordnlp/imdb --split train,unsupervised --window 8 --output imdb.vec
 Result  accuracy 0.903 [0.899, 0.907] on 25,000 test reviews, with those vectors,
         one seed, 10 min on one core of an AMD EPYC; TF-IDF + logistic regression 0.908
 Model   Kim 2014, Convolutional Neural Networks for Sentence Classification
