@@ -44,7 +44,7 @@ SMALL = {
                 vocab_size=VOCAB, embedding_dim=8, hidden_size=6, num_layers=2, readout=readout, **NAMES
             )
         )
-        for readout in ("final", "mean", "max")
+        for readout in ("final", "mean", "max", "attention")
     },
 }
 SIZES = {
@@ -186,7 +186,7 @@ def test_textcnn_takes_the_maximum_over_windows():
     assert not torch.equal(once, twice)  # windows across the seam
 
 
-@pytest.mark.parametrize("readout", ["final", "mean", "max"])
+@pytest.mark.parametrize("readout", ["final", "mean", "max", "attention"])
 def test_bilstm_equals_torchs_bidirectional_lstm_over_packed_texts(readout):
     model = small(f"bilstm-{readout}")
     reference = torch.nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True)
@@ -204,6 +204,14 @@ def test_bilstm_equals_torchs_bidirectional_lstm_over_packed_texts(readout):
         states, _ = pad_packed_sequence(states, batch_first=True, padding_value=torch.nan)
         pooled = {"final": torch.cat([final[2], final[3]], 1), "mean": states.nanmean(1)}
         pooled["max"] = states.nan_to_num(-torch.inf).amax(1)
+        if readout == "attention":  # Yang et al. 2016, equations 5 to 7
+            hidden, _, context = model.attention
+            scores = (states @ hidden.weight.T + hidden.bias).tanh() @ context.weight[0]
+            words = [slice(int(length)) for length in lengths]
+            weights = [scores[row, these].softmax(0) for row, these in enumerate(words)]
+            pooled["attention"] = torch.stack(
+                [weights[row] @ states[row, these] for row, these in enumerate(words)]
+            )
         by_hand = model.classifier(pooled[readout])
         logits = model(**batch).logits
     torch.testing.assert_close(logits, by_hand, atol=1e-6, rtol=0)

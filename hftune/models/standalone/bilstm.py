@@ -4,7 +4,7 @@ Padding changes nothing: each direction is an LSTM of its own that reads the wor
 from each text's last word, and states at padding are left out. Packed sequences would do the same, but where
 lengths differ their backward pass takes about ten times as long on a CPU.
 Papers: Hochreiter & Schmidhuber 1997 (LSTM); Schuster & Paliwal 1997 (bidirectional); Jozefowicz et al. 2015
-(forget gate bias of 1).
+(forget gate bias of 1); Yang et al. 2016 (attention readout).
 Shapes: B texts, L positions, E embedding_dim, H hidden_size of one direction, C labels.
 """
 
@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-READOUTS = ("final", "mean", "max")
+READOUTS = ("final", "mean", "max", "attention")
 
 
 class BiLSTMConfig(PreTrainedConfig):
@@ -29,7 +29,7 @@ class BiLSTMConfig(PreTrainedConfig):
         hidden_size: Size of the state of one direction.
         num_layers: Depth.
         readout: "final" takes what each direction of the last layer has read last, "mean" and "max" go over
-            its states of all words.
+            its states of all words, "attention" is a mean with learned weights.
         embedding_dropout: Chance that a value of a word vector is zeroed while training.
         dropout: Chance that a value is zeroed between layers and before the classifier while training.
         initializer_range: Standard deviation of the word vectors at the start.
@@ -73,6 +73,11 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         widths = [config.embedding_dim] + [2 * H] * (config.num_layers - 1)
         self.forward_lstms = nn.ModuleList(nn.LSTM(width, H, batch_first=True) for width in widths)
         self.backward_lstms = nn.ModuleList(nn.LSTM(width, H, batch_first=True) for width in widths)
+        self.attention: nn.Module | None = None
+        if config.readout == "attention":  # Yang et al. 2016, equations 5 to 7
+            self.attention = nn.Sequential(
+                nn.Linear(2 * H, 2 * H), nn.Tanh(), nn.Linear(2 * H, 1, bias=False)
+            )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * H, config.num_labels)  # type: ignore[arg-type]
         self.post_init()
@@ -86,7 +91,8 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             self._init_lstm(module)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
 
     def _init_lstm(self, lstm: nn.LSTM) -> None:
         """Starts with orthogonal recurrent weights and an open forget gate, which keeps early words."""
@@ -153,7 +159,12 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             return torch.cat([reorder(onward, last)[:, 0], x[:, 0, onward.shape[2] :]], dim=1)
         if self.config.readout == "max":
             return x.masked_fill(is_padding.unsqueeze(2), -1).amax(dim=1)  # states lie in (-1, 1)
-        return x.masked_fill(is_padding.unsqueeze(2), 0).sum(dim=1) / lengths.clamp(min=1)
+        x = x.masked_fill(is_padding.unsqueeze(2), 0)
+        if self.attention is not None:
+            scores = self.attention(x)  # (B, L, 1)
+            weights = scores.masked_fill(is_padding.unsqueeze(2), torch.finfo(scores.dtype).min).softmax(1)
+            return (weights * x).sum(dim=1)
+        return x.sum(dim=1) / lengths.clamp(min=1)
 
 
 def reorder(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
