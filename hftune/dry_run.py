@@ -67,7 +67,7 @@ from hftune.training.setup import (
     refuse_unknown_metric,
     set_up,
 )
-from hftune.training.tune import tune
+from hftune.training.tune import merge_adapter, tune
 
 STAGES = ("settings", "data", "model", "training", "result", "loading", "disk", "time", "memory")
 OF_THE_MODEL = ("training", "result", "loading")  # stages in which the model runs
@@ -219,7 +219,7 @@ def play(
     yield f"{type(model).__name__}, {model.num_parameters():,} parameters"
 
     check_choice(settings, data)
-    prepare_model(model, settings, run.accelerator)
+    prepare_model(model, settings, run.accelerator, data)
     least = rows_needed(model, data)
     plan = build_plan(settings, data, 1, settings.gradient_accumulation_steps, least)
     rules.tell(settings, model, plan)
@@ -234,10 +234,11 @@ def play(
     yield f"{describe_steps(data)}, an evaluation; a checkpoint of {size(checkpoint_size)} read back"
 
     state.take(checkpoint)
+    adapter = merge_adapter(run, few, model)
     few = tune(run, few, model)
-    save_model(model, few, folder)
+    save_model(model, few, folder, adapter)
     scores, labels = score_result(run, few, read_back(run, model))
-    results = training_results(progress, few_plan) | data.facts | scores
+    results = training_results(progress, few_plan) | data.facts | scores | (adapter.facts if adapter else {})
     describe_result(run, few, results, labels, settings.hub_model_id)
     published = f"; {len(files_of(folder)):,} files to push" if settings.push_to_hub else ""
     yield f"scores, card and model written{published}"

@@ -14,6 +14,7 @@ from hftune.data.base_model import check_embeddings
 from hftune.data.dataset import Data
 from hftune.hub.push import Target, push
 from hftune.hub.push import prepare as prepare_push
+from hftune.models.lora import Adapter
 from hftune.recipe import Recipe
 from hftune.report.advice import what_to_try
 from hftune.report.next_steps import next_steps
@@ -56,7 +57,7 @@ from hftune.training.saved_model import read_back, save_model
 from hftune.training.schedule import Schedule
 from hftune.training.setup import build_plan, check_choice, prepare_model, refuse_unknown_metric, set_up
 from hftune.training.state import find_checkpoint
-from hftune.training.tune import tune
+from hftune.training.tune import merge_adapter, tune
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +109,10 @@ def run_prepared(run: Run) -> dict[str, float]:
         model = build(run, data)
         record = begin(run, data, parts | identify_model(model), earlier, record)
         results = train(run, data, model, record)
+        if adapter := merge_adapter(run, data, model):
+            results |= adapter.facts
         data = tune(run, data, model)
-        saved = save(run, data, model)
+        saved = save(run, data, model, adapter)
         scores, labels = score_result(run, data, saved)
         results |= scores
         if run.is_main:
@@ -226,7 +229,7 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
     settings, accelerator = run.settings, run.accelerator
     checkpoint = find_checkpoint(run)
     check_choice(settings, data)
-    prepare_model(model, settings, accelerator)
+    prepare_model(model, settings, accelerator, data)
     least = rows_needed(model, data)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step, least)
     padding = plan.padding_share()
@@ -250,11 +253,11 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
     return training_results(progress, plan) | data.facts | {"padding_share": padding}
 
 
-def save(run: Run, data: Data, model: PreTrainedModel) -> torch.nn.Module:
+def save(run: Run, data: Data, model: PreTrainedModel, adapter: Adapter | None) -> torch.nn.Module:
     """Saves the model at the root of the run; returns what is read back, which is what others will load."""
     if run.is_main:
         claim(run.run_dir)
-        save_model(model, data, run.run_dir)
+        save_model(model, data, run.run_dir, adapter)
         change_record(run.run_dir, weights=hash_model(run.run_dir))
     run.accelerator.wait_for_everyone()
     return read_back(run, model)

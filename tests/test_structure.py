@@ -25,7 +25,7 @@ LAYERS = ORDER.split()
 
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 OPTIONAL = {"timm", "torchvision", "albumentations", "cv2", "captum", "tensorboard", "pi_heif"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio", "gensim"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "onnx_ir", "gradio", "gensim", "peft"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "evaluate", "sklearn", "pandas", "matplotlib"}
 
 
@@ -181,4 +181,4 @@ def test_a_run_loads_nothing_of_the_other_kind(tmp_path, reviews, encoder):
         loaded = modules_after(program, forked=True)
         assert f"hftune.data.{own}.load" in loaded
         assert not [name for name in loaded if re.match(rf"hftune\.(data|settings|models)\.{other}\b", name)]
-    assert not {"timm", "albumentations", "cv2", "captum"} & loaded
+    assert not {"timm", "albumentations", "cv2", "captum", "peft"} & loaded

@@ -10,10 +10,11 @@ import huggingface_hub
 
 from hftune.errors import PASSWORD, BadInput
 from hftune.storage.files import read_json
-from hftune.storage.model_files import changed_files, model_files
+from hftune.storage.model_files import ADAPTER_FILES, changed_files, model_files
 from hftune.storage.run_dir import RunRecord
 
-BESIDE_MODEL = ("README.md", "all_results.json", ".eval_results/*.yaml")  # what others judge it by
+# What others judge it by, and what LoRA learned by itself.
+BESIDE_MODEL = ("README.md", "all_results.json", ".eval_results/*.yaml", *ADAPTER_FILES)
 BINARY = {".safetensors", ".png", ".model"}
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$")

@@ -133,7 +133,9 @@ def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedM
     model, absent, reshaped = load_pretrained(AutoModelForSequenceClassification, name, config, flags)
     backbone = f"{model.base_model_prefix}."
     # A classifier may have layers of its own below the logits, and few checkpoints have a pooler.
-    refuse_random({key for key in absent if key.startswith(backbone) and "pooler" not in key}, flags)
+    frozen = "; LoRA would leave them random: pass --pooling cls" if settings.lora_r else ""
+    left_random = {key for key in absent if key.startswith(backbone) and (frozen or "pooler" not in key)}
+    refuse_random(left_random, flags, frozen)
     head = parameter_names(head_layers(model))
     has_head = not absent & head
     if reshaped & head:  # of more or fewer labels

@@ -29,6 +29,7 @@ SCHEDULERS = (  # the values of transformers' SchedulerType, which takes seconds
     "warmup_stable_decay",
     "greedy",
 )
+ALL_LINEAR = "all-linear"  # as a value of --lora_target_modules
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")  # and timm_NAME
 LEAST = {
     "max_train_samples": 1,
@@ -43,6 +44,9 @@ LEAST = {
     "warmup_steps": 0,
     "max_grad_norm": 0,
     "gradual_unfreezing": 0,
+    "lora_r": 0,
+    "lora_alpha": 1,
+    "lora_dropout": 0,
     "early_stopping_patience": 0,
     "save_total_limit": 1,
     "max_length": 1,
@@ -154,6 +158,15 @@ class Settings:
     gradual_unfreezing: float = 0.0
     model_ema: float = 0.0  # decay of a running mean of the weights, scored and saved instead; 0: none
 
+    # --- LoRA ---
+    # rank of the adapters that learn in place of the frozen backbone, and are merged into it at the end; 8 is
+    # usual; 0: none, all weights learn
+    lora_r: int = 0
+    lora_alpha: int = 16  # what an adapter adds counts lora_alpha / lora_r times
+    lora_dropout: float = 0.05  # share of what an adapter reads that is zeroed while training
+    # linear layers of the backbone with an adapter: all-linear, or a regular expression of their names
+    lora_target_modules: str = ALL_LINEAR
+
     # --- precision ---
     bf16: bool | None = None  # bfloat16 autocast; not given: chosen by device
     fp16: bool | None = None  # float16 autocast with a loss scaler; not given: chosen by device
@@ -212,6 +225,7 @@ class Settings:
         _check_model(self)
         _check_numbers(self)
         _check_optimisation(self)
+        _check_lora(self)
         _check_schedule(self)
         _check_saving(self)
 
@@ -344,12 +358,27 @@ def _check_optimisation(settings: Settings) -> None:
     weights = settings.class_weight
     if weights and weights != "balanced" and not all(_is_weight(w) for w in weights.split(",")):
         refuse(settings, "class_weight", 'must be "balanced" or numbers from 0, comma separated')
-    try:
-        re.compile(settings.freeze or "")
-    except re.error as problem:
-        refuse(settings, "freeze", f"not a regular expression: {problem}")
+    for name in ("freeze", "lora_target_modules"):
+        try:
+            re.compile(getattr(settings, name) or "")
+        except re.error as problem:
+            refuse(settings, name, f"not a regular expression: {problem}")
     if settings.bf16 and settings.fp16:
         refuse_both("bf16", "fp16", "give one of them")
+
+
+def _check_lora(settings: Settings) -> None:
+    if settings.lora_dropout >= 1:
+        refuse(settings, "lora_dropout", "must be below 1")
+    if not settings.lora_r:
+        for name in ("lora_alpha", "lora_dropout", "lora_target_modules"):
+            if getattr(settings, name) != _first_default(type(settings), name):
+                raise BadInput(f"--{name} needs --lora_r, such as --lora_r 8")
+    elif settings.freeze:
+        refuse_both("lora_r", "freeze", "with LoRA all but adapters and head is frozen; drop one of them")
+    elif settings.model_type and not settings.checkpoint_path:
+        advice = "what starts from random weights has to learn all of them; give --model_name_or_path"
+        refuse_both("lora_r", "model_type", advice)
 
 
 def _is_weight(text: str) -> bool:

@@ -20,6 +20,7 @@ MODEL_FILES = (  # all that `from_pretrained` may read of a saved classifier
     "preprocessor_config.json",
     "processor_config.json",
 )
+ADAPTER_FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors")  # of LoRA, for peft
 AT_THE_END = (  # what a run writes when it has trained; its other files are there from the start
     *MODEL_FILES,
     "*.py",
@@ -34,6 +35,7 @@ AT_THE_END = (  # what a run writes when it has trained; its other files are the
     "test_predictions.csv",
     "test_predictions.jsonl",
     "entities.png",
+    *ADAPTER_FILES,
 )
 
 

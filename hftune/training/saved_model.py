@@ -8,12 +8,19 @@ import torch
 from transformers import PreTrainedModel
 
 from hftune.data.dataset import Data
+from hftune.models.lora import Adapter
 from hftune.storage.files import explain_write_errors, sync_folder
 from hftune.training.context import Run
 
 
-def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
+def save_model(model: PreTrainedModel, data: Data, run_dir: Path, adapter: Adapter | None = None) -> None:
     """Puts the model at the root of the run as Hugging Face saves it, each file whole or not at all.
+
+    Args:
+        model: The trained model, with its adapter merged where it had one.
+        data: Has the tokenizer or the image processor.
+        run_dir: The run's folder.
+        adapter: Is saved beside it, in `adapter/`.
 
     Raises:
         ResourceError: The disk has no room or fails; the checkpoints are as they were.
@@ -38,6 +45,8 @@ def save_model(model: PreTrainedModel, data: Data, run_dir: Path) -> None:
             sync_folder(run_dir)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    if adapter:
+        adapter.save(model, run_dir / "adapter")
 
 
 def read_back(run: Run, model: PreTrainedModel) -> torch.nn.Module:

@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune.data.batches import BatchPlan
-from hftune.data.dataset import Data, Rows
+from hftune.data.dataset import Data, EpochIndex, Rows
 from hftune.errors import BadInput
+from hftune.models import lora
 from hftune.models.cls_only import compute_cls_only
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
@@ -32,8 +33,8 @@ log = logging.getLogger(__name__)
 AfterStep = Callable[[int, torch.nn.Module], None]
 
 
-def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accelerator) -> None:
-    """Makes weights float32, and freezes what the settings say.
+def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accelerator, data: Data) -> None:
+    """Makes weights float32, and freezes what the settings say; with LoRA all that has an adapter instead.
 
     Raises:
         BadInput: If the settings do not suit the model.
@@ -42,6 +43,8 @@ def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accel
     freeze_statistics(model, everywhere=settings.freeze_batch_norm)
     if settings.freeze:
         log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)
+    if settings.lora_r:
+        lora.inject(model, settings, data.collate([data.train[EpochIndex.of(0, 0)]]))
     if settings.gradual_unfreezing:
         check_unfreezing(model)
 
@@ -140,6 +143,7 @@ def set_up(
         average=average,
         accelerator=accelerator,
         fingerprint=data.fingerprint,
+        left_out=frozenset(lora.frozen_names(model) if settings.lora_r else ()),
     )
     training = Training(
         accelerator=accelerator,

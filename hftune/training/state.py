@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from transformers import PreTrainedModel
 from hftune.errors import BadInput
 from hftune.storage.checkpoint import (
     Checkpoint,
+    Tensors,
     clean_temporary,
     latest_valid,
     load_checkpoint,
     rotate,
     save_checkpoint,
+    tensor_digest,
 )
 from hftune.storage.optimizer_state import optimizer_tensors, restore_optimizer
 from hftune.storage.run_dir import change_record
@@ -42,6 +45,8 @@ class State:
         average: The mean of `--model_ema`; None without it.
         accelerator: Has fp16's scaler.
         fingerprint: That of the data.
+        left_out: Names of the weights that no checkpoint holds, as every start has them from the base model:
+            those beside which LoRA trains its adapters.
     """
 
     model: PreTrainedModel
@@ -50,6 +55,12 @@ class State:
     average: WeightAverage | None
     accelerator: Accelerator
     fingerprint: str
+    left_out: frozenset[str] = frozenset()
+
+    @cached_property
+    def base(self) -> str | None:
+        """The digest of the weights that are left out, since a checkpoint is of use with these alone."""
+        return tensor_digest(self._left_out_tensors()) if self.left_out else None
 
     def save(self, run: Run, progress: Progress) -> None:
         """Writes a checkpoint on the main process, removes those that are no longer kept, and notes it."""
@@ -66,10 +77,11 @@ class State:
                 "precision": self.accelerator.mixed_precision,
                 "device": device_name(self.accelerator.device),
                 "data_fingerprint": self.fingerprint,
+                "base": self.base,
             }
-            tensors = {"model": self.model.state_dict(), "optimizer": optimizer}
+            tensors = {"model": self._kept(self.model.state_dict()), "optimizer": optimizer}
             if self.average:
-                tensors["average"] = self.average.state_dict()
+                tensors["average"] = self._kept(self.average.state_dict())
             save_checkpoint(run.run_dir, progress.step, tensors, state)
             best = progress.best_step if run.settings.load_best_model_at_end else None
             rotate(run.run_dir, run.settings.save_total_limit, protect={best} if best else set())
@@ -89,11 +101,14 @@ class State:
         begun = noted.get("precision", precision)  # what an earlier hftune did not note
         if begun != precision:
             raise BadInput(f"{path} was trained in precision {begun}, and this run is in {precision}")
-        load_weights(self.model, checkpoint, "model")
+        if noted.get("base") != self.base:
+            raise BadInput(f"{path} was trained beside other base weights; choose another --output_dir")
+        self._load(checkpoint, "model")
         if self.average:
             if "average" not in checkpoint.tensors:
                 raise BadInput(f"{path} holds no averaged weights; go on from it without --model_ema")
-            self.average.load_state_dict(checkpoint.tensors["average"], checkpoint.step)
+            average = self._left_out_tensors() | checkpoint.tensors["average"]
+            self.average.load_state_dict(average, checkpoint.step)
         restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"], noted["optimizer"])
         self.lr_scheduler.load_state_dict(noted["schedule"])
         if self.accelerator.scaler and noted["scaler"]:
@@ -121,20 +136,25 @@ class State:
 
     def take(self, checkpoint: Checkpoint) -> None:
         """Gives the model the weights of a checkpoint that are scored: the average's where there is one."""
-        load_weights(self.model, checkpoint, "average" if self.average else "model")
+        self._load(checkpoint, "average" if self.average else "model")
 
+    def _load(self, checkpoint: Checkpoint, which: str) -> None:
+        """Copies a checkpoint's weights into the model: "model", or their "average".
 
-def load_weights(model: PreTrainedModel, checkpoint: Checkpoint, which: str) -> None:
-    """Copies a checkpoint's weights into a model: "model", or their "average".
+        Raises:
+            BadInput: If names or shapes differ; the message names the first.
+        """
+        try:
+            self.model.load_state_dict(self._left_out_tensors() | checkpoint.tensors[which])
+        except RuntimeError as error:
+            lines = [line.strip() for line in str(error).splitlines()]
+            raise BadInput(f"{checkpoint.path} holds another model", lines[1:]) from None
 
-    Raises:
-        BadInput: If names or shapes differ; the message names the first.
-    """
-    try:
-        model.load_state_dict(checkpoint.tensors[which])
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise BadInput(f"{checkpoint.path} holds another model", lines[1:]) from None
+    def _left_out_tensors(self) -> Tensors:
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name in self.left_out}
+
+    def _kept(self, tensors: Tensors) -> Tensors:
+        return {name: tensor for name, tensor in tensors.items() if name not in self.left_out}
 
 
 def find_checkpoint(run: Run) -> Checkpoint | None:

@@ -1,13 +1,53 @@
-"""The trained model becomes the one that is saved: finished, and with what the task chooses by it."""
+"""The trained model becomes the one that is saved: merged, finished, and with what the task chooses by it."""
 
 import dataclasses
+import logging
 
+import torch
 from transformers import PreTrainedModel
 
 from hftune.data.dataset import Data
+from hftune.models import lora
 from hftune.tasks.base import Task
 from hftune.training.context import Run
 from hftune.training.setup import predict_split
+
+log = logging.getLogger(__name__)
+
+COMPARED = 32  # validation rows at most
+
+
+def merge_adapter(run: Run, data: Data, model: PreTrainedModel) -> lora.Adapter | None:
+    """Merges what LoRA learned into the weights, and says how far the logits move by that.
+
+    Args:
+        run: The run.
+        data: Its first validation rows are compared, in float32.
+        model: Has the weights that are the run's result; it is changed into an ordinary model of its class.
+
+    Returns:
+        The adapter; None without LoRA.
+    """
+    if not run.settings.lora_r:
+        return None
+    count = min(COMPARED, run.settings.per_device_eval_batch_size, len(data.validation))
+    batch = data.collate([data.validation[row] for row in range(count)])
+    batch.pop("labels")
+    before = _logits(model, batch)
+    adapter = lora.merge(model)
+    difference = (_logits(model, batch) - before).abs().max()
+    log.info(
+        "LoRA: merged into the weights, which moves the logits of %d validation rows by %.2g at most",
+        *(count, difference),
+    )
+    return adapter
+
+
+def _logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():  # the class's forward: autocast and a compiler replace the instance's
+        found = type(model).forward(model, **{name: rows.to(model.device) for name, rows in batch.items()})
+    return found.logits.float()
 
 
 def tune(run: Run, data: Data, model: PreTrainedModel) -> Data:

@@ -30,7 +30,12 @@ SMALL = {
     "bilstm": (imdb_bilstm, "embedding_dim=8,hidden_size=8"),
     "bag": (imdb_bag, "embedding_dim=8,num_buckets=64"),
 }
-TASKS = {"bert": "single_label", "numbers": "regression", "labels": "multi_label"}
+PRETRAINED = {
+    "bert": ["--task", "single_label"],
+    "numbers": ["--task", "regression"],
+    "labels": ["--task", "multi_label"],
+    "lora": ["--task", "single_label", "--lora_r", 4, "--model_ema", 0.9],
+}
 
 
 def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
@@ -40,14 +45,16 @@ def flags_for(kind: str, reviews: Path, encoder: Path) -> tuple:
         *("--per_device_train_batch_size", 8, "--num_train_epochs", 2, "--max_length", 48, "--bf16", "false"),
         *("--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", "none", "--min_frequency", 1),
     ]
-    if kind in TASKS:
-        return imdb, [*flags, "--model_name_or_path", encoder, "--task", TASKS[kind]]
+    if kind == "lora":
+        pytest.importorskip("peft")
+    if kind in PRETRAINED:
+        return imdb, [*flags, "--model_name_or_path", encoder, *PRETRAINED[kind]]
     module, overrides = SMALL[kind]
     return module, [*flags, "--config_overrides", overrides]
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
-@pytest.mark.parametrize("kind", ["bert", "numbers", "textcnn", "bilstm", "bag"])
+@pytest.mark.parametrize("kind", ["bert", "numbers", "lora", "textcnn", "bilstm", "bag"])
 def test_resumed_at_any_step_is_straight_through(kind, accumulation, reviews, encoder, tmp_path, capsys):
     module, flags = flags_for(kind, reviews, encoder)
     flags += ["--gradient_accumulation_steps", accumulation]
@@ -87,7 +94,7 @@ def test_killed_and_repeated_is_straight_through(reviews, encoder, tmp_path):
     assert run_there(imdb, flags, tmp_path / "killed", 1) == straight
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", PRETRAINED)
 def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(
     kind, reviews, encoder, tmp_path
 ):

@@ -52,6 +52,7 @@ NAMES = [
     *("README.md", "config.json", "model.safetensors", "model-00001-of-00002.safetensors", "tokenizer.json"),
     *("vocab.txt", "preprocessor_config.json", "curve.png", "confusion.png", "mistakes.png", "my_model.py"),
     *("all_results.json", "test_predictions.csv", "log.jsonl", "exit.json", ".git", ".eval_results/a.yaml"),
+    "adapter/adapter_model.safetensors",
     "checkpoint-500",
 ]
 

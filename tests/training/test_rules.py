@@ -31,6 +31,23 @@ def test_wide_models_learn_at_lower_rates(width, expected):
     assert rules.learning_rate(OPEN.replace(learning_rate=1e-3), model) == 1e-3
 
 
+@pytest.mark.parametrize(("width", "expected"), [(384, 5e-4), (768, 5e-4), (1024, 3.75e-4), (4096, 1e-4)])
+def test_adapters_learn_at_higher_rates(width, expected, caplog):
+    caplog.set_level("INFO")
+    adapted = OPEN.replace(lora_r=8)
+    model = tiny_model("bert", num_labels=2)
+    model.config.hidden_size = width
+    assert rules.learning_rate(adapted, model) == pytest.approx(expected)
+    rules.tell(adapted.replace(num_train_epochs=1), model, plan_of(250))
+    for rate in (2e-4, 5e-5):
+        rules.tell(adapted.replace(num_train_epochs=1, learning_rate=rate), model, plan_of(250))
+    assert caplog.messages == [
+        f"learning rate: {expected:g}, by the model's width, 10 times for LoRA, 0.0001 to 0.0005; "
+        "--learning_rate chooses",
+        "learning rate: 5e-05, where LoRA usually needs 0.0001 to 0.0005; --learning_rate none chooses one",
+    ]
+
+
 def test_the_rule_is_the_rate_of_the_groups():
     model = tiny_model("distilbert", num_labels=2)  # whose width has a name of its own
     groups = parameter_groups(model, OPEN.replace(head_lr_multiplier=10.0))

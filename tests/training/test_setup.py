@@ -71,12 +71,12 @@ def test_weights_train_in_float32_whatever_build_model_returned(models, caplog, 
     caplog.set_level(logging.INFO)
     model = models["bert"].to(torch.bfloat16)
     accelerator = SimpleNamespace(mixed_precision="no", device=torch.device("cpu"))
-    prepare_model(model, Settings(freeze="embeddings"), accelerator)
+    prepare_model(model, Settings(freeze="embeddings"), accelerator, data([0, 1]))
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert "build_model returned bfloat16; they are made float32" in caplog.text
     assert not model.bert.embeddings.word_embeddings.weight.requires_grad
     caplog.clear()
-    prepare_model(model, Settings(), accelerator)
+    prepare_model(model, Settings(), accelerator, data([0, 1]))
     assert not caplog.text
 
 
