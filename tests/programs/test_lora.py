@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForImageClassification,
@@ -16,6 +17,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from hftune import dry_run
 from hftune.errors import BadInput
 from hftune.hub.files import files_of
 from hftune.recipes import hotdog, imdb, wnut
@@ -133,6 +135,13 @@ def test_a_process_without_peft_and_hftune_answers_as_the_run_was_scored(trained
     folder, _ = trained
     done = run_python(["-c", WITHOUT, folder, reviews / "test.csv"], server="first")
     assert done.stdout.strip().endswith("alike"), done.stderr
+
+
+def test_a_dry_run_finds_a_run_ready(reviews, encoder, quick_start, tmp_path):
+    flags = [str(word).removeprefix("--") for word in flags_for(reviews, encoder)]
+    settings = imdb.recipe.settings.replace(**dict(zip(flags[::2], flags[1::2], strict=True)))
+    checks = dry_run.dry_run(imdb.recipe, settings, tmp_path / "run", Console(quiet=True))
+    assert all(check.ready for check in checks), checks
 
 
 def test_a_checkpoint_of_another_base_model_is_refused(reviews, encoder, tmp_path):
