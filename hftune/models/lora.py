@@ -98,15 +98,9 @@ def inject(model: PreTrainedModel, settings: Settings, batch: Mapping[str, torch
         parameter.requires_grad_(True)
     learn, every = count_learning(model)
     log.info(
-        "LoRA: rank %d, alpha %d, beside %d linear layers; with the head %s of %s weights learn (%.2f %%)",
-        *(
-            settings.lora_r,
-            settings.lora_alpha,
-            len(targets),
-            f"{learn:,}",
-            f"{every:,}",
-            100 * learn / every,
-        ),
+        "LoRA: rank %d, alpha %d, beside %d linear layers; with the head %s of %s weights learn (%s)",
+        *(settings.lora_r, settings.lora_alpha, len(targets)),
+        *(f"{learn:,}", f"{every:,}", f"{learn / every:.2%}"),
     )
 
 
