@@ -126,7 +126,8 @@ def merge(model: PreTrainedModel) -> Adapter:
     from peft.tuners.lora import LoraLayer
 
     learn, every = count_learning(model)
-    config = model.peft_config[NAME].to_dict()
+    injected: Any = model.peft_config[NAME]
+    config = injected.to_dict()
     kinds = (kind for end, kind in TASK_TYPES.items() if type(model).__name__.endswith(end))
     adapter = Adapter(
         config=config
@@ -142,7 +143,7 @@ def merge(model: PreTrainedModel) -> Adapter:
     )
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     for name, layer in layers.items():  # what `merge_and_unload` of peft's own model does
-        layer.merge()  # type: ignore[operator]
+        layer.merge()
         above, _, own = name.rpartition(".")
         setattr(model.get_submodule(above), own, layer.get_base_layer())
     del model.peft_config
@@ -178,7 +179,7 @@ def _passed(model: PreTrainedModel, names: list[str], batch: Mapping[str, torch.
     """
     passed: set[str] = set()
     hooks = [
-        model.get_submodule(name).register_forward_hook(lambda *_, name=name: passed.add(name))  # type: ignore[misc]
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: passed.add(name))
         for name in names
     ]
     model.eval()

@@ -372,7 +372,7 @@ def _check_lora(settings: Settings) -> None:
         refuse(settings, "lora_dropout", "must be below 1")
     if not settings.lora_r:
         for name in ("lora_alpha", "lora_dropout", "lora_target_modules"):
-            if getattr(settings, name) != _first_default(type(settings), name):
+            if getattr(settings, name) != first_default(type(settings), name):
                 raise BadInput(f"--{name} needs --lora_r, such as --lora_r 8")
     elif settings.freeze:
         refuse_both("lora_r", "freeze", "with LoRA all but adapters and head is frozen; drop one of them")

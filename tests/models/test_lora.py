@@ -10,6 +10,8 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from hftune.errors import BadInput
 from hftune.models import lora
+from hftune.models.cls_only import compute_cls_only
+from hftune.models.cpu_attention import use_per_sequence_attention
 from hftune.models.layers import layers_of
 from hftune.settings.text import TextSettings
 from hftune.training.optim import parameter_groups
@@ -111,6 +113,23 @@ def test_which_layers_get_an_adapter(models, caplog):
     lora.inject(model, SETTINGS.replace(lora_target_modules=r"layer\.1\..*(query|value)"), ROWS)
     adapted = {name.partition(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name}
     assert adapted == {f"bert.encoder.layer.1.attention.self.{name}" for name in ("query", "value")}
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_what_replaces_attention_passes_through_the_adapters(models, family):
+    """Text by text on a CPU, and in the last layer for the first token alone."""
+    model = learned(models[family])
+    before = logits(model)
+    use_per_sequence_attention(model)
+    compute_cls_only(model)
+    torch.testing.assert_close(logits(model), before, atol=1e-5, rtol=0)
+    model(**ROWS, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    learn = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert [name for name, gradient in learn.items() if not gradient.abs().sum() > 0] == []
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(**ROWS, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
 def test_activations_computed_again_give_the_same_gradients():
