@@ -53,6 +53,8 @@ class Candidate:
             raise BadInput(f"{name}: neither a run directory nor a checkpoint of one")
         if not record.finished:
             raise BadInput(f"{name}: its run is not finished; repeat its command")
+        if checkpoint and record.settings.get("lora_r"):
+            raise BadInput(f"{name}: holds adapters of LoRA without their base; name runs, which have both")
         return cls(name, run_dir, record, checkpoint)
 
     @property

@@ -43,6 +43,8 @@ class MaskedLMSettings(Settings):
             refuse(self, "mlm_probability", "must be above 0 and below 1")
         if self.task != "masked_lm":
             refuse(self, "task", "texts are read without labels here; leave it out")
+        if self.lora_r:
+            refuse(self, "lora_r", "pretraining goes on with all weights; leave it out")
         for name in ("label_column_name", "pos_label"):
             if getattr(self, name):
                 refuse(self, name, "texts are read without labels here; leave it out")

@@ -103,7 +103,7 @@ class State:
             raise BadInput(f"{path} was trained in precision {begun}, and this run is in {precision}")
         if noted.get("base") != self.base:
             raise BadInput(f"{path} was trained beside other base weights; choose another --output_dir")
-        self._load(checkpoint, "model")
+        load_weights(self.model, checkpoint, "model", self._left_out_tensors())
         if self.average:
             if "average" not in checkpoint.tensors:
                 raise BadInput(f"{path} holds no averaged weights; go on from it without --model_ema")
@@ -136,25 +136,35 @@ class State:
 
     def take(self, checkpoint: Checkpoint) -> None:
         """Gives the model the weights of a checkpoint that are scored: the average's where there is one."""
-        self._load(checkpoint, "average" if self.average else "model")
-
-    def _load(self, checkpoint: Checkpoint, which: str) -> None:
-        """Copies a checkpoint's weights into the model: "model", or their "average".
-
-        Raises:
-            BadInput: If names or shapes differ; the message names the first.
-        """
-        try:
-            self.model.load_state_dict(self._left_out_tensors() | checkpoint.tensors[which])
-        except RuntimeError as error:
-            lines = [line.strip() for line in str(error).splitlines()]
-            raise BadInput(f"{checkpoint.path} holds another model", lines[1:]) from None
+        which = "average" if self.average else "model"
+        load_weights(self.model, checkpoint, which, self._left_out_tensors())
 
     def _left_out_tensors(self) -> Tensors:
         return {name: tensor for name, tensor in self.model.state_dict().items() if name in self.left_out}
 
     def _kept(self, tensors: Tensors) -> Tensors:
         return {name: tensor for name, tensor in tensors.items() if name not in self.left_out}
+
+
+def load_weights(
+    model: PreTrainedModel, checkpoint: Checkpoint, which: str, left_out: Tensors | None = None
+) -> None:
+    """Copies a checkpoint's weights into a model: "model", or their "average".
+
+    Args:
+        model: Gets them.
+        checkpoint: Holds them.
+        which: See above.
+        left_out: The weights that the checkpoint does not hold, see `State`.
+
+    Raises:
+        BadInput: If names or shapes differ; the message names the first.
+    """
+    try:
+        model.load_state_dict((left_out or {}) | checkpoint.tensors[which])
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise BadInput(f"{checkpoint.path} holds another model", lines[1:]) from None
 
 
 def find_checkpoint(run: Run) -> Checkpoint | None:

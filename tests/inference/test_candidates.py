@@ -92,3 +92,7 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
     change_record(begun, finished=True)
     found = Candidate.find(str(begun / "checkpoint-3"))
     assert (found.run_dir, found.short_name) == (begun, "begun/checkpoint-3")
+    change_record(begun, settings={"lora_r": 8})
+    assert Candidate.find(str(begun)).checkpoint is None
+    with pytest.raises(BadInput, match=f"{begun}/checkpoint-3: holds adapters of LoRA without their base"):
+        Candidate.find(str(begun / "checkpoint-3"))
