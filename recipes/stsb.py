@@ -25,8 +25,8 @@ recipe = imdb.recipe.replace(
     max_length=128,
     pair_encoder="bi",  # MiniLM, a sentence encoder, has learned to read one text at a time
     per_device_train_batch_size=16,
-    learning_rate=1e-4,
-    num_train_epochs=5.0,
+    learning_rate=5e-5,
+    num_train_epochs=3.0,
 )
 
 if __name__ == "__main__":
