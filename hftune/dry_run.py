@@ -212,7 +212,11 @@ def play(
 
     began = time.monotonic()
     run, data = load(run)
-    loading = time.monotonic() - began
+    loading, teaching = time.monotonic() - began, 0.0
+    if settings.teacher:
+        from hftune.inference.teach import rehearse
+
+        data, teaching = rehearse(run, data)
     yield describe(data)
 
     model = build(run, data)
@@ -250,6 +254,7 @@ def play(
 
     yield Estimate(
         loading=loading,
+        teaching=teaching,
         steps=schedule.total_steps,
         step=step_seconds(watch.steps, plan),
         evaluations=len(schedule.eval_at),
@@ -268,7 +273,7 @@ def describe(data: Data) -> str:
 
 def describe_steps(data: Data) -> str:
     """Says which steps a dry run makes."""
-    longest = int(data.train.lengths.max())
+    longest = int(data.learned.lengths.max())
     which = f"{LONGEST} steps of the longest rows, {longest:,} tokens, {USUAL} others"
     return which if longest > 1 else f"{LONGEST + USUAL} steps"
 

@@ -53,7 +53,10 @@ def launch(recipe: Recipe, argv: Sequence[str] | None = None) -> dict[str, float
             run_dir = Path(settings.output_dir or run_dir)
             prepare_environment()
             notice = ensure_reachable(
-                settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub
+                settings.model_name_or_path,
+                settings.dataset_name,
+                teacher=settings.teacher,
+                push=settings.push_to_hub,
             )
             if notice and is_main():
                 print(notice, file=sys.stderr)

@@ -32,6 +32,7 @@ from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir
 from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
 from hftune.tasks import name_of
+from hftune.tasks.base import Predictions
 from hftune.training import rules
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run
@@ -55,7 +56,14 @@ from hftune.training.same_run import (
 )
 from hftune.training.saved_model import read_back, save_model
 from hftune.training.schedule import Schedule
-from hftune.training.setup import build_plan, check_choice, prepare_model, refuse_unknown_metric, set_up
+from hftune.training.setup import (
+    build_plan,
+    check_choice,
+    check_recipe_flags,
+    prepare_model,
+    refuse_unknown_metric,
+    set_up,
+)
 from hftune.training.state import find_checkpoint
 from hftune.training.tune import merge_adapter, tune
 
@@ -78,6 +86,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
         HftuneError: Any ending that has an exit code of its own.
     """
     refuse_unknown_metric(recipe, settings)
+    check_recipe_flags(recipe, settings)
     refuse_foreign_files(run_dir, settings)
     with own_state():
         prepared = prepare(recipe, settings, run_dir, stop, begun_precision(settings, run_dir))
@@ -106,6 +115,7 @@ def run_prepared(run: Run) -> dict[str, float]:
     if record and record.finished:
         results = show_finished(run, data)
     else:
+        data = ask_teacher(run, data)
         model = build(run, data)
         record = begin(run, data, parts | identify_model(model), earlier, record)
         results = train(run, data, model, record)
@@ -113,7 +123,7 @@ def run_prepared(run: Run) -> dict[str, float]:
             results |= adapter.facts
         data = tune(run, data, model)
         saved = save(run, data, model, adapter)
-        scores, labels = score_result(run, data, saved)
+        scores, labels = score_result(run, data, saved, ask_on_test(run, data))
         results |= scores
         if run.is_main:
             write_json(run.run_dir / "all_results.json", results)
@@ -189,6 +199,24 @@ def load(run: Run) -> tuple[Run, Data]:
     return run, data
 
 
+def ask_teacher(run: Run, data: Data) -> Data:
+    """Lets the teacher of `--teacher` answer the rows that are trained on, before anything is trained."""
+    if not run.settings.teacher:
+        return data
+    from hftune.inference.teach import teach  # which knows saved models of every kind
+
+    return teach(run, data)
+
+
+def ask_on_test(run: Run, data: Data) -> Predictions | None:
+    """Lets it answer the test rows too, once all is trained; None without a teacher or such rows."""
+    if not run.settings.teacher:
+        return None
+    from hftune.inference.teach import answers_on_test
+
+    return answers_on_test(run, data)
+
+
 def build(run: Run, data: Data) -> PreTrainedModel:
     """Builds the model, the same on every process."""
     seed_torch("init", run.settings.seed)
@@ -233,7 +261,7 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
     least = rows_needed(model, data)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step, least)
     padding = plan.padding_share()
-    padded = f", {100 * padding:.1f} % padding" if data.train.lengths.max() > 1 else ""
+    padded = f", {100 * padding:.1f} % padding" if data.learned.lengths.max() > 1 else ""
     log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)
     first_step = checkpoint.step if checkpoint else 0
     if settings.linear_probing and not checkpoint and run.is_main:  # the others are sent its weights

@@ -46,7 +46,12 @@ def main(argv: list[str]) -> None:
     recipe = find_recipe(argv[0])
     settings = parse(recipe.settings, argv[1:], prog=recipe.name, description=recipe.description)
     prepare_environment()
-    notice = ensure_reachable(settings.model_name_or_path, settings.dataset_name, push=settings.push_to_hub)
+    notice = ensure_reachable(
+        settings.model_name_or_path,
+        settings.dataset_name,
+        teacher=settings.teacher,
+        push=settings.push_to_hub,
+    )
     if notice:
         print(notice, file=sys.stderr)
     from hftune.cli.console import Screen

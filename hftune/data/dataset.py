@@ -76,6 +76,21 @@ class Places:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """What a model learns from a teacher: the transfer set of Hinton et al. 2015.
+
+    Args:
+        rows: The training rows, and behind them those without a label, see `hftune.data.taught`.
+        contents: Returns what they hold, such as texts, in their order.
+        tested: Likewise of the test rows; None where there are none.
+    """
+
+    rows: Rows
+    contents: Callable[[], Sequence[Any]]
+    tested: Callable[[], Sequence[Any]] | None
+
+
+@dataclass(frozen=True)
 class Data:
     """Everything between a data set and the loop.
 
@@ -99,6 +114,7 @@ class Data:
         places: Where the test rows stand in the user's data; None where it is not known.
         input_config: What the model's config says of its inputs, such as that they are pairs of texts.
         swapped: The test rows with the two texts of each pair in changed places; None where rows are none.
+        transfer: What a teacher answers; None without a teacher.
     """
 
     train: Rows
@@ -117,6 +133,12 @@ class Data:
     places: Places | None = None
     input_config: Mapping[str, Any] = field(default_factory=dict)
     swapped: Rows | None = None
+    transfer: Transfer | None = None
+
+    @property
+    def learned(self) -> Rows:
+        """The rows that the loop trains on; only those of `train` have labels."""
+        return self.transfer.rows if self.transfer else self.train
 
     @property
     def labels(self) -> tuple[str, ...]:

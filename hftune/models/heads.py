@@ -57,11 +57,7 @@ def has_new_head(model: PreTrainedModel) -> bool:
 
 
 def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[str]) -> bool:
-    """Makes a checkpoint's classifier answer in the data's order of labels, if it knows these labels.
-
-    A classifier of as many other labels is one of another task. Labels without names (LABEL_0, LABEL_1,
-    ...) are taken for the data's in their order: nothing says otherwise, and so a model that was saved
-    without names can be trained on.
+    """Makes a checkpoint's classifier answer in the data's order of labels, if it knows them: `label_order`.
 
     Args:
         model: Has the checkpoint's classifier, of as many labels as the data.
@@ -71,41 +67,51 @@ def align_labels(model: PreTrainedModel, saved: Sequence[str], labels: Sequence[
     Returns:
         Whether it knows them; if not, the caller initialises the classifier.
     """
-    order = _order_of_labels(list(saved), list(labels))
+    order = label_order(saved, labels)
     if order is None:
+        tell_of_other_labels(saved, labels)
         return False
-    if order != list(range(len(order))):
-        at = torch.tensor(order)
+    if list(saved) != list(labels) and has_no_names(saved):
+        log.info("the classifier is kept: the checkpoint has as many labels, without names")
+    elif order != sorted(order):
         with torch.no_grad():
             for layer in head_layers(model).values():
                 for parameter in layer.parameters():  # the first dimension of both is C
-                    parameter.copy_(parameter[at])
-        log.info("the classifier is kept, in the data's order of labels: %s", _few(labels))
+                    parameter.copy_(parameter[order])
+        log.info("the classifier is kept, in the data's order of labels: %s", few_of(labels))
     setattr(model, KEPT, True)
     return True
 
 
-def _order_of_labels(saved: list[str], labels: list[str]) -> list[int] | None:
-    """Returns where each of the data's labels stands among the saved ones; None where these are others."""
-    same = list(range(len(labels)))
-    if saved == labels:
-        return same
+def label_order(saved: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """Returns the place of each of the data's labels among a saved model's; None where it has others.
+
+    A classifier of as many other labels is one of another task. Labels without names (LABEL_0, LABEL_1,
+    ...) are taken for the data's in their order: nothing says otherwise, and so a model that was saved
+    without names can be trained on.
+
+    Args:
+        saved: The saved model's, in the order of its logits.
+        labels: The data's.
+    """
+    saved, labels = list(saved), list(labels)
     if sorted(saved) != sorted(labels):  # ENTAILMENT is entailment, where that is clear
         plain = {label.casefold(): label for label in labels}
         named = [plain.get(name.casefold(), name) for name in saved]
         saved = named if len(set(named)) == len(named) == len(plain) else saved
-    if saved == [f"LABEL_{number}" for number in range(len(labels))]:
-        log.info("the classifier is kept: the checkpoint has as many labels, without names")
-        return same
-    if sorted(saved) != sorted(labels):
-        tell_of_other_labels(saved, labels)
-        return None
-    return [saved.index(label) for label in labels]
+    if len(saved) == len(labels) and has_no_names(saved):
+        return list(range(len(labels)))
+    return [saved.index(label) for label in labels] if sorted(saved) == sorted(labels) else None
+
+
+def has_no_names(saved: Sequence[str]) -> bool:
+    """Returns whether a saved model's labels are numbers alone."""
+    return list(saved) == [f"LABEL_{number}" for number in range(len(saved))]
 
 
 def tell_of_other_labels(saved: Sequence[str], labels: Sequence[str]) -> None:
     """Says that a checkpoint's classifier cannot stay, whatever some of its labels are called."""
-    log.info("the checkpoint's classifier is for %s, not %s", _few(saved), _few(labels))
+    log.info("the checkpoint's classifier is for %s, not %s", few_of(saved), few_of(labels))
 
 
 def reinit_head(model: PreTrainedModel) -> None:
@@ -127,5 +133,6 @@ def zero_head(layers: dict[str, nn.Module]) -> None:
                 parameter.zero_()
 
 
-def _few(labels: Sequence[str]) -> str:
+def few_of(labels: Sequence[str]) -> str:
+    """Returns the first labels, as a line of the log lists them."""
     return ", ".join(labels[:SHOWN]) + (", ..." if len(labels) > SHOWN else "")

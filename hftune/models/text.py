@@ -57,7 +57,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
         return model
     model = _pretrained(settings, data, labels)
     model.config.update(dict(data.input_config))
-    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
+    splits = [split for split in (data.learned, data.validation, data.test) if split is not None]
     _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
     if computes_on_cpu():
         use_per_sequence_attention(model)
@@ -65,7 +65,7 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
 
 
 def _tokens(data: Data) -> np.ndarray:
-    return np.concatenate([data.train[row]["input_ids"] for row in range(len(data.train))])
+    return np.concatenate([data.learned[row]["input_ids"] for row in range(len(data.learned))])
 
 
 def small_model(

@@ -20,7 +20,7 @@ from hftune.report.label_scores import label_section, named_labels
 from hftune.report.markdown import plain, render, table, text
 from hftune.report.model_use import HUB, how_to_use
 from hftune.report.pairs import pair_lines
-from hftune.report.summary import beside, metrics_of, verdict
+from hftune.report.summary import agreement, beside, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
 from hftune.storage.files import read_json, write_text
@@ -38,11 +38,11 @@ KNOWN_METRICS = (
     *("accuracy", "precision", "recall", "f1", "matthews_correlation", "roc_auc"),
     *("mae", "mse", "r_squared", "pearsonr", "spearmanr"),
 )
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "unlabeled", "validation", "test")
 # What changes no number, what another part of the page says, and what names folders of one machine.
 HIDDEN_IN_CARD = re.compile(
     r"dataset_.*|.*_file|.*_dir|.*_column_name|model_name_or_path|model_type|resume_from_checkpoint|"
-    r"(save|logging)_.*|report_to|dataloader_num_workers|baselines|(push_to_)?hub(_.*)?|seed|per_device_eval_batch_size"
+    r"teacher|distillation_.*|unlabeled_.*|(save|logging)_.*|report_to|dataloader_num_workers|baselines|(push_to_)?hub(_.*)?|seed|per_device_eval_batch_size"
 )
 PATHS = ("embeddings", "checkpoint_path")
 
@@ -104,6 +104,11 @@ class Card:
         return _hub_id(self.settings.model_name_or_path, "model_name_or_path")
 
     @property
+    def teacher(self) -> str | None:
+        """The Hub id of the model that it was distilled from; None for others."""
+        return _hub_id(self.settings.teacher, "teacher")
+
+    @property
     def revision(self) -> str | None:
         """The revision of the Hub data set, if it is known."""
         return (self.dataset_commit or self.settings.dataset_revision) if self.dataset else None
@@ -159,6 +164,7 @@ def _context(run_dir: Path, card: Card, config: Mapping[str, Any]) -> dict[str, 
         "scores": _scores(card, metrics),
         "meanings": _meanings(card, metrics),
         "pair_lines": pair_lines(results, task),
+        "agreement": agreement(results),
         "images": _images(run_dir, card),
         "splits": table(["split", "rows"], [[split, f"{n:,.0f}"] for split, n in rows.items() if n]),
         "changed": table(["setting", "value"], changed, numbers=False),

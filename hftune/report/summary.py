@@ -54,6 +54,7 @@ def print_summary(
         *answered_alike(results, task),
         verdict(results, task),
         *pair_lines(results, task),
+        agreement(results),
         advice,
         _effort(results),
         f"saved in {run_dir}",
@@ -115,7 +116,8 @@ def summary_table(
 
 def beside(task: Task) -> dict[str, str]:
     """Returns what has scores of the test rows besides the model's own, by name, and what people read."""
-    return {"mirrored": "with mirror images", "single": "the best one alone", **task.baseline_titles}
+    own = {"mirrored": "with mirror images", "single": "the best one alone", "teacher": "teacher"}
+    return {**own, **task.baseline_titles}
 
 
 def metrics_of(results: Mapping[str, float], task: Task) -> list[str]:
@@ -138,6 +140,14 @@ def answered_alike(results: Mapping[str, float], task: Task) -> list[str]:
             count = f"{rows:,.0f} " if rows else ""
             lines.append(f"all {count}{split} rows are answered {shown}")
     return lines
+
+
+def agreement(results: Mapping[str, float]) -> str:
+    """Says how often a model answers as its teacher does, "" without one."""
+    if "test_teacher_agreement" not in results:
+        return ""
+    share, low, high = (100 * results[f"test_teacher_agreement{end}"] for end in ("", "_low", "_high"))
+    return f"{share:.1f} % [{low:.1f}, {high:.1f}] of the test rows get the same answer as from its teacher"
 
 
 def verdict(results: Mapping[str, float], task: Task) -> str:

@@ -31,6 +31,7 @@ def ensure_reachable(
     model: str | None,
     dataset: str | None,
     *,
+    teacher: str | None = None,
     revision: str = "main",
     push: bool = False,
     trains: bool = True,
@@ -40,6 +41,7 @@ def ensure_reachable(
     Args:
         model: `--model_name_or_path`: a Hub id, a folder or None.
         dataset: `--dataset_name`: a Hub id, a folder, "sample" or None.
+        teacher: `--teacher`: likewise.
         revision: Branch, tag or commit of the model.
         push: Whether the result will be pushed, which needs the Hub whatever is cached.
         trains: Whether this is a run; else the model is a saved one, named by a word without a flag.
@@ -53,7 +55,8 @@ def ensure_reachable(
     """
     model = hub_id(model, "model_name_or_path" if trains else "")
     dataset = None if dataset == SAMPLE else hub_id(dataset, "dataset_name")
-    if model is None and dataset is None and not push:
+    teacher = hub_id(teacher, "teacher")
+    if not (model or dataset or teacher or push):
         go_offline()  # nothing is asked of the Hub, so no library shall ask
         return None
     check_cache()
@@ -75,7 +78,9 @@ def ensure_reachable(
             raise BadInput(f"{model}: no such folder, nor in the cache, and {reason}; pass a run directory")
         advice = "--model_name_or_path FOLDER, or --model_type KIND to train from scratch"
         raise BadInput(f"{reason} and {model} is not in the cache; pass {advice}")
-    return f"{reason}: using the cached {' and '.join(name for name in (dataset, model) if name)}"
+    if teacher and not cached_model(teacher):
+        raise BadInput(f"{reason} and {teacher} is not in the cache; pass --teacher FOLDER")
+    return f"{reason}: using the cached {' and '.join(name for name in (dataset, model, teacher) if name)}"
 
 
 def _through() -> str:

@@ -204,6 +204,7 @@ class Settings:
 
     # Off, and no flag, but where a subclass makes a field of the name: what one kind of row alone has.
     train_dir = validation_dir = test_dir = checkpoint_path = embeddings = None  # type: str | None
+    teacher = unlabeled_file = None  # type: str | None
     train_sampling_strategy = "random"
     tokens_per_batch = None  # type: int | None
     mixup = cutmix = 0.0

@@ -46,6 +46,14 @@ class TextSettings(Settings):
     embeddings: str | None = None  # file of word vectors to start from
     freeze_embeddings: bool = False  # leave the word vectors as they are in the file
 
+    # --- distillation ---
+    # saved classifier of the same labels, whose answers are learned too: run directory, folder or Hub id
+    teacher: str | None = None
+    distillation_temperature: float = 2.0  # softens both answers before they are compared; 1: as they are
+    distillation_alpha: float = 0.9  # weight of the teacher's answers; the labels have the rest
+    unlabeled_split: str | None = None  # split of texts without labels, which the teacher alone answers
+    unlabeled_file: str | None = None  # file of such texts: csv, tsv, json, parquet, or txt with one a line
+
     @property
     def in_windows(self) -> bool:
         """Whether a text is read in windows."""
@@ -62,6 +70,7 @@ class TextSettings(Settings):
         """Raises BadInput with the flag's name for an impossible value or a contradiction."""
         super().check()
         self._check_windows()
+        self._check_distillation()
         longest = self.max_length * (self.max_windows if self.in_windows else 1)
         if self.tokens_per_batch is not None and self.tokens_per_batch < longest:
             windows = f"--max_windows {self.max_windows} of " if self.in_windows else ""
@@ -82,14 +91,27 @@ class TextSettings(Settings):
 
     def _check_windows(self) -> None:
         if not self.in_windows:
-            for field in fields(TextSettings):
-                if (
-                    field.name in ("window_stride", "max_windows")
-                    and getattr(self, field.name) != field.default
-                ):
-                    raise BadInput(f"--{field.name} needs --truncation window")
+            self._refuse_without("--truncation window", "window_stride", "max_windows")
         elif self.model_type:
             advice = "a small model reads a text of any length as one; raise --max_length instead"
             refuse_both("truncation window", "model_type", advice)
         elif self.window_stride >= self.max_length:
             refuse(self, "window_stride", f"must be below the window, --max_length {self.max_length}")
+
+    def _check_distillation(self) -> None:
+        texts = "unlabeled_split", "unlabeled_file"
+        if not self.teacher:
+            self._refuse_without("--teacher", "distillation_temperature", "distillation_alpha", *texts)
+        if self.distillation_temperature <= 0:
+            refuse(self, "distillation_temperature", "must be above 0")
+        if not 0 <= self.distillation_alpha <= 1:
+            refuse(self, "distillation_alpha", "must be a share between 0 and 1")
+        given = [name for name in texts if getattr(self, name)]
+        if given and not self.distillation_alpha:
+            advice = "texts without labels teach nothing where the teacher's answers weigh nothing"
+            refuse_both("distillation_alpha 0", given[0], advice)
+
+    def _refuse_without(self, needed: str, *names: str) -> None:
+        for field in fields(TextSettings):
+            if field.name in names and getattr(self, field.name) != field.default:
+                raise BadInput(f"--{field.name} needs {needed}")

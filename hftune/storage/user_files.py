@@ -16,8 +16,9 @@ from hftune.storage.run_dir import RunRecord, change_record
 log = logging.getLogger(__name__)
 
 DATA_FOLDERS = ("train_dir", "validation_dir", "test_dir")
-DATA_FILES = ("train_file", "validation_file", "test_file")
-INPUTS = ("model_name_or_path", "checkpoint_path", "embeddings", "dataset_name", *DATA_FOLDERS, *DATA_FILES)
+DATA_FILES = ("train_file", "validation_file", "test_file", "unlabeled_file")
+MODELS = ("model_name_or_path", "teacher", "checkpoint_path", "embeddings")
+INPUTS = (*MODELS, "dataset_name", *DATA_FOLDERS, *DATA_FILES)
 
 
 def refuse_foreign_files(run_dir: Path, settings: Settings) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hftune.settings.base import Settings
 
-OF_THE_LOSS = ("class_weight", "label_smoothing_factor", "mixup", "cutmix")  # flags
+OF_THE_LOSS = ("class_weight", "label_smoothing_factor", "mixup", "cutmix", "teacher")  # flags
 SHOWN = 20  # labels in a line of the log
 BASELINES = MappingProxyType(  # of labels; the best to compare with first
     {
@@ -394,10 +394,14 @@ class Task(ABC):
         Raises:
             BadInput: The settings ask for what the task does not know.
         """
+        self.check_loss_flags(settings)
+        return model_loss
+
+    def check_loss_flags(self, settings: Settings) -> None:
+        """Raises `BadInput` where the settings ask the loss for what the task does not know."""
         for flag in OF_THE_LOSS:
             if getattr(settings, flag) and flag not in self.loss_flags:
                 raise BadInput(f"--{flag}: not for --task {settings.task}; leave it out")
-        return model_loss
 
     @property
     def tunes(self) -> bool:

@@ -1,12 +1,18 @@
 """What a batch costs: the mean loss of its rows, so that micro-batches add up exactly."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from hftune.data.taught import UNLABELED
 from hftune.errors import BadInput
 from hftune.settings.base import Settings
 from hftune.tasks.base import Loss, model_loss
+
+# From logits, float32 (B, C), and class ids, int64 (B,), to the loss of each row, float32 (B,).
+RowLosses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def class_weights(option: str, labels: np.ndarray, names: tuple[str, ...]) -> torch.Tensor:
@@ -70,20 +76,31 @@ def build_loss(settings: Settings, labels: np.ndarray, names: tuple[str, ...]) -
     """Returns the loss that the settings ask for.
 
     Class weights multiply each row's loss, which is then divided by the number of rows and not by
-    the sum of weights: so the micro-batches of a step add up to the whole. The weight of a row
-    scales its smoothing too (torch's own combination does otherwise: pytorch#104776).
+    the sum of weights: so the micro-batches of a step add up to the whole.
     """
-    smoothing = settings.label_smoothing_factor
-    if not settings.class_weight and not smoothing:
+    if not settings.class_weight and not settings.label_smoothing_factor:
         return model_loss
-    weights = class_weights(settings.class_weight, labels, names) if settings.class_weight else None
+    losses = row_losses(settings, labels, names)
 
     def weighted_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        targets = batch["labels"]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
-        losses = cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)  # (B,)
-        if weights is not None:
-            losses = losses * weights.to(losses.device)[targets]
-        return losses.mean()
+        return losses(logits.float(), batch["labels"]).mean()
 
     return weighted_loss
+
+
+def row_losses(settings: Settings, labels: np.ndarray, names: tuple[str, ...]) -> RowLosses:
+    """Returns the cross-entropy of each row with its label; that of an `UNLABELED` row is 0.
+
+    The weight of a row scales its smoothing too (torch's own combination does otherwise: pytorch#104776).
+    """
+    smoothing = settings.label_smoothing_factor
+    weights = class_weights(settings.class_weight, labels, names) if settings.class_weight else None
+
+    def losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        found = cross_entropy(
+            logits, targets, reduction="none", label_smoothing=smoothing, ignore_index=UNLABELED
+        )  # (B,)
+        return found if weights is None else found * weights.to(found.device)[targets.clamp(min=0)]
+
+    return losses

@@ -14,7 +14,17 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from hftune.data.labels import match_labels, number_labels
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed
-from hftune.tasks.base import SMALLEST, LabelScores, Loss, Metric, Predictions, SimpleModel, Task, TestRows
+from hftune.tasks.base import (
+    OF_THE_LOSS,
+    SMALLEST,
+    LabelScores,
+    Loss,
+    Metric,
+    Predictions,
+    SimpleModel,
+    Task,
+    TestRows,
+)
 from hftune.tasks.class_metrics import class_metrics, rows_of
 from hftune.tasks.linear import layer_of_classes
 
@@ -33,6 +43,7 @@ class SingleLabel(Task):
     """
 
     problem_type = "single_label_classification"
+    loss_flags = OF_THE_LOSS
     no_answer = {"label": None, "score": None, "scores": None}  # noqa: RUF012  a constant
     limit = "It always answers with one of its classes, also where none fits."
     simplest = "always giving the commonest class"
@@ -79,8 +90,12 @@ class SingleLabel(Task):
             from hftune.tasks.mixup import mixing_loss
 
             return mixing_loss(settings, len(self.labels))  # type: ignore[arg-type]
-        from hftune.tasks.losses import build_loss
+        from hftune.tasks.losses import build_loss, row_losses
 
+        if settings.teacher:
+            from hftune.tasks.distillation import distillation_loss
+
+            return distillation_loss(settings, row_losses(settings, targets, self.labels))
         return build_loss(settings, targets, self.labels)
 
     def linear_layer(self, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

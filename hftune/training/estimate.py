@@ -132,6 +132,7 @@ class Estimate:
 
     Args:
         loading: Until the data are there.
+        teaching: A teacher's answers to all rows; 0 without one.
         steps: Optimizer steps.
         step: One of them.
         evaluations: How often the validation rows are scored while it trains.
@@ -140,6 +141,7 @@ class Estimate:
     """
 
     loading: float
+    teaching: float
     steps: int
     step: float
     evaluations: int
@@ -148,7 +150,8 @@ class Estimate:
 
     def total(self) -> float:
         """Returns the seconds of the whole run; the best model is scored on the validation rows once more."""
-        return self.loading + self.steps * self.step + (self.evaluations + 1) * self.evaluation + self.test
+        before = self.loading + self.teaching
+        return before + self.steps * self.step + (self.evaluations + 1) * self.evaluation + self.test
 
     def words(self) -> str:
         """Says how long a run takes, and what of it."""
@@ -156,6 +159,7 @@ class Estimate:
             f"{counted(self.steps, 'step')} of {self.step:.2g} s",
             f"{counted(self.evaluations, 'evaluation')} of {duration(self.evaluation)}",
             *([f"the test rows {duration(self.test)}"] if self.test else []),
+            *([f"the teacher's answers {duration(self.teaching)}"] if self.teaching else []),
         ]
         return f"about {duration(self.total())}: {', '.join(parts)}"
 

@@ -178,9 +178,34 @@ def swap_results(task: Task, predictions: Predictions, swapped: Predictions) -> 
         return {}
     if changed.dtype != bool:
         return {"test_swap_change": float(np.abs(changed).mean())}
+    return share_of_same("test_swap_consistency", changed)
+
+
+def teacher_results(
+    task: Task, predictions: Predictions, teacher: Predictions, targets: np.ndarray, names: Collection[str]
+) -> dict[str, float]:
+    """Returns a teacher's own scores of the test rows, and how a model that learned from it compares.
+
+    Args:
+        task: Compares their answers.
+        predictions: The model's, of the test rows.
+        teacher: The teacher's, of the same rows.
+        targets: Those of the rows.
+        names: Metrics of the task.
+
+    Returns:
+        `test_teacher_METRIC`; `test_METRIC_over_teacher` of the task's first metric; and
+        `test_teacher_agreement`, the share of rows with the same answer; each with `_low` and `_high`.
+    """
+    results = score_with_intervals(task, "test_teacher", teacher, targets, names)
+    results |= compare(task, "teacher", predictions, teacher, targets)
+    return results | share_of_same("test_teacher_agreement", task.differ(predictions, teacher))
+
+
+def share_of_same(key: str, changed: np.ndarray) -> dict[str, float]:
+    """Returns the share of rows that are answered as before, bool (N,) False, with its 95 % interval."""
     same = int((~changed).sum())
     low, high = wilson(same, len(changed))
-    key = "test_swap_consistency"
     return {key: same / len(changed), f"{key}_low": low, f"{key}_high": high}
 
 

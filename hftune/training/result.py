@@ -23,6 +23,7 @@ from hftune.training.evaluate import (
     score,
     score_with_intervals,
     swap_results,
+    teacher_results,
 )
 from hftune.training.frozen_features import frozen_features
 from hftune.training.log import read_log
@@ -46,8 +47,16 @@ def training_results(progress: Progress, plan: BatchPlan) -> dict[str, float]:
     }
 
 
-def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str, float], list[LabelScores]]:
+def score_result(
+    run: Run, data: Data, model: torch.nn.Module, teacher: Predictions | None = None
+) -> tuple[dict[str, float], list[LabelScores]]:
     """Scores the model on validation and test; the main process also writes predictions and plots.
+
+    Args:
+        run: The run.
+        data: Its rows.
+        model: What was saved.
+        teacher: The teacher's predictions of the test rows; None without one.
 
     Returns:
         Flat results `eval_*` and `test_*`, each test score also with `_low` and `_high`, its 95 %
@@ -56,7 +65,8 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
         `test_frozen_*`, without a test set `eval_majority_*`; with `--test_time_augmentation` also
         `test_mirrored_*`; `validation_only_answer` and `test_only_answer` where all rows got one label or
         number; of pairs of texts also `swap_results`, and scores of simple models of a part of them, such as
-        `test_second_only_*`. And on the main process the scores of each label on the test rows.
+        `test_second_only_*`; with a teacher `teacher_results`. And on the main process the scores of each
+        label on the test rows.
     """
     task, settings, accelerator = data.task, run.settings, run.accelerator
     metrics = evaluation_metrics(run.recipe, task, settings)
@@ -80,6 +90,8 @@ def score_result(run: Run, data: Data, model: torch.nn.Module) -> tuple[dict[str
         return results, []
     scores, labels = record_test(data, found, tested, run.run_dir)
     results |= scores
+    if teacher is not None:
+        results |= teacher_results(task, found, teacher, targets, metrics)
     if settings.baselines and data.baseline:
         others = tuned_baselines(data, data.baseline)
         if frozen := frozen_features(run.recipe, settings, data):

@@ -192,7 +192,7 @@ def refuse_other_data(run_dir: Path, record: RunRecord, data: Data) -> None:
 
 
 def hash_sources(settings: Settings) -> dict[str, str]:
-    """Returns the SHA-256 (hex) of each file that a model is begun from, by its flag and name.
+    """Returns the SHA-256 (hex) of each file that a model is begun from, or its teacher is, by flag and name.
 
     A Hub id is looked up in the cache, where it lies once the data or the model were loaded.
     """
@@ -201,10 +201,25 @@ def hash_sources(settings: Settings) -> dict[str, str]:
         path = os.path.expanduser(getattr(settings, flag) or "")
         if os.path.isfile(path):
             found[f"--{flag}"] = hash_file(Path(path))
-    if settings.model_name_or_path and (folder := _model_folder(settings.model_name_or_path)):
-        files = hash_model(folder)
-        found |= {f"{name} of --model_name_or_path": digest for name, digest in files.items()}
+    for flag in ("model_name_or_path", "teacher"):
+        files = hash_saved(getattr(settings, flag) or "")
+        found |= {f"{name} of --{flag}": digest for name, digest in files.items()}
     return found
+
+
+def hash_saved(name: str) -> dict[str, str]:
+    """Returns the SHA-256 (hex) of each file of a saved model, by its name.
+
+    Args:
+        name: A folder or a Hub id; {} for one that the cache does not hold, and for "".
+    """
+    folder = Path(os.path.expanduser(name))
+    if name and not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json")
+        if not isinstance(config, str):
+            return {}
+        folder = Path(config).parent
+    return hash_model(folder) if name else {}
 
 
 def refuse_other_sources(run_dir: Path, record: RunRecord, sources: dict[str, str]) -> None:
@@ -249,11 +264,3 @@ def starts_again(run: Run, record: RunRecord, parts: dict[str, str], data: Data)
         raise
     begun_so = record.settings.get("overwrite_output_dir", False)
     return settings.overwrite_output_dir and (record.finished or not begun_so)
-
-
-def _model_folder(name: str) -> Path | None:
-    folder = Path(os.path.expanduser(name))
-    if folder.is_dir():
-        return folder
-    config = try_to_load_from_cache(name, "config.json")
-    return Path(config).parent if isinstance(config, str) else None

@@ -86,7 +86,7 @@ def build_plan(
             f"which this run began; the number of processes must divide {micro_batches_per_step}"
         )
     return BatchPlan(
-        lengths=data.train.lengths,
+        lengths=data.learned.lengths,
         rows_per_batch=settings.per_device_train_batch_size,
         tokens_per_batch=settings.tokens_per_batch,
         micro_batches_per_step=micro_batches_per_step,
@@ -94,7 +94,7 @@ def build_plan(
         group_by_length=settings.train_sampling_strategy == "group_by_length",
         seed=settings.seed,
         least_rows=least_rows,
-        weights=data.train.weights,
+        weights=data.learned.weights,
     )
 
 
@@ -117,7 +117,6 @@ def set_up(
         first_step: Steps that are done: later lines of `log.jsonl` are made again.
     """
     recipe, settings, accelerator = run.recipe, run.settings, run.accelerator
-    check_recipe_flags(recipe, settings)
     groups = optim.parameter_groups(model, settings)
     log.info("learns: %s", optim.describe_groups(groups))
     metric, upwards = best_metric(data.task, settings), settings.greater_is_better
@@ -152,7 +151,7 @@ def set_up(
         lr_scheduler=lr_scheduler,
         plan=plan,
         schedule=schedule,
-        rows=data.train,
+        rows=data.learned,
         collate=data.collate,
         workers=run.workers,
         loss=data.task.scaled(recipe.loss or data.task.loss(settings, data.train.targets)),

@@ -1,19 +1,21 @@
 """Data of texts, or pairs of them, from settings: splits, tokenizer, token ids, and a baseline."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from itertools import chain
 from typing import Any
 
+import datasets
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hftune.data.base_model import checkpoint_config, why_not_loaded
 from hftune.data.baselines import TextBaseline
-from hftune.data.dataset import Data, Rows
+from hftune.data.dataset import Data, Rows, Transfer
 from hftune.data.splits import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
 from hftune.data.text.pair_baselines import PairBaseline, part_baselines
-from hftune.data.text.pairs import SWAPPED, refuse_words_of_pairs, truncation_of_pairs
+from hftune.data.text.pairs import SWAPPED, Texts, refuse_words_of_pairs, truncation_of_pairs
 from hftune.data.text.splits import TextSplits, load_splits
 from hftune.data.text.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
 from hftune.data.text.tokenize import (
@@ -33,6 +35,8 @@ from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
+LEARNED = ("train", "unlabeled")  # splits that the loop trains on
+
 
 def load_text(settings: TextSettings, augment: Augment | None = None, task: Task | None = None) -> Data:
     """Loads, splits, tokenizes and cuts a text data set.
@@ -49,7 +53,12 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
     """
     splits = load_splits(settings, task)
     truncation = choose_truncation(settings, splits.pairs)
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    parts = {
+        "train": splits.train,
+        "validation": splits.validation,
+        "test": splits.test,
+        "unlabeled": splits.unlabeled,
+    }
     sets = {name: split for name, split in parts.items() if split is not None}
     sizes = {name: len(split) for name, split in sets.items()}
     log_splits(splits.origin, sizes, splits.task, splits.warnings)
@@ -81,15 +90,19 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
     for name, split in sets.items():
         warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
         warn_of_special_tokens(name, split, tokenizer)
-    train: Rows = rows["train"]
     if augment:
-        encode = encoder(tokenizer, **cut)
-        train = AugmentedTexts(rows["train"], contents_of(sets["train"][:]), encode, augment, settings.seed)
         log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
-    if windows:
-        train = TrainingWindows(train, windows, settings.max_windows, settings.seed)
+
+    def learned(*names: str) -> Rows:
+        """Returns the rows of some splits, one behind the other, as the loop visits them."""
+        found: Rows = reduce(TokenRows.followed_by, (rows[name] for name in names))
+        if augment:
+            texts, encode = _contents(sets, *names), encoder(tokenizer, **cut)
+            found = AugmentedTexts(found, texts, encode, augment, settings.seed)
+        return TrainingWindows(found, windows, settings.max_windows, settings.seed) if windows else found
+
     return Data(
-        train=train,
+        train=learned("train"),
         validation=rows["validation"],
         test=rows.get("test"),
         collate=TextCollator.of(tokenizer),
@@ -103,7 +116,20 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         places=splits.test_places,
         input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
         swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
+        transfer=_transfer(sets, learned) if settings.teacher else None,
     )
+
+
+def _transfer(sets: Mapping[str, datasets.Dataset], learned: Callable[..., Rows]) -> Transfer:
+    """Returns what a teacher answers, given the rows of some splits by their names."""
+    names = [name for name in LEARNED if name in sets]
+    tested = partial(_contents, sets, "test") if "test" in sets else None
+    return Transfer(learned(*names), partial(_contents, sets, *names), tested)
+
+
+def _contents(sets: Mapping[str, datasets.Dataset], *names: str) -> list[Texts]:
+    """Returns the texts of some splits, or the pairs, one behind the other."""
+    return [content for name in names for content in contents_of(sets[name][:])]
 
 
 def _baselines(splits: TextSplits) -> dict[str, Any]:
@@ -148,14 +174,15 @@ def _swapped(
 
 
 def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedTokenizerBase:
-    """Loads the checkpoint's tokenizer, or learns a vocabulary from the train split.
+    """Loads the checkpoint's tokenizer, or learns a vocabulary from all texts that are trained on.
 
     Raises:
         BadInput: If the checkpoint has no tokenizer that can be loaded.
     """
     if settings.model_type:
+        sets = [split for split in (splits.train, splits.unlabeled) if split is not None]
         learned = train_tokenizer(
-            chain.from_iterable(splits.train[column] for column in splits.train.column_names),
+            chain.from_iterable(split[column] for split in sets for column in split.column_names),
             tokenizer_type=settings.tokenizer_type,
             vocab_size=settings.vocab_size,
             min_frequency=settings.min_frequency,
@@ -163,7 +190,8 @@ def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedToke
             truncation_side=truncation_side(settings.truncation),
             pairs=splits.pairs,
         )
-        log.info("vocabulary: %s tokens, learned from the train split", f"{len(learned):,}")
+        more = " and the texts without labels" if splits.unlabeled is not None else ""
+        log.info("vocabulary: %s tokens, learned from the train split%s", f"{len(learned):,}", more)
         return learned
     return pretrained_tokenizer(settings)
 
@@ -236,7 +264,7 @@ def log_windows(
     facts = {
         f"{name}_{key}": value
         for name, split in rows.items()
-        for key, value in window_report(split, windows, most if name == "train" else SCORED).items()
+        for key, value in window_report(split, windows, most if name in LEARNED else SCORED).items()
     }
     shares = [f"{100 * facts[f'{name}_tokens_read_share']:.1f} % of {name}" for name in rows]
     log.info(

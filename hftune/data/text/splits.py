@@ -1,5 +1,6 @@
 """From a user's files, folder or Hub id to clean splits of texts, or of pairs of them."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,11 +12,13 @@ from hftune.data.columns import TEXT, unread_texts
 from hftune.data.dataset import Places
 from hftune.data.duplicates import CheckedSplit
 from hftune.data.sources import Source, find_source, naming_columns
-from hftune.data.splits import UsableContent, make_splits
+from hftune.data.splits import Splits, UsableContent, make_splits
 from hftune.data.tables.read import Table
 from hftune.data.text.pairs import Columns, check_rows, choose_texts, parted
 from hftune.data.text.sample import load_sample
+from hftune.data.text.unlabeled import find_unlabeled
 from hftune.settings.text import TextSettings
+from hftune.tasks import name_of
 from hftune.tasks.base import Task
 
 
@@ -35,6 +38,7 @@ class TextSplits:
         warnings: Lines to show to the user.
         place: Says of each split where a row (0-based) stands in the user's data.
         test_places: Where the test rows stand in the user's data, or None without them.
+        unlabeled: Rows without labels, which a teacher alone answers; None where there are none.
     """
 
     train: datasets.Dataset
@@ -48,6 +52,7 @@ class TextSplits:
     warnings: list[str]
     place: dict[str, Callable[[int], str]]
     test_places: Places | None = None
+    unlabeled: datasets.Dataset | None = None
 
     @property
     def pairs(self) -> bool:
@@ -77,6 +82,9 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
     source = _naming_texts(source, texts, label)
     noun = "pair" if pairs else "text"
     splits = make_splits(source, settings, content=texts, label=label, check=check, noun=noun, task=task)
+    splits.task.check_loss_flags(settings.replace(task=name_of(splits.task)))
+    if found := find_unlabeled(settings, source, texts, splits.parts):
+        splits = _with_unlabeled(splits, *found)
     sets = {
         split: _dataset(part, pairs, f"{splits.fingerprint[:32]}-{split}")
         for split, part in splits.parts.items()
@@ -93,6 +101,19 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
         [*unread_texts(source.train, texts, label), *splits.warnings],
         {split: part.place for split, part in splits.parts.items()},
         _places(splits.parts["test"], sets["test"]) if "test" in splits.parts else None,
+        sets.get("unlabeled"),
+    )
+
+
+def _with_unlabeled(splits: Splits, part: CheckedSplit, warnings: list[str]) -> Splits:
+    digest = hashlib.sha256(splits.fingerprint.encode())
+    for content in part.content.to_pylist():
+        digest.update(hashlib.sha256(content.encode()).digest())
+    return replace(
+        splits,
+        parts={**splits.parts, "unlabeled": part},
+        fingerprint=digest.hexdigest(),
+        warnings=[*splits.warnings, *warnings],
     )
 
 

@@ -5,9 +5,11 @@ row {"text"} -> {"input_ids", "tokens"} -> `TokenRows` -> `TextCollator` -> batc
 A pair has `text_pair` too, and `token_type_ids` where its tokenizer makes them.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import datasets
 import numpy as np
@@ -54,6 +56,17 @@ class TokenRows(torch.utils.data.Dataset):
         self.weights = np.ones_like(self.lengths)
         self.targets = np.zeros_like(self.lengths) if targets is None else targets
         self.tokens = table.data.column("tokens").to_numpy().astype(np.int64)
+
+    def followed_by(self, other: Self) -> Self:
+        """Returns the rows of both, those of the other behind these."""
+        both = copy.copy(self)
+        both._ids = np.concatenate([self._ids, other._ids])
+        both._starts = np.concatenate([self._starts[:-1], self._starts[-1] + other._starts])
+        if self._types is not None and other._types is not None:
+            both._types = np.concatenate([self._types, other._types])
+        for name in ("lengths", "weights", "targets", "tokens"):
+            setattr(both, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+        return both
 
     def count(self, token: int) -> np.ndarray:
         """Returns how often a token stands in each row, int64 (N,)."""
