@@ -254,11 +254,11 @@ def play(
 
     yield Estimate(
         loading=loading,
-        teaching=teaching,
         steps=schedule.total_steps,
         step=step_seconds(watch.steps, plan),
         evaluations=len(schedule.eval_at),
         **scoring_times(settings, data, few, watch.evaluation),
+        teaching=teaching,
     ).words()
 
     yield f"{peak_memory(run.accelerator.device)} at most"

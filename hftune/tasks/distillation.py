@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from hftune.data.taught import TEACHER
-from hftune.settings.base import Settings
+from hftune.settings.text import TextSettings
 from hftune.tasks.base import Batch, Loss
 from hftune.tasks.losses import RowLosses
 
@@ -28,7 +28,7 @@ def soft_losses(logits: torch.Tensor, teacher: torch.Tensor, temperature: float)
     return kl_div(student, taught, reduction="none", log_target=True).sum(-1) * temperature**2
 
 
-def distillation_loss(settings: Settings, own: RowLosses) -> Loss:
+def distillation_loss(settings: TextSettings, own: RowLosses) -> Loss:
     """Returns the mean over the rows of a batch of both losses, so that micro-batches add up exactly.
 
     A row without a label has the teacher's part alone, of the same weight as in other rows.

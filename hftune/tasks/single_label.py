@@ -95,7 +95,8 @@ class SingleLabel(Task):
         if settings.teacher:
             from hftune.tasks.distillation import distillation_loss
 
-            return distillation_loss(settings, row_losses(settings, targets, self.labels))
+            own = row_losses(settings, targets, self.labels)
+            return distillation_loss(settings, own)  # type: ignore[arg-type]
         return build_loss(settings, targets, self.labels)
 
     def linear_layer(self, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -132,21 +132,21 @@ class Estimate:
 
     Args:
         loading: Until the data are there.
-        teaching: A teacher's answers to all rows; 0 without one.
         steps: Optimizer steps.
         step: One of them.
         evaluations: How often the validation rows are scored while it trains.
         evaluation: Once.
         test: The scores of the test rows and their baselines, at the end; 0 without any.
+        teaching: A teacher's answers to all rows; 0 without one.
     """
 
     loading: float
-    teaching: float
     steps: int
     step: float
     evaluations: int
     evaluation: float
     test: float
+    teaching: float = 0.0
 
     def total(self) -> float:
         """Returns the seconds of the whole run; the best model is scored on the validation rows once more."""

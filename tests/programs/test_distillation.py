@@ -1,19 +1,25 @@
 """Runs with a teacher: what is learned from it, how often it is asked, and what is refused."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
+from hftune.dry_run import dry_run
 from hftune.errors import BadInput
 from hftune.inference import teacher
+from hftune.inference.load import load_model
 from hftune.recipes import imdb_bag, imdb_textcnn
 from hftune.seed import generator
+from hftune.settings.parser import parse
 from hftune.storage.checkpoint import list_checkpoints
-from tests.runs import run_here, run_recipe, run_there, start_from, write_record
+from tests.runs import run_here, run_recipe, run_there, start_from, without_figures, write_record
 from tests.tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -86,9 +92,9 @@ def asked(monkeypatch) -> list[int]:
 
 
 def test_texts_without_labels_make_a_better_student(texts, taught, tmp_path, capsys):
-    results = run_recipe(imdb_textcnn.recipe, student(texts, taught, max_steps=200), tmp_path / "taught")
+    results = run_recipe(imdb_textcnn.recipe, student(texts, taught, max_steps=120), tmp_path / "taught")
     shown = capsys.readouterr().out
-    alone = student(texts, taught, max_steps=200, teacher=None, unlabeled_file=None)
+    alone = student(texts, taught, max_steps=120, teacher=None, unlabeled_file=None)
     plain = run_recipe(imdb_textcnn.recipe, alone, tmp_path / "alone")
     assert results["test_accuracy"] > plain["test_accuracy"] + 0.1
     assert (
@@ -213,6 +219,41 @@ def test_what_is_no_teacher_is_refused_before_anything_is_trained(kind, said, te
     assert not list_checkpoints(tmp_path / "run")
 
 
+def test_pairs_may_be_answered_by_a_classifier_whose_files_say_little(tmp_path, asked, capsys):
+    """Neither what its labels are called nor that it reads pairs."""
+    lines = [f"good film {row},bad plot {row},{row % 2}" for row in range(24)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["premise,hypothesis,label", *lines]))
+    (tmp_path / "more.csv").write_text("premise,hypothesis\na good scene,the worst scene\n")
+    folder = tiny_checkpoint("bert", tmp_path / "teacher", 2)
+    flags = ["--train_file", tmp_path / "pairs.csv", "--unlabeled_file", tmp_path / "more.csv", *SMALL]
+    flags += ["--config_overrides", "embedding_dim=8,num_filters=8", "--teacher", folder, "--max_steps", 1]
+    run_recipe(imdb_textcnn.recipe, flags, tmp_path / "run")
+    assert "warning: teacher: its labels have no names, and are taken for 0, 1" in capsys.readouterr().out
+    logits = load_file(tmp_path / "run/teacher.safetensors")["train"]
+    assert asked == [len(logits)]
+    loaded = load_model(str(folder))
+    inputs = loaded.inputs.of_pairs()
+    batch = inputs.collate([inputs.rows([("a good scene", "the worst scene")])[0]])
+    batch.pop("labels")
+    with torch.no_grad():
+        expected = loaded.task.predict(loaded.model, batch)
+    np.testing.assert_allclose(logits[-1:], expected["logits"], atol=1e-5)
+
+
+def test_a_dry_run_asks_for_few_rows_and_foretells_the_rest(texts, taught, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("hftune.dry_run.check_loads_without_hftune", lambda model, data, folder: "")
+    recipe, run_dir = imdb_textcnn.recipe, tmp_path / "run"
+    flags = student(texts, taught, per_device_eval_batch_size=8)
+    settings = parse(recipe.settings, list(map(str, flags)), prog="", description="")
+    with without_figures():
+        checks = dry_run(recipe, settings, run_dir, Console(file=io.StringIO()))
+    assert all(check.ready for check in checks), checks
+    assert asked == [24]
+    words = {check.name: check.words for check in checks}
+    assert "the teacher's answers" in words["time"]
+    assert not run_dir.exists()
+
+
 def test_a_recipe_with_a_loss_of_its_own_has_no_teacher(texts, taught, tmp_path):
     recipe = imdb_textcnn.recipe.replace(loss=lambda model, batch: model(**batch).loss)
     with pytest.raises(BadInput, match="--teacher: the recipe imdb_textcnn has a loss of its own"):
@@ -228,4 +269,6 @@ def test_resumed_is_straight_through_and_two_processes_are_one(texts, taught, tm
     assert run_here(imdb_textcnn, flags, tmp_path / "resumed") == straight
     assert run_there(imdb_textcnn, [*flags[:-1], 1], tmp_path / "two", 2) == straight
     one, two = (load_file(tmp_path / name / "teacher.safetensors") for name in ("straight", "two"))
-    assert {name: of.tobytes() for name, of in one.items()} == {name: of.tobytes() for name, of in two.items()}
+    assert {name: of.tobytes() for name, of in one.items()} == {
+        name: of.tobytes() for name, of in two.items()
+    }

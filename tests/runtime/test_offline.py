@@ -203,6 +203,15 @@ def test_the_cache_is_used_with_a_notice(tmp_path: Path):
     assert offline_variables() == ["1"] * 4
 
 
+def test_a_teacher_of_the_hub_is_looked_for_too(tmp_path: Path):
+    with pytest.raises(BadInput, match="owner/teacher is not in the cache; pass --teacher FOLDER"):
+        ensure_reachable(None, None, teacher="owner/teacher")
+    cache_model(tmp_path / "home", "owner/teacher")
+    assert "using the cached owner/teacher" in str(ensure_reachable(None, None, teacher="owner/teacher"))
+    with pytest.raises(BadInput, match="--teacher runs/gone/best: no such folder"):
+        ensure_reachable(None, None, teacher="runs/gone/best")
+
+
 def test_a_user_who_is_offline_is_not_asked_to_wait(monkeypatch: pytest.MonkeyPatch):
     with server(200) as (address, lines):
         monkeypatch.setenv("HF_ENDPOINT", address)

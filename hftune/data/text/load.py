@@ -95,10 +95,11 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
 
     def learned(*names: str) -> Rows:
         """Returns the rows of some splits, one behind the other, as the loop visits them."""
-        found: Rows = reduce(TokenRows.followed_by, (rows[name] for name in names))
+        tokens = reduce(TokenRows.followed_by, (rows[name] for name in names))
+        found: Rows = tokens
         if augment:
             texts, encode = _contents(sets, *names), encoder(tokenizer, **cut)
-            found = AugmentedTexts(found, texts, encode, augment, settings.seed)
+            found = AugmentedTexts(tokens, texts, encode, augment, settings.seed)
         return TrainingWindows(found, windows, settings.max_windows, settings.seed) if windows else found
 
     return Data(

@@ -113,7 +113,7 @@ def _with_unlabeled(splits: Splits, part: CheckedSplit, warnings: list[str]) -> 
         splits,
         parts={**splits.parts, "unlabeled": part},
         fingerprint=digest.hexdigest(),
-        warnings=[*splits.warnings, *warnings],
+        warnings=list(dict.fromkeys([*splits.warnings, *warnings])),
     )
 
 

@@ -48,16 +48,17 @@ def find_unlabeled(
     places: list[str] = []
     warnings: list[str] = []
     for table in tables:
-        found = _contents(table, _columns_of(table, columns))
-        rows = [row for row, content in enumerate(found) if content is not None]
-        contents += [found[row] for row in rows]
-        places += [table.place(row) for row in rows]
+        blank = []
+        for row, content in enumerate(_contents(table, _columns_of(table, columns))):
+            if content is None:
+                blank.append(table.place(row))
+            else:
+                contents.append(content)
+                places.append(table.place(row))
         warnings += table.warnings
-        if blank := sorted(set(range(len(found))) - set(rows)):
-            first = table.place(blank[0])
-            warnings.append(
-                f"{len(blank):,} rows without labels hold no text and are left out (first: {first})"
-            )
+        if blank:
+            count = f"{len(blank):,} rows without labels"
+            warnings.append(f"{count} hold no text and are left out (first: {blank[0]})")
     strings = pa.chunked_array([contents], pa.string())
     read = Table("texts without labels", {"text": strings}, places=places)
     part = CheckedSplit(strings, np.full(len(contents), UNLABELED), read, np.arange(len(contents)))
