@@ -86,7 +86,7 @@ def _pretrained(settings: MaskedLMSettings, data: Data) -> PreTrainedModel:
     backbone = f"{model.base_model_prefix}."
     refuse_random({key for key in absent if key.startswith(backbone) and "pooler" not in key}, flags)
     if absent:
-        tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight  # type: ignore
+        tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
         decoder = "its decoder is the word embeddings" if tied else "so does its decoder"
         log.info("head: the checkpoint has none, so its transform starts from random numbers; %s", decoder)
     if pooling := trained_pooling(name):

@@ -115,7 +115,8 @@ def without_copies(source: Source, column: str) -> Source:
     Raises:
         BadInput: No text is left to train on, or one is missing.
     """
-    tables, warnings, standing = dict(source.tables), list(source.warnings), {}
+    tables, warnings = dict(source.tables), list(source.warnings)
+    standing: dict[str, tuple[str, Table, int]] = {}  # by text: where it stands
     for split in ("test", "validation", "train"):
         name = next((alias for alias in SPLIT_NAMES[split] if alias in tables), None)
         table = with_names_of(tables[name], [column]) if name else None

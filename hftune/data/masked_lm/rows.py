@@ -102,7 +102,7 @@ class MaskedTexts(torch.utils.data.Dataset):
 
     def frequencies(self) -> np.ndarray:
         """Returns how often each id stands in the whole texts, int64 (V,)."""
-        words = np.concatenate([self._words(row) for row in self.kept])
+        words = np.concatenate([self._words(row) for row in self.kept.tolist()])
         return np.bincount(words, minlength=len(self._masking.ordinary))
 
 
