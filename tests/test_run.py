@@ -86,10 +86,10 @@ def test_scores_are_those_of_the_saved_files(flags, tmp_path, monkeypatch):
     """Saving is broken here: the files hold an encoder's classifier that answers the second class always."""
     save_model = hftune.run.save_model
 
-    def save_another(model, data, run_dir):
+    def save_another(model, data, run_dir, adapter):
         model.classifier.weight.data.zero_()
         model.classifier.bias.data = torch.tensor([0.0, 9.0])
-        save_model(model, data, run_dir)
+        save_model(model, data, run_dir, adapter)
 
     monkeypatch.setattr(hftune.run, "save_model", save_another)
     results = run_recipe(imdb.recipe, [*flags, "--baselines", "false"], tmp_path)

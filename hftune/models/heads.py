@@ -99,7 +99,7 @@ def label_order(saved: Sequence[str], labels: Sequence[str]) -> list[int] | None
         plain = {label.casefold(): label for label in labels}
         named = [plain.get(name.casefold(), name) for name in saved]
         saved = named if len(set(named)) == len(named) == len(plain) else saved
-    if len(saved) == len(labels) and has_no_names(saved):
+    if saved == labels or (len(saved) == len(labels) and has_no_names(saved)):  # names may stand there twice
         return list(range(len(labels)))
     return [saved.index(label) for label in labels] if sorted(saved) == sorted(labels) else None
 

@@ -425,8 +425,8 @@ def test_a_model_that_others_could_not_load_is_found_out(
     words = texts if damage == "weights" else SHAPES
     save = dry_run.save_model
 
-    def spoil(model, data, folder):
-        save(model, data, folder)
+    def spoil(model, data, folder, adapter):
+        save(model, data, folder, adapter)
         if damage == "weights":
             model.classifier.weight.data += 1  # what was scored is not what was saved
         else:
@@ -449,7 +449,7 @@ def test_the_right_to_push_is_one_of_the_checks(allowed, texts, nearby, tmp_path
         return Target(settings.hub_model_id, "v2", True)
 
     monkeypatch.setattr(dry_run, "push_target", answer)
-    monkeypatch.setattr("hftune.cli.validate.ensure_reachable", lambda *names, push: None)
+    monkeypatch.setattr("hftune.cli.validate.ensure_reachable", lambda *names, **options: None)
     words = [*texts, "--push_to_hub", "--hub_model_id", "ann/films"]
     code, states, said = validate(monkeypatch, capfd, *words)
     assert states["memory"] == "ready", said  # what is tried does not depend on it

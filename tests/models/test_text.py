@@ -14,6 +14,7 @@ from hftune.data.text.tokenize import TextCollator
 from hftune.data.text.vocabulary import train_tokenizer
 from hftune.errors import BadInput
 from hftune.models.cpu_attention import NAME
+from hftune.models.heads import label_order
 from hftune.models.standalone import TEXT
 from hftune.models.text import build_text_classifier
 from hftune.settings.text import TextSettings
@@ -500,3 +501,10 @@ def test_the_texts_of_a_pair_are_read_apart_where_that_was_asked_for(checkpoint)
     ):
         with pytest.raises(BadInput, match="pair_encoder bi needs pairs"):
             built(family, pooling, kind)
+
+
+def test_labels_in_the_same_order_stay_there_though_two_have_one_name():
+    """ImageNet has two classes called crane."""
+    names = ["crane", "dog", "crane"]
+    assert label_order(names, names) == [0, 1, 2]
+    assert label_order(["dog", "crane"], ["crane", "dog"]) == [1, 0]
