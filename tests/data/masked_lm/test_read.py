@@ -104,7 +104,7 @@ def test_own_data_take_the_place_of_the_recipes_split():
     [
         ({"mlm_probability": 0}, "--mlm_probability 0.0: must be above 0 and below 1"),
         ({"label_column_name": "label"}, "--label_column_name label: texts are read without labels here"),
-        ({"lora_r": 8}, "--lora_r 8: pretraining goes on with all weights"),
+        ({"lora_r": 8, "model_type": None}, "--lora_r 8: pretraining goes on with all weights"),
         ({"pos_label": "yes"}, "--pos_label yes: texts are read without labels here"),
         ({"task": "single_label"}, "--task single_label: texts are read without labels here"),
         ({"tokens_per_batch": 100}, "--tokens_per_batch 100: one text may have --max_length 512 tokens"),
