@@ -20,7 +20,7 @@ def logits_at(model: torch.nn.Module, batch: dict[str, torch.Tensor], masked: to
     The head gets their states and no others. It reads each state by itself: see `reads_one_state`.
 
     Args:
-        model: With a masked-LM head; bare, or wrapped by accelerate.
+        model: With a masked-LM head, also one that accelerate has wrapped.
         batch: The arguments of its forward, without labels.
         masked: Which tokens are masked, bool (B, L).
     """

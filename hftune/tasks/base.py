@@ -433,7 +433,7 @@ class Task(ABC):
         """Returns what is kept of a model's output for a batch with its "labels", rows first.
 
         Args:
-            model: Bare, in eval mode.
+            model: In eval mode, without a wrapper of accelerate.
             batch: The arguments of its forward; the labels are taken out.
             targets: Those of its rows, (B, ...).
         """
