@@ -31,6 +31,7 @@ from hftune.data.text.vocabulary import train_tokenizer
 from hftune.data.text.windows import SCORED, TrainingWindows, Windows, window_report
 from hftune.errors import BadInput
 from hftune.settings.text import TextSettings
+from hftune.tasks import name_of
 from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         BadInput: If the data or the tokenizer cannot be used; the message names file and row.
     """
     splits = load_splits(settings, task)
+    splits.task.check_loss_flags(settings.replace(task=name_of(splits.task)))
     truncation = choose_truncation(settings, splits.pairs)
     parts = {
         "train": splits.train,

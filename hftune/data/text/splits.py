@@ -18,7 +18,6 @@ from hftune.data.text.pairs import Columns, check_rows, choose_texts, parted
 from hftune.data.text.sample import load_sample
 from hftune.data.text.unlabeled import find_unlabeled
 from hftune.settings.text import TextSettings
-from hftune.tasks import name_of
 from hftune.tasks.base import Task
 
 
@@ -82,7 +81,6 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
     source = _naming_texts(source, texts, label)
     noun = "pair" if pairs else "text"
     splits = make_splits(source, settings, content=texts, label=label, check=check, noun=noun, task=task)
-    splits.task.check_loss_flags(settings.replace(task=name_of(splits.task)))
     if found := find_unlabeled(settings, source, texts, splits.parts):
         splits = _with_unlabeled(splits, *found)
     sets = {
