@@ -181,4 +181,4 @@ def test_a_run_loads_nothing_of_the_other_kind(tmp_path, reviews, encoder):
         loaded = modules_after(program, forked=True)
         assert f"hftune.data.{own}.load" in loaded
         assert not [name for name in loaded if re.match(rf"hftune\.(data|settings|models)\.{other}\b", name)]
-    assert not {"timm", "albumentations", "cv2", "captum", "peft"} & loaded
+    assert not {"timm", "albumentations", "cv2", "captum"} & loaded
