@@ -135,9 +135,9 @@ def without_copies(source: Source, column: str) -> Source:
                 copies.setdefault(of, []).append((row, other.place(place)))
         standing |= own
         for of, found in copies.items():
-            first, other = found[0]
+            first, first_place = found[0]
             also = "repeat an earlier one" if of == split else f"also stand in {of}"
-            pair = f"{table.place(first)} = {other}"
+            pair = f"{table.place(first)} = {first_place}"
             warnings.append(f"{len(found):,} {split} texts {also} and are left out (first: {pair})")
         if not kept:
             raise BadInput(f"{table.name}: every text also stands in another split; nothing is left")
