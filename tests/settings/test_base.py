@@ -9,6 +9,7 @@ import pytest
 from hftune.errors import BadInput
 from hftune.settings.base import CLEARS, IMPLIES, LEAST, SCHEDULERS, Settings
 from hftune.settings.image import ImageSettings
+from hftune.settings.masked_lm import MaskedLMSettings
 from hftune.settings.text import TextSettings
 
 
@@ -30,7 +31,8 @@ def test_importing_loads_nothing_heavy():
 
 
 def test_tables_name_existing_fields():
-    fields = {field.name for kind in (TextSettings, ImageSettings) for field in dataclasses.fields(kind)}
+    kinds = (TextSettings, ImageSettings, MaskedLMSettings)
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     assert set(CLEARS) | {rival for rivals in CLEARS.values() for rival in rivals} <= fields
     assert {name for name, _ in IMPLIES} | {
         name for changes in IMPLIES.values() for name in changes
