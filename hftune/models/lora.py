@@ -70,7 +70,7 @@ def inject(model: PreTrainedModel, settings: Settings, batch: Mapping[str, torch
     Args:
         model: Pretrained; stays of its class. Its parameters get other names where a layer has an adapter.
         settings: Those of LoRA, the seed of the first weights, and the model's name.
-        batch: Some training rows, by which layers are found that pass no row.
+        batch: Some rows as the model reads them, by which layers are found that are never called.
 
     Raises:
         BadInput: peft is missing, the model has no backbone apart from its head, or no linear layer there
@@ -186,8 +186,6 @@ def _passed(model: PreTrainedModel, names: list[str], batch: Mapping[str, torch.
     try:
         with torch.no_grad():
             model(**{name: value for name, value in batch.items() if name != "labels"})
-    except TypeError:  # a recipe with a loss of its own may have batches that only that one reads
-        return names
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from hftune.data.batches import BatchPlan
-from hftune.data.dataset import Data, EpochIndex, Rows
+from hftune.data.dataset import Data, Rows
 from hftune.errors import BadInput
 from hftune.models import lora
 from hftune.models.cls_only import compute_cls_only
@@ -34,7 +34,7 @@ AfterStep = Callable[[int, torch.nn.Module], None]
 
 
 def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accelerator, data: Data) -> None:
-    """Makes weights float32, and freezes what the settings say; with LoRA all that has an adapter instead.
+    """Makes weights float32, freezes what the settings say, and puts the adapters of LoRA beside it.
 
     Raises:
         BadInput: If the settings do not suit the model.
@@ -44,7 +44,8 @@ def prepare_model(model: PreTrainedModel, settings: Settings, accelerator: Accel
     if settings.freeze:
         log.info("frozen: %d tensors match %s", freeze(model, settings.freeze), settings.freeze)
     if settings.lora_r:
-        lora.inject(model, settings, data.collate([data.train[EpochIndex.of(0, 0)]]))
+        # A training row may have more than the model reads, such as a teacher's answer.
+        lora.inject(model, settings, data.collate([data.validation[0]]))
     if settings.gradual_unfreezing:
         check_unfreezing(model)
 
