@@ -41,10 +41,12 @@ def probe(model: PreTrainedModel, data: Data, seed: int) -> None:
         head = linear_head(model)
         if not data.task.has_linear_layer:
             raise BadInput("a row of this task has more than one answer")
+        rows = some_rows(as_scored(data.train, data), seed)
+        if alike := data.task.too_alike(rows.targets):  # drawn from many rows of one class
+            raise BadInput(f"of those that are read, {alike}")
     except BadInput as reason:
         log.info("linear probing: not here: %s", reason)
         return
-    rows = some_rows(as_scored(data.train, data), seed)
     weights, biases = data.task.linear_layer(
         extract_features(model, rows, data.collate).numpy(), rows.targets
     )

@@ -79,6 +79,16 @@ def test_a_task_without_a_linear_layer_goes_without(parts, caplog, monkeypatch):
     assert caplog.messages[-1] == "linear probing: not here: a row of this task has more than one answer"
 
 
+def test_drawn_rows_of_one_class_say_nothing(parts, caplog, monkeypatch):
+    data, model = parts
+    monkeypatch.setattr(linear_probe, "TOKENS", 1)  # one row is drawn
+    before = linear_head(model).weight.clone()
+    caplog.set_level(logging.INFO)
+    probe(model, data, seed=0)
+    assert torch.equal(linear_head(model).weight, before)
+    assert caplog.messages[-1].startswith("linear probing: not here: of those that are read, rows of one")
+
+
 def test_random_weights_have_no_features():
     with pytest.raises(BadInput, match="features of random weights say nothing"):
         imdb.Settings().replace(model_type="textcnn", linear_probing=True)
