@@ -84,7 +84,7 @@ def make_splits(
         source: The tables.
         settings: What is read of them: `train_val_split` (share of train that becomes validation where
             there is none), `max_train_samples`, `max_eval_samples` (for validation and test each;
-            None: all), `data_seed`, `task`, `pos_label`.
+            None: all), `samples_per_label` (for train and validation each), `data_seed`, `task`, `pos_label`.
         content: The columns of what rows hold; two of pairs of texts, else one.
         label: The label column.
         check: Checks the content of one split's table.
@@ -105,11 +105,9 @@ def make_splits(
     origin = f"{source.origin}{source.columns}, validation: {how}"
     whole = parts["train"]
     for split, part in parts.items():
-        limit = settings.max_train_samples if split == "train" else settings.max_eval_samples
-        if limit is not None and limit < len(part.rows):
-            strata = task.strata(part.targets)
-            parts[split] = part.take(stratified_sample(strata, limit, 0, "sample", split, seed))
-            origin += f", {limit:,} of {len(part.rows):,} {split} rows"
+        if (chosen := _sample(settings, split, task, part.targets)) is not None:
+            parts[split] = part.take(chosen)
+            origin += f", {len(chosen):,} of {len(part.rows):,} {split} rows"
     if problem := task.too_alike(parts["train"].targets):
         raise BadInput(f"--max_train_samples {settings.max_train_samples}: {problem}; raise it")
     task = task.fit(parts["train"].targets)
@@ -122,6 +120,20 @@ def make_splits(
     }
     warnings += find_duplicates(seen, noun)
     return Splits(parts, task, origin, _fingerprint(parts, task.labels), source.commit, warnings)
+
+
+def _sample(settings: Settings, split: str, task: Task, targets: np.ndarray) -> np.ndarray | None:
+    """Returns the rows of a split that the settings ask for, int64, ascending; None for all of them."""
+    address = "sample", split, settings.data_seed
+    if settings.samples_per_label and split != "test":
+        if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+            raise BadInput("--samples_per_label counts rows of one label; pass --task single_label")
+        sizes = np.bincount(targets)
+        return _of_each(targets, np.minimum(sizes, settings.samples_per_label), *address)
+    limit = settings.max_train_samples if split == "train" else settings.max_eval_samples
+    if limit is None or limit >= len(targets):
+        return None
+    return stratified_sample(task.strata(targets), limit, 0, *address)
 
 
 def _lost_classes(parts: Mapping[str, CheckedSplit], whole: CheckedSplit, task: Task) -> list[str]:
@@ -241,10 +253,15 @@ def stratified_sample(strata: np.ndarray, count: int, leave: int, *address: int 
     if strata.ndim == 2:
         return sample_of_labels(strata, count, leave, *address)
     sizes = np.bincount(strata)
-    quota = _quotas(sizes, count, np.maximum(sizes - leave, 0))
-    order = permutation(len(strata), *address)
-    grouped = order[np.argsort(strata[order], kind="stable")]  # shuffled rows, group by group
-    rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each row in its group
+    return _of_each(strata, _quotas(sizes, count, np.maximum(sizes - leave, 0)), *address)
+
+
+def _of_each(groups: np.ndarray, quota: np.ndarray, *address: int | str) -> np.ndarray:
+    """Draws `quota` (int64, by group) rows of each group; returns them ascending, int64."""
+    sizes = np.bincount(groups)
+    order = permutation(len(groups), *address)
+    grouped = order[np.argsort(groups[order], kind="stable")]  # shuffled rows, group by group
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # of each row in its group
     return np.sort(grouped[rank < np.repeat(quota, sizes)])
 
 

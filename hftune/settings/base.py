@@ -33,6 +33,7 @@ ALL_LINEAR = "all-linear"  # as a value of --lora_target_modules
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")  # and timm_NAME
 LEAST = {
     "max_train_samples": 1,
+    "samples_per_label": 1,
     "max_eval_samples": 1,
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
@@ -113,6 +114,7 @@ class Settings:
     test_split: str | None = None  # split to test on where test has no labels, as in GLUE: validation
     train_val_split: float = 0.1  # share of training rows to validate on if the data has no validation rows
     max_train_samples: int | None = None  # train on this many rows, drawn at random
+    samples_per_label: int | None = None  # train and validate on this many rows of each label, drawn at random
     max_eval_samples: int | None = None  # validate and test on at most this many rows each
 
     # --- task ---
@@ -192,7 +194,7 @@ class Settings:
     overwrite_output_dir: bool = False
     resume_from_checkpoint: str | None = None  # go on from this checkpoint or run directory
     seed: int = 42  # address of all randomness of training: equal seeds, equal runs
-    data_seed: int = 42  # draws the validation split and the rows of max_train_samples and max_eval_samples
+    data_seed: int = 42  # draws the validation split, and the rows where only some are taken
     logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps
     report_to: str = "none"  # trackers, comma separated
 
@@ -311,6 +313,8 @@ def _check_data(settings: Settings) -> None:
     for name in ("dataset_config_name", "dataset_revision"):
         if getattr(settings, name) and settings.train_file:
             refuse_both(name, "train_file", "a file has none")
+    if settings.samples_per_label and settings.max_train_samples:
+        refuse_both("samples_per_label", "max_train_samples", "give one of them")
     if not 0 < settings.train_val_split < 1:
         refuse(settings, "train_val_split", "must be a share between 0 and 1")
 

@@ -34,7 +34,7 @@ def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **chang
         return UsableContent(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
 
     settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "data_seed": 3}
-    settings |= {"task": "single_label", "pos_label": None}
+    settings |= {"task": "single_label", "pos_label": None, "samples_per_label": None}
     source = Source({one.name: one for one in tables}, "here", files=True)
     return make_splits(
         source,
@@ -145,6 +145,23 @@ def test_a_sample_of_one_class_is_refused():
     with pytest.raises(BadInput, match=r"^--max_train_samples 1: rows of one class are left; raise it"):
         split([TRAIN], max_train_samples=1)
     assert np.bincount(split([TRAIN], max_train_samples=3).parts["train"].targets).tolist() == [1, 1, 1]
+
+
+def test_as_many_rows_of_each_label_are_trained_and_validated_on():
+    labels = ["red"] * 30 + ["blue"] * 20 + ["green"] * 3
+    found = split([table("train", labels), TEST], samples_per_label=4)
+    counts = {name: np.bincount(part.targets).tolist() for name, part in found.parts.items()}
+    assert counts == {"train": [4, 2, 4], "validation": [4, 1, 4], "test": [3, 3, 3]}  # no more than there are
+    assert not set(found.parts["train"].rows) & set(found.parts["validation"].rows)
+    assert "10 of 42 train rows" in found.origin
+    other = split([table("train", labels), TEST], samples_per_label=4, data_seed=4)
+    assert whose(found)["train"] != whose(other)["train"]
+
+
+def test_rows_of_each_label_are_not_counted_where_a_row_has_a_number():
+    numbers = table("train", [f"{row / 7}" for row in range(60)])
+    with pytest.raises(BadInput, match=r"^--samples_per_label counts rows of one label; pass --task single"):
+        split([numbers], samples_per_label=4, task="regression")
 
 
 def test_a_class_with_rows_to_spare_is_validated_on_whatever_the_share():
