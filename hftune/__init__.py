@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hftune.settings.text import TextSettings
     from hftune.settings.tokens import TokenSettings
     from hftune.training.cached_features import cache_features, head_loss
+    from hftune.training.contrastive import contrastive_loss
 
 _HOME = {
     "BadInput": "hftune.errors",
@@ -42,6 +43,7 @@ _HOME = {
     "build_text_classifier": "hftune.models.text",
     "build_token_classifier": "hftune.models.tokens",
     "cache_features": "hftune.training.cached_features",
+    "contrastive_loss": "hftune.training.contrastive",
     "head_loss": "hftune.training.cached_features",
     "launch": "hftune.launcher",
     "load_images": "hftune.data.image.load",
@@ -64,6 +66,7 @@ __all__ = [
     "build_text_classifier",
     "build_token_classifier",
     "cache_features",
+    "contrastive_loss",
     "head_loss",
     "launch",
     "load_images",

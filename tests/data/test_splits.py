@@ -151,7 +151,7 @@ def test_as_many_rows_of_each_label_are_trained_and_validated_on():
     labels = ["red"] * 30 + ["blue"] * 20 + ["green"] * 3
     found = split([table("train", labels), TEST], samples_per_label=4)
     counts = {name: np.bincount(part.targets).tolist() for name, part in found.parts.items()}
-    assert counts == {"train": [4, 2, 4], "validation": [4, 1, 4], "test": [3, 3, 3]}  # no more than there are
+    assert counts == {"train": [4, 2, 4], "validation": [4, 1, 4], "test": [3, 3, 3]}  # of all there are
     assert not set(found.parts["train"].rows) & set(found.parts["validation"].rows)
     assert "10 of 42 train rows" in found.origin
     other = split([table("train", labels), TEST], samples_per_label=4, data_seed=4)
