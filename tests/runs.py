@@ -33,12 +33,12 @@ ROOT = Path(__file__).parents[1]
 GLOO = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 SIZES = {"train": 90, "validation": 20, "test": 20}  # 90: every epoch ends in a shorter window
 FIGURES = (  # what a run draws in the end
-    "hftune.report.plots.draw_confusion",
-    "hftune.report.plots.draw_mistakes",
-    "hftune.report.plots.draw_label_bars",
-    "hftune.report.entity_plot.draw_entities",
-    "hftune.report.scatter.draw_scatter",
-    "hftune.report.scatter.draw_furthest",
+    "hftune.report.plots.confusion.draw_confusion",
+    "hftune.report.plots.images.draw_mistakes",
+    "hftune.report.plots.label_bars.draw_label_bars",
+    "hftune.report.plots.entities.draw_entities",
+    "hftune.report.plots.scatter.draw_scatter",
+    "hftune.report.plots.scatter.draw_furthest",
     "hftune.training.result.draw_curve",
 )
 COLOURS = {"blue": (90, 110, 150), "green": (100, 140, 100), "red": (150, 105, 95)}

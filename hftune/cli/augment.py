@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     settings = configure(recipe, argv[1:])
     path = _drawing(Path(settings.output_dir or Path("runs") / recipe.name))
     from hftune.data.image.rows import ImageRows
-    from hftune.report.plots import draw_views
+    from hftune.report.plots.images import draw_views
 
     data = recipe.load_data(settings)
     rows = data.train

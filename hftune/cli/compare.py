@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         raise BadInput("hftune compare needs two runs or more: hftune compare RUN RUN")
     picture = output_file(options, (".png",), names)
     from hftune.inference.compare import FinishedRun, other_settings
-    from hftune.report.curves import draw_curves
+    from hftune.report.plots.compared_curves import draw_curves
     from hftune.training.log import read_log
 
     runs = [FinishedRun(Path(name)) for name in names]

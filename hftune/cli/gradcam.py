@@ -48,7 +48,8 @@ def main(argv: list[str]) -> None:
     loaded = open_model(name, options)
     from hftune.inference.gradcam import explain_class
     from hftune.inference.predict import predict_rows
-    from hftune.report.plots import draw_overlays, drawable_or
+    from hftune.report.plots.images import draw_overlays
+    from hftune.report.plots.names import drawable_or
 
     if loaded.inputs.modality != "image":
         raise BadInput(f"{name} classifies {loaded.inputs.plural}; heat maps are drawn of images")

@@ -257,7 +257,7 @@ class MultiLabel(Task):
         return ["|".join(self.labels[number] for number in np.flatnonzero(row)) for row in given]
 
     def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
-        from hftune.report.plots import draw_label_bars
+        from hftune.report.plots.label_bars import draw_label_bars
 
         limits = f1_intervals(self.given(predictions), targets > 0)
         draw_label_bars(self.label_scores(predictions, targets), limits, folder / "labels.png")

@@ -262,7 +262,7 @@ class Regression(Task):
     # --- reports ---
 
     def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
-        from hftune.report.scatter import draw_furthest, draw_scatter
+        from hftune.report.plots.scatter import draw_furthest, draw_scatter
 
         numbers = _numbers(predictions)
         figure, places = self.figure, shown.places

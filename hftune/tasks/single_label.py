@@ -203,7 +203,8 @@ class SingleLabel(Task):
         return {"logits": np.log(np.maximum(chances, SMALLEST))}, targets
 
     def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
-        from hftune.report.plots import draw_confusion, draw_mistakes
+        from hftune.report.plots.confusion import draw_confusion
+        from hftune.report.plots.images import draw_mistakes
 
         logits = predictions["logits"]
         counts = confusion_matrix(targets, logits.argmax(-1), labels=range(len(self.labels)))

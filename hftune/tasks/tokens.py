@@ -287,7 +287,7 @@ class Tokens(Task):
         return answers.pop() if len(answers) == 1 and len(predictions["logits"]) > 1 else None
 
     def draw(self, predictions: Predictions, targets: np.ndarray, shown: TestRows, folder: Path) -> None:
-        from hftune.report.entity_plot import draw_entities
+        from hftune.report.plots.entities import draw_entities
 
         draw_entities(*self._entities(predictions, targets), self.tags.types, folder / "entities.png")
 

@@ -28,7 +28,8 @@ def contrastive_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> 
         BadInput: If the head is more than one linear layer.
     """
     seen: list[torch.Tensor] = []
-    head = linear_head(getattr(model, "module", model))
+    whole = getattr(model, "module", model)  # without what several processes wrap it in
+    head = linear_head(whole)  # type: ignore[arg-type]
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         loss = model(**batch).loss

@@ -10,8 +10,8 @@ from hftune.data.batches import BatchPlan
 from hftune.data.dataset import Data
 from hftune.report.model_card import Card, write_card
 from hftune.report.model_use import modality_of
+from hftune.report.plots.curve import draw_curve
 from hftune.report.predictions import write_predictions
-from hftune.report.summary import draw_curve
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import package_versions
 from hftune.tasks.base import LabelScores, Predictions, SimpleModel, Task

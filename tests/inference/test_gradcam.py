@@ -26,7 +26,7 @@ from hftune.errors import BadInput
 from hftune.inference.gradcam import heatmap, last_map
 from hftune.inference.load import load_model
 from hftune.models.standalone.resnet9 import ResNet9Config, ResNet9ForImageClassification
-from hftune.report import plots as gallery
+from hftune.report.plots import images as gallery
 from tests.cli.test_cli import hftune
 from tests.data.image.test_splits import painted
 from tests.inference.test_load import save_images_model

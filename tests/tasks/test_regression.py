@@ -482,7 +482,7 @@ def test_a_heat_map_is_titled_by_the_number(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
     titles = []
     monkeypatch.setattr(
-        "hftune.report.plots.draw_overlays", lambda images, heats, told, path: titles.extend(told)
+        "hftune.report.plots.images.draw_overlays", lambda images, heats, told, path: titles.extend(told)
     )
     gradcam.main([str(tmp_path / "run"), str(tmp_path / "a.png"), "--output", str(tmp_path / "b.png")])
     assert titles == ["a.png: 14.50"]

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from hftune.report.entity_plot import _f1, _fates, _touches, draw_entities
+from hftune.report.plots.entities import _f1, _fates, _touches, draw_entities
 from hftune.tasks.entity_counts import Tags, find_entities, found
 
 TAGS = Tags.of(("O", "B-X", "I-X", "B-Y", "I-Y"))

@@ -1,6 +1,5 @@
 """What became of the entities of each type: found, or how they were missed, and what was made up."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,12 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hftune import seed
-from hftune.report.plots import BLUE, GREY, PALE, RED, TITLE, class_names
-from hftune.storage.files import write_bytes
+from hftune.report.plots.canvas import BLUE, GREEN, GREY, LINES, ORANGE, PALE, RED, TITLE, VIOLET, save
+from hftune.report.plots.names import class_names
 
 DRAWS = 1000
 MOST_TYPES = 40  # of more, those with most entities are drawn
-COLOURS = {"found": "#1b7f3b", "other type": "#8a4fbf", "other words": "#d9730d", "missed": PALE}
+COLOURS = {"found": GREEN, "other type": VIOLET, "other words": ORANGE, "missed": PALE}
 
 
 class Entities(Protocol):
@@ -82,13 +81,11 @@ def draw_entities(
         *parts.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=11
     )
     for panel in (scores, parts):
-        panel.grid(axis="x", color="#e5e7eb")
+        panel.grid(axis="x", color=LINES)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(colors=GREY, labelcolor="black")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _overlaps(these: Entities, those: Entities) -> tuple[np.ndarray, np.ndarray]:

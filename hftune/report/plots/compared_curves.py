@@ -1,6 +1,5 @@
 """The course of several runs in one picture."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from hftune.report.plots import TITLE, drawable
-from hftune.storage.files import write_bytes
+from hftune.report.plots.canvas import TITLE, save
+from hftune.report.plots.names import drawable
 
 
 def draw_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, title: str, path: Path) -> None:
@@ -36,6 +35,4 @@ def draw_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, ti
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         panel.grid(alpha=0.3)
     losses.legend(frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
+    save(figure, path)

@@ -1,6 +1,5 @@
 """Images of predicted numbers: beside the true ones, and the images whose number is furthest off."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from hftune.data.dataset import Places
-from hftune.report.plots import BLUE, GREEN, GREY, RED, TITLE, draw_rows, drawable
-from hftune.storage.files import write_bytes
+from hftune.report.plots.canvas import BLUE, GREEN, GREY, LINES, RED, TITLE, save
+from hftune.report.plots.images import draw_rows
+from hftune.report.plots.names import drawable
 
 NAMED = 5  # points, the furthest off
 MOST = 24  # images
@@ -60,7 +60,7 @@ def draw_scatter(
     panel.set_xlabel(f"true {drawable(name)}", fontsize=12, parse_math=False)
     panel.set_ylabel("prediction", fontsize=12)
     panel.set_xlim(*ends)
-    panel.grid(color="#e5e7eb")
+    panel.grid(color=LINES)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(labelsize=11)
@@ -68,9 +68,7 @@ def draw_scatter(
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panel.legend(fontsize=11, loc="upper left", framealpha=0.9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
+    save(figure, path)
 
 
 def _ends(targets: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hftune.data.dataset import Places
-from hftune.report.scatter import draw_furthest, draw_scatter
+from hftune.report.plots.scatter import draw_furthest, draw_scatter
 
 
 def words(figure: Figure) -> list[str]:
