@@ -32,7 +32,7 @@ TEST = [(f"test number {i}", "neg" if i % 2 else "pos") for i in range(10)]
 def ask(**given):
     names = "dataset_name dataset_config_name dataset_revision train_file validation_file test_file "
     names += "text_column_name text_pair_column_name label_column_name split_column_name test_split "
-    names += "max_train_samples max_eval_samples unlabeled_split unlabeled_file"
+    names += "max_train_samples samples_per_label max_eval_samples unlabeled_split unlabeled_file"
     return load_splits(
         SimpleNamespace(
             **dict.fromkeys(names.split())
