@@ -32,6 +32,7 @@ from hftune.models.standalone.textcnn import TextCNNForSequenceClassification
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord
 from tests.data.image.test_splits import files_of, write_class_folders
+from tests.kinds import another
 from tests.runs import write_record
 from tests.tiny import saved_images, saved_tagger, saved_texts
 
@@ -74,7 +75,7 @@ def ask(folder: Path, **inputs) -> np.ndarray:
     return onnxruntime.InferenceSession(folder / "model.onnx").run(None, inputs)[0]
 
 
-@pytest.mark.parametrize("kind", ["textcnn", "bag", "bilstm", "pooled", "windows", "bert"])
+@pytest.mark.parametrize("kind", ["textcnn", "pooled", *map(another, ["bag", "bilstm", "windows", "bert"])])
 def test_texts_of_any_number_and_length_get_the_same_answer(kind, tmp_path):
     saved = saved_texts(kind, tmp_path / "model")
     (tmp_path / "onnx").mkdir()
@@ -101,7 +102,7 @@ def test_texts_of_any_number_and_length_get_the_same_answer(kind, tmp_path):
     }
 
 
-@pytest.mark.parametrize("kind", ["bert", "bilstm_crf"])
+@pytest.mark.parametrize("kind", ["bert", another("bilstm_crf")])
 def test_words_of_texts_of_any_length_get_the_same_tags(kind, tmp_path):
     saved = saved_tagger(kind, tmp_path / "model")
     (tmp_path / "onnx").mkdir()
@@ -117,7 +118,7 @@ def test_words_of_texts_of_any_length_get_the_same_tags(kind, tmp_path):
     np.testing.assert_allclose(found[mask > 0], expected[mask > 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["resnet9", "vit", "test_resnet"])
+@pytest.mark.parametrize("kind", ["resnet9", *map(another, ["vit", "test_resnet"])])
 def test_any_number_of_images_gets_the_same_answer(kind, tmp_path, monkeypatch):
     if kind == "resnet9":  # as if one file could not hold it
         monkeypatch.setattr(onnx_export, "PROTOBUF_LIMIT", 0)
@@ -169,7 +170,7 @@ def test_the_command_and_the_example_of_its_help_without_torch(trained, capsys):
     np.testing.assert_allclose(numbers, predict_rows(saved, rows)["logits"][0], atol=1e-5)
 
 
-@pytest.mark.parametrize("factor", [1.1, float("nan")])
+@pytest.mark.parametrize("factor", [1.1, another(float("nan"))])
 def test_other_answers_are_an_error_and_nothing_is_left(factor, trained, monkeypatch):
     before = sorted(trained.rglob("*"))
 

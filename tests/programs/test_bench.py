@@ -23,6 +23,7 @@ from case import Case, Side  # noqa: E402
 from stopwatch import Stopwatch  # noqa: E402
 
 from hftune.errors import BadInput  # noqa: E402
+from tests.kinds import another  # noqa: E402
 from tests.runs import end_there, start_there, without_figures  # noqa: E402
 
 
@@ -92,7 +93,9 @@ BFLOAT16_LSTM = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("name", ["minilm", "textcnn", pytest.param("bilstm", marks=BFLOAT16_LSTM), "start"])
+@pytest.mark.parametrize(
+    "name", ["minilm", another("textcnn"), pytest.param("bilstm", marks=BFLOAT16_LSTM), "start"]
+)
 def test_all_sides_of_a_case_on_texts_read_the_same_tokens(name, dry_run, work):
     entry = dry_run(name)
     (found,) = entry["rounds"]
@@ -115,7 +118,7 @@ def test_padding_is_that_of_each_sides_own_batches(dry_run):
     assert round(places) == job["rows"] * job["max_length"]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "hotdog"])
+@pytest.mark.parametrize("name", ["cifar10", another("hotdog")])
 def test_both_sides_of_a_case_on_images_train_the_same_model(name, dry_run):
     entry = dry_run(name)
     (found,) = entry["rounds"]

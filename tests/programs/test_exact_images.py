@@ -14,6 +14,7 @@ from hftune.recipes import hotdog_features, shapes
 from hftune.storage.checkpoint import list_checkpoints, load_checkpoint, tensor_digest
 from hftune.training.evaluate import predict, score
 from hftune.training.log import read_log
+from tests.kinds import another
 from tests.runs import (
     COLOURS,
     digest,
@@ -83,7 +84,7 @@ def assert_resumes(run, straight: Path, steps: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("workers", "accumulation", "steps"),
-    [(0, 1, [1, EPOCH, EPOCH + 1]), (0, 2, [3, 4, 5]), (2, 1, [EPOCH - 1]), (2, 2, [5])],
+    [another(0, 1, [1, EPOCH, EPOCH + 1]), (0, 2, [3, 4, 5]), (2, 1, [EPOCH - 1]), another(2, 2, [5])],
 )
 def test_resumed_at_any_step_is_straight_through(workers, accumulation, steps, images, tmp_path, capsys):
     more = {"gradient_accumulation_steps": accumulation, "dataloader_num_workers": workers}
@@ -97,13 +98,13 @@ def test_resumed_at_any_step_is_straight_through(workers, accumulation, steps, i
 @pytest.mark.parametrize(
     ("model", "more"),
     [
-        ("resnet9", {"model_ema": 0.9}),
+        another("resnet9", {"model_ema": 0.9}),
         ("resnet9", {"model_ema": 0.9, "load_best_model_at_end": False}),
-        ("resnet9", {"mixup": 0.4}),
-        ("resnet9", {"cutmix": 1.0}),
+        another("resnet9", {"mixup": 0.4}),
+        another("resnet9", {"cutmix": 1.0}),
         ("resnet9", {"mixup": 0.4, "cutmix": 1.0}),
         ("resnet", {"freeze_batch_norm": True, "augmentation": "randaugment"}),
-        ("resnet", {"gradual_unfreezing": 0.4, "model_ema": 0.9}),
+        another("resnet", {"gradual_unfreezing": 0.4, "model_ema": 0.9}),
         ("resnet9", {"optim": "adamw_torch_fused", "learning_rate": 0.01}),  # with channels_last
         ("resnet", {"optim": "timm_lamb", "learning_rate": 0.01, "model_ema": 0.9}),
         ("vit", {"gradual_unfreezing": 0.4, "optim": "adamw_torch", "gradient_accumulation_steps": 2}),
