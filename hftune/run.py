@@ -23,6 +23,7 @@ from hftune.runtime.device import join_group
 from hftune.runtime.exit import abort
 from hftune.runtime.heartbeat import Heartbeat
 from hftune.runtime.isolated_run import own_state
+from hftune.runtime.kernels import choose_kernels
 from hftune.runtime.signals import Stop
 from hftune.seed import seed_torch
 from hftune.settings.base import Settings
@@ -142,7 +143,7 @@ def prepare(
     begun: str | None,
     console: Console | None = None,
 ) -> Run:
-    """Joins the other processes, chooses the precision, and opens console and trackers.
+    """Joins the other processes, chooses kernels and precision, and opens console and trackers.
 
     A run that goes on keeps the precision that it was `begun` with. Without a console it gets one that
     outlives a closed pipe.
@@ -150,6 +151,7 @@ def prepare(
     record = RunRecord.read(run_dir)
     if record and not settings.overwrite_output_dir:
         settings = as_begun(record, settings)
+    choose_kernels(deterministic=settings.full_determinism)
     precision, reason = choose_precision(settings, join_group(), begun)
     accelerator = make_accelerator(settings, precision, run_dir)
     console = console or RunConsole(quiet=not accelerator.is_main_process)

@@ -41,6 +41,7 @@ from hftune.hub.client import explain
 from hftune.models.cls_only import compute_cls_only
 from hftune.models.standalone import STANDALONE
 from hftune.runtime.device import computes_on_cpu
+from hftune.runtime.kernels import choose_kernels
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord
 from hftune.tasks import TASKS, find_task, task_of
@@ -106,7 +107,8 @@ def load_model(name: str, *, revision: str | None = None, trust_remote_code: boo
 
 
 def one_accelerator() -> Accelerator:
-    """Returns accelerate's entrance to the one GPU, or to the CPU where there is none."""
+    """Returns accelerate's entrance to the one GPU, which computes float32 in full, or to the CPU."""
+    choose_kernels()
     return Accelerator(cpu=computes_on_cpu())
 
 

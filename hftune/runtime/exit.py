@@ -14,6 +14,8 @@ from hftune.storage.run_dir import write_exit
 
 PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
 MEMORY = r"(?i)out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
+NOT_DETERMINISTIC = r"(\S+) does not have a deterministic implementation"
+CUBLAS_STARTED = r"not deterministic because it uses CuBLAS"
 SAME_GPU = r"(?i)duplicate GPU detected"
 
 
@@ -37,6 +39,21 @@ def explain(error: Exception) -> HftuneError | None:
         return PeerFailed(
             "a process that prepares batches does not answer; the same command goes on "
             "(--dataloader_num_workers 0 does without such processes)"
+        )
+    if said.startswith("DataLoader worker (pid"):
+        return PeerFailed(
+            "a process that prepares batches died, perhaps for want of memory, in a container of shared memory; "
+            "the same command goes on (--dataloader_num_workers 0 does without such processes)"
+        )
+    if found := re.search(NOT_DETERMINISTIC, said):
+        return BadInput(
+            f"--full_determinism: on this device {found[1]} has no form that gives the same bits each time; "
+            "choose another model, or leave the flag out"
+        )
+    if re.search(CUBLAS_STARTED, said):
+        return BadInput(
+            "--full_determinism: cuBLAS has another CUBLAS_WORKSPACE_CONFIG; set that variable to :4096:8 "
+            "before the program starts"
         )
     if re.search(SAME_GPU, said):
         return BadInput("two processes of this run have the same GPU; start one process per GPU")

@@ -12,6 +12,8 @@ import transformers
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from transformers.utils.logging import is_progress_bar_enabled
 
+from hftune.runtime.kernels import kept_kernels
+
 STATES = (PartialState, AcceleratorState, GradientState)
 
 
@@ -29,7 +31,7 @@ def own_state() -> Iterator[None]:
     bars = is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
     _fill([{} for _ in STATES])
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), kept_kernels():
             yield
     finally:
         if torch.distributed.is_initialized():

@@ -135,7 +135,8 @@ class Settings:
     per_device_train_batch_size: int = 32  # rows
     per_device_eval_batch_size: int = 64  # rows
     gradient_accumulation_steps: int = 1  # batches per optimizer step
-    dataloader_num_workers: int | None = 0  # processes that prepare batches; 0: the main process does
+    # processes that prepare batches; 0: the main process does; not given: by the cores beside a GPU, else 0
+    dataloader_num_workers: int | None = None
 
     # --- optimisation ---
     learning_rate: float | None = 5e-5  # peak rate of the backbone; none: by the model's width, 5e-5 at 768
@@ -195,6 +196,8 @@ class Settings:
     resume_from_checkpoint: str | None = None  # go on from this checkpoint or run directory
     seed: int = 42  # address of all randomness of training: equal seeds, equal runs
     data_seed: int = 42  # draws the validation split, and the rows where only some are taken
+    # on a GPU only operations that give the same bits each time on that kind of GPU: slower; a CPU's all do
+    full_determinism: bool = False
     logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps
     report_to: str = "none"  # trackers, comma separated
 

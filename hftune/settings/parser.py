@@ -41,6 +41,7 @@ RENAMED: dict[str, str | tuple[str, ...]] = {
     "no_cuda": "accelerate launch --cpu",
     "use_cpu": "accelerate launch --cpu",
     "use_mps_device": "nothing: the device is found",
+    "tf32": "nothing: float32 is computed in full; --bf16 is faster",
     "fp16_backend": "--fp16",
     "fp16_opt_level": "--fp16",
     "half_precision_backend": "--fp16 or --bf16",

@@ -84,3 +84,22 @@ def test_it_is_found_by_name_and_travels_with_its_code(model, tmp_path):
     assert again.config.id2label[4] == "e"
     images = torch.randn(2, 3, 20, 20)
     torch.testing.assert_close(logits(again, images), logits(model, images))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_strongest_response_is_that_of_max_pooling_to_the_bit(model, dtype, layout, monkeypatch):
+    """The gradient too, where several places share the maximum, as they often do in bf16: the first gets it."""
+    model = model.train().to(dtype)
+    monkeypatch.setattr(model, "layers", torch.nn.Identity())
+    monkeypatch.setattr(model, "classifier", torch.nn.Identity())
+    maps = [torch.rand(4, 32, 4, 4).mul(8).floor().to(dtype).to(memory_format=layout) for _ in range(2)]
+    maps[1] = maps[0].clone(memory_format=torch.preserve_format)
+    ours, theirs = (each.requires_grad_() for each in maps)
+    found = model(pixel_values=ours).logits
+    expected = torch.nn.functional.adaptive_max_pool2d(theirs, 1).flatten(1) * model.config.logit_scale
+    assert torch.equal(found, expected)
+    weights = torch.randn(4, 32).to(dtype)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)
