@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState, PartialState
 from hftune.errors import BadInput, HftuneError
 from hftune.launcher import launch, own_flags
 from hftune.recipes import imdb, imdb_textcnn
+from hftune.runtime.device import join_group
 from hftune.runtime.offline import OFFLINE, go_offline
 from tests.runs import digest, run_recipe, small_textcnn
 
@@ -111,6 +112,7 @@ def state_of_the_process() -> dict:
         "verbosity": transformers.logging.get_verbosity(),
         "random": torch.get_rng_state().tolist(),
         "threads": torch.get_num_threads(),
+        "kernels": (torch.get_deterministic_debug_mode(), torch.backends.cudnn.allow_tf32),
         "accelerate": [dict(AcceleratorState._shared_state), dict(PartialState._shared_state)],
     }
 
@@ -122,6 +124,22 @@ def test_a_launch_leaves_the_process_as_it_was(flags, tmp_path):
     with pytest.raises(HftuneError):
         run_recipe(imdb_textcnn.recipe, [*flags, "--learning_rate", 1], tmp_path / "run")
     assert state_of_the_process() == before
+
+
+def test_determinism_is_there_before_the_device_and_for_one_run_alone(flags, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before, seen = state_of_the_process(), []
+
+    def joined() -> torch.device:
+        seen.append((os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.get_deterministic_debug_mode()))
+        return join_group()
+
+    monkeypatch.setattr("hftune.run.join_group", joined)
+    run_recipe(imdb_textcnn.recipe, [*flags, "--full_determinism", "true"], tmp_path / "same")
+    assert state_of_the_process() == before
+    run_recipe(imdb_textcnn.recipe, flags, tmp_path / "run")
+    assert seen == [(":4096:8", 2), (None, 0)]
+    assert digest(tmp_path / "same") == digest(tmp_path / "run")  # a CPU has the same bits anyway
 
 
 def test_the_programs_own_accelerator_lives_on(flags, tmp_path):

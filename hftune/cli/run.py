@@ -107,10 +107,12 @@ def run_seeds(recipe: Recipe, file: str, flags: list[str], settings: Settings, c
 
 
 def count_gpus() -> int:
-    """Returns the GPUs that this process may use."""
+    """Returns the GPUs that this process may use; 0 where it is told to compute on the CPU."""
     import torch
 
-    return torch.accelerator.device_count()
+    from hftune.runtime.device import computes_on_cpu
+
+    return 0 if computes_on_cpu() else torch.accelerator.device_count()
 
 
 def launch_group(argv: list[str], processes: int, run_dir: Path, signals: list[int] | None = None) -> int:

@@ -1,7 +1,8 @@
 """Whether the other processes of a run still live.
 
-Torch meets a process that died at once, by its closed connection. One that is frozen (stopped, or on a
-machine that hangs) it awaits for half an hour, without saying which it is.
+On CPUs (gloo) torch meets a process that died at once, by its closed connection; on GPUs (NCCL) it waits in
+a kernel until the launcher ends it. One that is frozen (stopped, or on a machine that hangs) it awaits for
+hours, without saying which it is.
 """
 
 import os

@@ -42,10 +42,6 @@ class ImageSettings(Settings):
     cutmix: float = 0.0  # alpha of CutMix: a box of one image is pasted into another; 0: off
     test_time_augmentation: bool = False  # score the test images also together with their mirror images
 
-    # --- batches ---
-    # processes that prepare batches; 0: the main process does; not given: by the cores beside a GPU, else 0
-    dataloader_num_workers: int | None = None
-
     def check(self) -> None:
         """Raises BadInput with the flag's name for an impossible value or a contradiction."""
         super().check()

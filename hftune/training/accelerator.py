@@ -25,8 +25,9 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
             are wrong.
     """
     trackers = check_trackers(settings)
-    handlers = (
-        [DistributedDataParallelKwargs(find_unused_parameters=True)] if settings.gradual_unfreezing else []
+    parallel = DistributedDataParallelKwargs(
+        find_unused_parameters=bool(settings.gradual_unfreezing),
+        gradient_as_bucket_view=True,  # else each gradient lies in memory twice
     )
     try:
         accelerator = Accelerator(
@@ -36,7 +37,7 @@ def make_accelerator(settings: Settings, precision: str, run_dir: Path) -> Accel
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             log_with=trackers or None,
             project_dir=str(run_dir),
-            kwargs_handlers=handlers,
+            kwargs_handlers=[parallel],
         )
     except ValueError as error:  # of its variables, which a configuration file or the user sets
         raise BadInput(f"accelerate's configuration cannot be used: {first_line(error)}") from error

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from hftune.cli import augment
@@ -21,7 +23,7 @@ from hftune.cli.eval import FLAGS as eval_flags
 from hftune.cli.main import COMMANDS, FLAG, main, without_foreign_advice
 from hftune.cli.models import open_model
 from hftune.cli.recipes import find_recipe, known_recipes
-from hftune.cli.run import launch_group
+from hftune.cli.run import count_gpus, launch_group
 from hftune.errors import BadInput
 from hftune.recipes import shapes
 from hftune.settings.base import field_types
@@ -388,6 +390,16 @@ def test_a_group_of_processes_ends_with_the_code_of_its_run(ending, code, tmp_pa
     monkeypatch.setattr(sys, "executable", str(tmp_path / "group"))
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     assert launch_group(["recipe.py"], 2, Path()) == code
+
+
+def test_gpus_are_not_counted_where_the_launcher_says_cpu(monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 8)
+    assert count_gpus() == 8
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert count_gpus() == 0
 
 
 def test_a_path_that_the_system_refuses_is_bad_input(monkeypatch, capsys):

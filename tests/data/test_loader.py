@@ -2,18 +2,24 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from itertools import islice
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import psutil
 import pytest
 import torch
 
 from hftune.data.loader import MEASURED, WARM_UP, batch_loader, log_data_wait, worker_count
-from hftune.errors import BadInput
+from hftune.errors import BadInput, PeerFailed
+from hftune.runtime.exit import explain
+from hftune.settings.image import ImageSettings
+from hftune.settings.masked_lm import MaskedLMSettings
+from hftune.settings.text import TextSettings
+from hftune.settings.tokens import TokenSettings
 from tests.data.test_batches import make_plan
 
 
@@ -108,6 +114,51 @@ def test_a_system_that_does_not_say_which_cores_are_ours_has_workers(monkeypatch
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert worker_count(None, torch.device("cuda"), processes=2) == 2
     assert worker_count(3, torch.device("cuda"), processes=2) == 3
+
+
+@pytest.mark.parametrize("kind", [TextSettings, TokenSettings, MaskedLMSettings, ImageSettings])
+def test_beside_a_gpu_rows_of_every_kind_are_prepared_by_other_processes(kind):
+    asked = kind().dataloader_num_workers
+    assert worker_count(asked, torch.device("cuda"), processes=1) > 0
+    assert worker_count(asked, torch.device("cpu"), processes=1) == 0
+
+
+@pytest.mark.parametrize("device", [torch.device("cuda", 1), torch.device("cpu")])
+def test_a_gpu_copies_from_pinned_memory_while_the_program_goes_on(device, monkeypatch):
+    tensor, options = Mock(spec=torch.Tensor), {}
+
+    def loader(*_, **given):
+        options.update(given)
+        return [{"x": tensor}]
+
+    monkeypatch.setattr(torch.utils.data, "DataLoader", loader)
+    batches = list(batch_loader(Squares(), [[0]], collate, workers=0, device=device))
+    assert batches == [{"x": tensor.to.return_value}]
+    tensor.to.assert_called_once_with(device, non_blocking=True)
+    assert options["pin_memory"] == (device.type == "cuda")
+
+
+class Deadly:
+    """Rows of which one ends the process that asks for it, as a machine without memory does."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        if row:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return row
+
+
+def test_a_worker_that_dies_is_explained():
+    loader = batch_loader(
+        Deadly(), [[0], [1]], lambda rows: {"x": torch.tensor(rows)}, workers=1, device=torch.device("cpu")
+    )
+    with pytest.raises(RuntimeError) as error:
+        list(loader)
+    explained = explain(error.value)
+    assert isinstance(explained, PeerFailed)
+    assert "a process that prepares batches died" in str(explained)
 
 
 class Stuck:

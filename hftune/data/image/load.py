@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 import numpy as np
-import torch
 
 from hftune.data.dataset import Data
 from hftune.data.image.augment import Augmenter, describe, policy
@@ -15,6 +14,7 @@ from hftune.data.image.rows import ImageCollator, ImageRows, processed
 from hftune.data.image.splits import load_image_splits
 from hftune.data.splits import log_splits
 from hftune.errors import BadInput
+from hftune.runtime.device import computes_on_cpu
 from hftune.settings.image import ImageSettings
 from hftune.tasks.base import Task
 
@@ -92,7 +92,7 @@ def _refuse_too_large(settings: ImageSettings) -> None:
     """Raises `BadInput` for squares of which not even one batch could fit into the memory."""
     free = free_memory()
     # A pixel as uint8 and float32; on a CPU also what a small network makes of it, at the very least.
-    bytes_per_pixel = 15 if torch.accelerator.is_available() else 32
+    bytes_per_pixel = 32 if computes_on_cpu() else 15
     sides = {
         "image_size": (settings.image_size, "per_device_train_batch_size"),
         "eval_image_size": (settings.eval_image_size, "per_device_eval_batch_size"),

@@ -1,15 +1,18 @@
 """From settings to data: views of training images, processed scoring images, and the baseline."""
 
+import contextlib
+
 import albumentations as A
 import numpy as np
 import pytest
 import torch
 import transformers
+from accelerate.state import AcceleratorState
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from hftune.data.dataset import EpochIndex
-from hftune.data.image.load import describe_sizes, is_small, load_images
+from hftune.data.image.load import _refuse_too_large, describe_sizes, is_small, load_images
 from hftune.errors import BadInput
 from hftune.recipes import shapes
 from hftune.settings.image import ImageSettings
@@ -157,6 +160,18 @@ def test_squares_that_fill_the_memory_are_refused_before_anything_is_made(flag, 
     )
     with pytest.raises(BadInput, match=message):
         load_images(settings_for(pets, **{flag: 2_000_000}))
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_it_is_the_device_that_says_what_an_image_takes_and_not_the_machine(cpu, monkeypatch):
+    """`accelerate launch --cpu` beside a GPU."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", str(cpu))
+    monkeypatch.setattr("hftune.data.image.load.free_memory", lambda: 20 * 100 * 100)  # bytes
+    settings = ImageSettings(model_type="resnet9", image_size=100, per_device_train_batch_size=1)
+    with pytest.raises(BadInput) if cpu else contextlib.nullcontext():
+        _refuse_too_large(settings)
 
 
 def test_sizes_are_told_as_width_by_height():

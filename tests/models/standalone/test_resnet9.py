@@ -89,7 +89,7 @@ def test_it_is_found_by_name_and_travels_with_its_code(model, tmp_path):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_strongest_response_is_that_of_max_pooling_to_the_bit(model, dtype, layout, monkeypatch):
-    """The gradient too, where several places share the maximum, as they often do in bf16: the first gets it."""
+    """The gradient too: where places share the maximum, as they often do in bf16, the first one gets it."""
     model = model.train().to(dtype)
     monkeypatch.setattr(model, "layers", torch.nn.Identity())
     monkeypatch.setattr(model, "classifier", torch.nn.Identity())
