@@ -46,6 +46,26 @@ def variables_as_before():
     os.environ.update(before)
 
 
+@pytest.fixture
+def device_without_float64(monkeypatch):
+    """Refuses float64 where a tensor was not brought to the CPU first, as Apple's GPUs do."""
+    import torch
+
+    to_cpu, to_double, brought = torch.Tensor.cpu, torch.Tensor.double, []
+
+    def cpu(tensor: torch.Tensor) -> torch.Tensor:
+        brought.append(to_cpu(tensor))
+        return brought[-1]
+
+    def double(tensor: torch.Tensor) -> torch.Tensor:
+        if not any(tensor is one for one in brought):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return to_double(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    monkeypatch.setattr(torch.Tensor, "double", double)
+
+
 FROZEN = 0  # so many modules were imported when the garbage collector was last told to leave them out
 
 

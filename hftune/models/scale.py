@@ -54,7 +54,7 @@ def rescale(model: PreTrainedModel, batch: dict[str, torch.Tensor], scale: float
         raise BadInput(f"{kind} changes what its last layer puts out, so a regression cannot scale it")
     with torch.no_grad():
         for layer in layers:
-            weight, bias = layer.weight.double(), layer.bias.double()
+            weight, bias = layer.weight.cpu().double(), layer.bias.cpu().double()  # Apple's GPUs have none
             layer.weight.copy_(scale * weight)
             layer.bias.copy_(scale * bias + ((scale - 1) * start + shift) / slope)
 
@@ -70,7 +70,7 @@ def _with_output(
     try:
         with torch.no_grad():  # the class's forward: autocast and a compiler replace the instance's
             found = type(model).forward(model, **{name: row.to(model.device) for name, row in batch.items()})
-            return found.logits.double().flatten()
+            return found.logits.cpu().double().flatten()
     finally:
         for hook in hooks:
             hook.remove()

@@ -42,8 +42,8 @@ def explain(error: Exception) -> HftuneError | None:
         )
     if said.startswith("DataLoader worker (pid"):
         return PeerFailed(
-            "a process that prepares batches died, perhaps for want of memory, in a container of shared memory;"
-            " the same command goes on (--dataloader_num_workers 0 does without such processes)"
+            "a process that prepares batches died, perhaps for want of memory, in a container shared memory; "
+            "the same command goes on; --dataloader_num_workers 0 does without such processes"
         )
     if found := re.search(NOT_DETERMINISTIC, said):
         return BadInput(

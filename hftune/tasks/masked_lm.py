@@ -106,7 +106,7 @@ class MaskedLM(Task):
         masked = labels >= 0
         logits, true = logits_at(model, batch, masked), labels[masked]
         row = masked.nonzero()[:, 0].cpu().numpy()
-        nll = cross_entropy(logits, true, reduction="none").double().cpu().numpy()
+        nll = cross_entropy(logits, true, reduction="none").cpu().double().numpy()
         right = (logits.argmax(1) == true).cpu().numpy()
         rows = len(targets)
         return {

@@ -98,6 +98,13 @@ def test_every_model_answers_on_another_scale(kind):
     np.testing.assert_allclose(answers(model, batch), before, atol=2e-5)
 
 
+def test_a_device_without_float64_is_scaled(device_without_float64):
+    model = MODELS["textcnn"]()
+    before = model.classifier.weight.tolist()
+    rescale(model, batch_for(model), 2.0, 1.0)
+    np.testing.assert_allclose(model.classifier.weight.tolist(), 2 * np.array(before), rtol=1e-6)
+
+
 def test_rounding_is_that_of_one_weight():
     """Both, sigma W and sigma b + mu are rounded to float32 once, from float64."""
     torch.manual_seed(0)

@@ -38,6 +38,14 @@ def test_rows_keep_sums_and_no_logits():
     assert found["hits"].tolist() == right.tolist()
 
 
+@pytest.mark.usefixtures("device_without_float64")
+def test_a_device_without_float64_predicts():
+    batch = some_batch()
+    with torch.inference_mode():
+        found = MaskedLM().predict_rows(tiny_masked_lm("bert"), batch, (batch["labels"] >= 0).sum(1).numpy())
+    assert found["nll"].dtype == np.float64
+
+
 def test_intervals_are_drawn_over_rows():
     task, random = MaskedLM(), np.random.default_rng(0)
     counts = random.integers(1, 20, 200)
