@@ -64,6 +64,7 @@ def test_what_the_user_set_for_cublas_stays(monkeypatch):
 def test_all_is_put_back(tf32):
     CUDNN.allow_tf32, MATMUL.allow_tf32 = tf32, not tf32
     CUDNN.benchmark = True
+    torch.use_deterministic_algorithms(False)
     before = chosen()
     with kept_kernels():
         choose_kernels(deterministic=True)
