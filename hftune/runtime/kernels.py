@@ -3,8 +3,14 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+
+# Any, as torch's types do not show what these modules have.
+CUDNN: Any = torch.backends.cudnn
+MATMUL: Any = torch.backends.cuda.matmul
+MEMORY: Any = torch.utils.deterministic
 
 
 def choose_kernels(*, deterministic: bool = False) -> None:
@@ -19,28 +25,30 @@ def choose_kernels(*, deterministic: bool = False) -> None:
             command gives the same bits. One that has no such form raises a `RuntimeError`, which
             `hftune.runtime.exit` explains. False leaves it as it is.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    MATMUL.allow_tf32 = CUDNN.allow_tf32 = False
+    # By the newer names too, which would else follow what a program has set for all of torch.
+    CUDNN.conv.fp32_precision = CUDNN.rnn.fp32_precision = "ieee"
     if not deterministic:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # KiB times buffers; read when cuBLAS starts
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a help to find bugs, which costs time
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    MEMORY.fill_uninitialized_memory = False  # a help to find bugs, which costs time
+    CUDNN.deterministic, CUDNN.benchmark = True, False
 
 
 @contextlib.contextmanager
 def kept_kernels() -> Iterator[None]:
     """Puts back in the end what `choose_kernels` changes of torch."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     mode = torch.get_deterministic_debug_mode()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
-    flags = cudnn.deterministic, cudnn.benchmark
-    # torch refuses to read `allow_tf32` where a program has set the newer names.
-    tf32 = [part.fp32_precision == "tf32" for part in (cudnn.conv, matmul)]
+    fill, flags = MEMORY.fill_uninitialized_memory, (CUDNN.deterministic, CUDNN.benchmark)
+    # By their newer names: torch refuses to read `allow_tf32` where a program has set these.
+    formats = [(part, part.fp32_precision) for part in (CUDNN.conv, CUDNN.rnn, MATMUL)]
     try:
         yield
     finally:
         torch.set_deterministic_debug_mode(mode)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
-        cudnn.deterministic, cudnn.benchmark = flags
-        cudnn.allow_tf32, matmul.allow_tf32 = tf32
+        MEMORY.fill_uninitialized_memory = fill
+        CUDNN.deterministic, CUDNN.benchmark = flags
+        CUDNN.allow_tf32, _, MATMUL.allow_tf32 = (name == "tf32" for _, name in formats)
+        for part, name in formats:
+            part.fp32_precision = name

@@ -79,6 +79,13 @@ def test_a_program_that_uses_the_newer_names_is_served(monkeypatch):
     with kept_kernels():
         choose_kernels()
         assert not CUDNN.allow_tf32
+    assert (CUDNN.conv.fp32_precision, CUDNN.rnn.fp32_precision) == ("tf32", "ieee")
+
+
+def test_what_a_program_set_for_all_of_torch_does_not_reach_a_run(monkeypatch):
+    monkeypatch.setattr(torch.backends, "fp32_precision", "tf32")
+    choose_kernels()
+    assert [part.fp32_precision for part in (CUDNN.conv, CUDNN.rnn, MATMUL)] == ["ieee"] * 3
 
 
 def test_a_saved_model_too_computes_float32_in_full():
