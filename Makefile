@@ -16,7 +16,7 @@ SAMPLE_FLAGS := --dataset_name sample --model_type bilstm --config_overrides emb
 JOBS ?= $(shell { env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; echo 8; } | sort -n | head -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format check results bench proof clean-venv clean
+.PHONY: help run test test-all pretend lint format check results bench proof clean-venv clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ test: $(VENV)/.installed-test  ## install what the tests need, then run them
 
 test-all: $(VENV)/.installed-test  ## the same, and what one kind of model shows of every other kind too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+pretend: $(VENV)/.installed-test  ## train everything on a pretended accelerator (minutes); `make test` trains a few of it
+	OMP_NUM_THREADS=1 HFTUNE_PRETEND=all $(BIN)/python -m pytest -n 0 tests/pretend
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy; nothing is changed
 	$(BIN)/ruff check
