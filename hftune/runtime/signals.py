@@ -58,7 +58,8 @@ class Stop:
         import torch
 
         arrived = [self.signum == signal.SIGINT, self.signum == signal.SIGTERM]
-        return torch.tensor(arrived, dtype=torch.float32, device=device)
+        # Made there: a copy from the host would have to wait for what the device still computes.
+        return torch.stack([torch.full((), float(flag), device=device) for flag in arrived])
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -177,10 +177,10 @@ def update(training: Training, step: Step, batches: Iterator[dict]) -> tuple[flo
             # Times the processes: DistributedDataParallel averages over them.
             accelerator.backward(loss * (micro.share * accelerator.num_processes))
         total += loss.detach() * micro.share
-    norm = float(accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm or math.inf))
-    # One exchange, and one wait for the device: every process must know of the others' trouble.
-    stats = torch.stack([total, *training.stop.flags(total.device)])
-    mean_loss, interrupted, terminated = accelerator.reduce(stats, reduction="sum").tolist()
+    gradient_norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm or math.inf)
+    # One exchange, since every process must know of the others' trouble; then the one wait for the device.
+    sums = accelerator.reduce(torch.stack([total, *training.stop.flags(total.device)]), reduction="sum")
+    mean_loss, interrupted, terminated, norm = torch.stack([*sums, gradient_norm]).tolist()
     # fp16's scaler meets infinite gradients as a matter of course: it skips the step and halves its scale.
     # A scale that has come down to 1 cannot be what makes them infinite.
     overflow = accelerator.scaler is not None and not math.isfinite(norm)
