@@ -1,6 +1,7 @@
 """What a batch costs: the mean loss of its rows, so that micro-batches add up exactly."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -62,12 +63,12 @@ def weighted_binary_loss(option: str, targets: np.ndarray, names: tuple[str, ...
         weights = torch.tensor((len(targets) - rows) / np.maximum(rows, 1), dtype=torch.float32)
     else:
         weights = class_weights(option, targets, names)
+    weights_on = cache(weights.to)  # they cross to the device once
 
     def weighted_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         labels = batch["labels"]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
-        scale = weights.to(logits.device)
-        return binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=scale)
+        return binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=weights_on(logits.device))
 
     return weighted_loss
 
@@ -95,12 +96,14 @@ def row_losses(settings: Settings, labels: np.ndarray, names: tuple[str, ...]) -
     The weight of a row scales its smoothing too (torch's own combination does otherwise: pytorch#104776).
     """
     smoothing = settings.label_smoothing_factor
-    weights = class_weights(settings.class_weight, labels, names) if settings.class_weight else None
+    weights_on = None
+    if settings.class_weight:
+        weights_on = cache(class_weights(settings.class_weight, labels, names).to)  # they cross to it once
 
     def losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         found = cross_entropy(
             logits, targets, reduction="none", label_smoothing=smoothing, ignore_index=UNLABELED
         )  # (B,)
-        return found if weights is None else found * weights.to(found.device)[targets.clamp(min=0)]
+        return found if weights_on is None else found * weights_on(found.device)[targets.clamp(min=0)]
 
     return losses
