@@ -123,15 +123,18 @@ def set_up(
     metric, upwards = best_metric(data.task, settings), settings.greater_is_better
     if upwards is None:
         upwards = data.task.metric(metric).greater_is_better
-    optimizer = optim.build_optimizer(groups, settings)
-    lr_scheduler = optim.build_schedule(optimizer, settings, schedule.lr_steps, greater_is_better=upwards)
     if not recipe.loss:  # which might read the states of the other tokens
         compute_cls_only(model)
     if settings.gradient_checkpointing:
         recompute_activations(model)
     if settings.torch_compile:
         model.compile()
-    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    prepared = accelerator.prepare(model)
+    # Of weights that are on the device, it makes its state where it belongs: moved there later, a counter
+    # on the device would be waited for at every step.
+    optimizer = optim.build_optimizer(groups, settings)
+    prepared_optimizer = accelerator.prepare_optimizer(optimizer, device_placement=False)
+    lr_scheduler = optim.build_schedule(optimizer, settings, schedule.lr_steps, greater_is_better=upwards)
     average = WeightAverage(model, settings.model_ema) if settings.model_ema else None
     after_steps = [recipe.after_step, average.after_step if average else None]
     if settings.gradual_unfreezing:
