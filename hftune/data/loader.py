@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -46,10 +46,19 @@ def batch_loader(
     *,
     workers: int,
     device: torch.device,
+    on_host: Collection[str] = (),
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yields one batch on the device for each list of row ids, in that order.
 
     Its own generator keeps the loader from drawing on the global one, which belongs to dropout.
+
+    Args:
+        dataset: The rows.
+        batches: Their ids.
+        collate: Makes a batch of rows.
+        workers: Processes that prepare batches.
+        device: Where they are sent.
+        on_host: Names of a batch's tensors that stay on the CPU.
 
     Raises:
         BadInput: A row can no longer be read; re-raised from the worker.
@@ -66,7 +75,10 @@ def batch_loader(
     )
     try:
         for batch in loader:
-            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+            yield {
+                name: tensor if name in on_host else tensor.to(device, non_blocking=True)
+                for name, tensor in batch.items()
+            }
     except BadInput as error:
         # torch puts a worker's traceback into the message; the error itself is its last line.
         raise BadInput(str(error.args[0]).rpartition("BadInput: ")[2].strip()) from None

@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 
 from hftune.models.pretrained import LOAD_ERRORS
 
+Places = tuple[torch.Tensor, ...]
 CLOSE = 1e-4  # of float32 logits that are computed in two ways
 
 
-def logits_at(model: torch.nn.Module, batch: dict[str, torch.Tensor], masked: torch.Tensor) -> torch.Tensor:
+def logits_at(model: torch.nn.Module, batch: dict[str, torch.Tensor], masked: Places) -> torch.Tensor:
     """Returns the logits of the masked tokens, float32 (M, V).
 
     The head gets their states and no others. It reads each state by itself: see `reads_one_state`.
@@ -22,7 +23,7 @@ def logits_at(model: torch.nn.Module, batch: dict[str, torch.Tensor], masked: to
     Args:
         model: With a masked-LM head, also one that accelerate has wrapped.
         batch: The arguments of its forward, without labels.
-        masked: Which tokens are masked, bool (B, L).
+        masked: Row and column of each masked token, int64 (M,).
     """
 
     def choose(_: torch.nn.Module, __: Any, output: Any) -> Any:
@@ -43,7 +44,7 @@ def reads_one_state(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> b
         model: With a masked-LM head, float32.
         batch: A few rows, with labels.
     """
-    masked = batch["labels"] >= 0
+    masked = (batch["labels"] >= 0).nonzero(as_tuple=True)
     inputs = {name: values for name, values in batch.items() if name != "labels"}
     model.eval()
     try:

@@ -434,7 +434,7 @@ class Task(ABC):
 
         Args:
             model: In eval mode, without a wrapper of accelerate.
-            batch: The arguments of its forward; the labels are taken out.
+            batch: The arguments of its forward on its device, and the labels on the CPU, which are taken out.
             targets: Those of its rows, (B, ...).
         """
         labels = batch.pop("labels")
@@ -449,7 +449,7 @@ class Task(ABC):
 
         Args:
             predictions: What `predict` returned.
-            labels: Those of the batch.
+            labels: Those of the batch, on the CPU.
             targets: Those of its rows, (B, ...).
         """
         return predictions

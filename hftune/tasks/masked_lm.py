@@ -102,10 +102,11 @@ class MaskedLM(Task):
         return masked_loss
 
     def predict_rows(self, model: torch.nn.Module, batch: Batch, targets: np.ndarray) -> Predictions:
-        labels = batch.pop("labels")
-        masked = labels >= 0
-        logits, true = logits_at(model, batch, masked), labels[masked]
-        row = masked.nonzero()[:, 0].cpu().numpy()
+        labels, device = batch.pop("labels"), batch["input_ids"].device
+        masked = (labels >= 0).nonzero(as_tuple=True)
+        there = tuple(places.to(device, non_blocking=True) for places in masked)
+        logits, true = logits_at(model, batch, there), labels[masked].to(device, non_blocking=True)
+        row = masked[0].numpy()
         nll = cross_entropy(logits, true, reduction="none").cpu().double().numpy()
         right = (logits.argmax(1) == true).cpu().numpy()
         rows = len(targets)
@@ -176,7 +177,7 @@ class MaskedLM(Task):
 def masked_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Returns the mean loss of the masked tokens of a batch; the decoder computes no others."""
     labels = batch["labels"]
-    masked = labels >= 0
+    masked = (labels >= 0).nonzero(as_tuple=True)  # once: a device is waited for
     inputs = {name: values for name, values in batch.items() if name != "labels"}
     return cross_entropy(logits_at(model, inputs, masked), labels[masked])
 

@@ -191,7 +191,7 @@ class Tokens(Task):
         return {"logits": np.concatenate([part.float().cpu().numpy() for part in parts])}
 
     def per_row(self, predictions: Predictions, labels: torch.Tensor, targets: np.ndarray) -> Predictions:
-        answered = labels.cpu().numpy() >= 0
+        answered = labels.numpy() >= 0
         of_words = predictions["logits"][answered]
         ends = np.cumsum([len(target) for target in targets])
         return {"logits": of_rows(np.split(of_words, ends[:-1])), "words": targets}

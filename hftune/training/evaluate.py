@@ -74,7 +74,9 @@ def _share(
     _take_buffers_of_main(model)
     model.eval()
     row_ids = (ids.tolist() for ids in batches)
-    loader = batch_loader(rows, row_ids, collate, workers=workers, device=accelerator.device)
+    loader = batch_loader(
+        rows, row_ids, collate, workers=workers, device=accelerator.device, on_host=["labels"]
+    )
     for ids, batch in zip(batches, loader, strict=True):
         with torch.inference_mode():
             yield ids, task.predict_rows(model, batch, rows.targets[ids])

@@ -47,6 +47,12 @@ def test_the_loader_gives_the_planned_batches_for_any_number_of_workers():
         assert torch.equal(torch.get_rng_state(), before)  # the generator that dropout draws from
 
 
+def test_named_tensors_stay_on_the_host():
+    there = torch.device("meta")
+    (batch,) = batch_loader(Squares(), [[1, 2]], collate, workers=0, device=there, on_host=["square"])
+    assert {name: tensor.device.type for name, tensor in batch.items()} == {"row": "meta", "square": "cpu"}
+
+
 def test_the_loader_asks_for_no_batch_before_its_turn_without_workers():
     """An endless plan can be loaded, and what was not asked for is not made."""
     plan = make_plan([1] * 50, rows_per_batch=7)
