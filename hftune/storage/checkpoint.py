@@ -233,8 +233,13 @@ def tensor_digest(tensors: Tensors) -> str:
 
 
 def _refuse_non_finite(path: Path, tensors: Tensors) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    # Read at once: each answer of a device is waited for.
+    finite = (
+        torch.stack([torch.isfinite(tensor).all() for tensor in floats.values()]).tolist() if floats else []
+    )
+    for name, good in zip(floats, finite, strict=True):
+        if not good:
             raise NonFiniteError(f"{path.name}: {name} of the model holds NaN or infinity; not saved")
 
 
