@@ -16,6 +16,8 @@ from tests.pretend.cases import CASES, FAULTS, TWICE
 from tests.pretend.device import AVAILABLE
 from tests.runs import ROOT, end_there, free_port, place
 
+pytest.importorskip("timm")
+pytest.importorskip("albumentations")
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="this torch takes no device that is written in Python")
 ALL = os.environ.get("HFTUNE_PRETEND") == "all"
 SOME = ["bilstm fp32", "crf fp16", "encoder bf16", "masked fp32", "resnet9 fp16", "tags fp16"]
