@@ -175,8 +175,8 @@ DEFAULTS = {
 }
 FEW = {
     "ag_news 8 a label": ("--samples_per_label", "8"),
-    "ag_news 64 a label": ("--samples_per_label", "64", "--num_train_epochs", "5"),
-    "banking77 8 a label": ("--dataset_name", "PolyAI/banking77", "--num_train_epochs", "8"),
+    "ag_news 64 a label": ("--samples_per_label", "64"),
+    "banking77 8 a label": ("--dataset_name", "PolyAI/banking77", "--samples_per_label", "8"),
 }
 # 5,050 words of GloVe's 6B vectors of 50 numbers.
 CRF = ("--embeddings", "runs/glove.6B.50d.5k.txt", "--early_stopping_patience", "5")

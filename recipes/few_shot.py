@@ -13,37 +13,26 @@ Data    AG News (Zhang et al. 2015), 8 news of each of 4 kinds to train; 7,600 t
         is up to the seed: one draw says little, ten give a mean and a deviation
 """
 
-from dataclasses import dataclass
-
 import hftune
 from hftune.recipes import imdb
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(imdb.Settings):
-    """What this recipe chooses; every other setting is that of `imdb.py`."""
-
-    dataset_name: str = "fancyzhx/ag_news"
-    samples_per_label: int | None = 8
-    max_length: int = 256
-
-    learning_rate: float = 1e-4
-    num_train_epochs: float = 20.0
-    load_best_model_at_end: bool = False  # as few validation rows cannot tell two models apart
-
-
-def load_data(settings: Settings) -> hftune.Data:
-    """Texts -> token ids; the seed of the run draws the rows, so that other seeds see others."""
-    return hftune.load_text(settings.replace(data_seed=settings.seed))
-
 
 recipe = imdb.recipe.replace(
     name="few_shot",
     description=__doc__,
-    settings=Settings(),
-    load_data=load_data,
     loss=hftune.contrastive_loss,
     metrics=("accuracy", "f1_macro", "mcc", "ece"),
+    dataset_name="fancyzhx/ag_news",
+    samples_per_label=8,
+    max_length=256,
+    per_device_train_batch_size=64,  # the loss compares the rows of a batch with each other
+    learning_rate=5e-5,
+    head_lr_multiplier=1.0,
+    max_steps=60,  # whatever the number of rows: many more wear off what the encoder knows
+    eval_strategy="steps",
+    eval_steps=0.25,
+    save_strategy="steps",
+    save_steps=0.25,
+    load_best_model_at_end=False,  # as few validation rows cannot tell two models apart
 )
 
 if __name__ == "__main__":

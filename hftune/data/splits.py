@@ -78,13 +78,14 @@ def make_splits(
 ) -> Splits:
     """Checks the rows of a source, reads their targets, and cuts validation rows off where there are none.
 
-    Every random choice is a function of the data seed and of the rows alone.
+    Every random choice is a function of a seed and of the rows alone.
 
     Args:
         source: The tables.
         settings: What is read of them: `train_val_split` (share of train that becomes validation where
             there is none), `max_train_samples`, `max_eval_samples` (for validation and test each;
-            None: all), `samples_per_label` (for train and validation each), `data_seed`, `task`, `pos_label`.
+            None: all), `samples_per_label` (for train and validation each, drawn by `seed`), `data_seed`,
+            `task`, `pos_label`.
         content: The columns of what rows hold; two of pairs of texts, else one.
         label: The label column.
         check: Checks the content of one split's table.
@@ -124,16 +125,16 @@ def make_splits(
 
 def _sample(settings: Settings, split: str, task: Task, targets: np.ndarray) -> np.ndarray | None:
     """Returns the rows of a split that the settings ask for, int64, ascending; None for all of them."""
-    address = "sample", split, settings.data_seed
     if settings.samples_per_label and split != "test":
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
             raise BadInput("--samples_per_label counts rows of one label; pass --task single_label")
         sizes = np.bincount(targets)
-        return _of_each(targets, np.minimum(sizes, settings.samples_per_label), *address)
+        quota = np.minimum(sizes, settings.samples_per_label)
+        return _of_each(targets, quota, "few", split, settings.seed)  # which rows matters as much as the rest
     limit = settings.max_train_samples if split == "train" else settings.max_eval_samples
     if limit is None or limit >= len(targets):
         return None
-    return stratified_sample(task.strata(targets), limit, 0, *address)
+    return stratified_sample(task.strata(targets), limit, 0, "sample", split, settings.data_seed)
 
 
 def _lost_classes(parts: Mapping[str, CheckedSplit], whole: CheckedSplit, task: Task) -> list[str]:

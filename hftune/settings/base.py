@@ -114,7 +114,7 @@ class Settings:
     test_split: str | None = None  # split to test on where test has no labels, as in GLUE: validation
     train_val_split: float = 0.1  # share of training rows to validate on if the data has no validation rows
     max_train_samples: int | None = None  # train on this many rows, drawn at random
-    samples_per_label: int | None = None  # train and validate on this many drawn rows of each label
+    samples_per_label: int | None = None  # train and validate on this many rows of each label, drawn by seed
     max_eval_samples: int | None = None  # validate and test on at most this many rows each
 
     # --- task ---

@@ -34,7 +34,7 @@ def split(tables: list[Table], rows: dict[str, list[int]] | None = None, **chang
         return UsableContent(content.take(pa.array(kept)), kept, [f"{name}: some rows are left out"])
 
     settings = {"train_val_split": 0.2, "max_train_samples": None, "max_eval_samples": None, "data_seed": 3}
-    settings |= {"task": "single_label", "pos_label": None, "samples_per_label": None}
+    settings |= {"task": "single_label", "pos_label": None, "samples_per_label": None, "seed": 1}
     source = Source({one.name: one for one in tables}, "here", files=True)
     return make_splits(
         source,
@@ -154,8 +154,9 @@ def test_as_many_rows_of_each_label_are_trained_and_validated_on():
     assert counts == {"train": [4, 2, 4], "validation": [4, 1, 4], "test": [3, 3, 3]}  # of all there are
     assert not set(found.parts["train"].rows) & set(found.parts["validation"].rows)
     assert "10 of 42 train rows" in found.origin
-    other = split([table("train", labels), TEST], samples_per_label=4, data_seed=4)
+    other = split([table("train", labels), TEST], samples_per_label=4, seed=4)
     assert whose(found)["train"] != whose(other)["train"]
+    assert whose(found)["test"] == whose(other)["test"]
 
 
 def test_rows_of_each_label_are_not_counted_where_a_row_has_a_number():
