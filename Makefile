@@ -28,7 +28,7 @@ test: $(VENV)/.installed-test  ## install what the tests need, then run them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not every_kind"
 
 test-all: $(VENV)/.installed-test  ## the same, and what one kind of model shows of every other kind too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 HFTUNE_PRETEND=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 pretend: $(VENV)/.installed-test  ## train everything on a pretended accelerator (minutes); `make test` trains a few of it
 	OMP_NUM_THREADS=1 HFTUNE_PRETEND=all $(BIN)/python -m pytest -n 0 tests/pretend
