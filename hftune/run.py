@@ -33,7 +33,7 @@ from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import RunRecord, change_record, lock_run_dir
 from hftune.storage.user_files import claim, hash_files, refuse_foreign_files, remove_run
 from hftune.tasks import name_of
-from hftune.tasks.base import Predictions
+from hftune.tasks.metric import Predictions
 from hftune.training import rules
 from hftune.training.accelerator import log_to, make_accelerator
 from hftune.training.context import Run

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # In the order in which a run uses them: each imports from itself and from what stands further right.
 ORDER = """
 recipes cli dry_run launcher run inference training hub recipe tasks report models data
-tasks.base data.tables.table runtime storage settings console models.standalone data.image.presets seed errors
+tasks.base tasks.metric tasks.use data.tables.table
+runtime storage settings console models.standalone data.image.presets seed errors
 """
 LAYERS = ORDER.split()
 

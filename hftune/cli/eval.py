@@ -45,7 +45,8 @@ from hftune.storage.run_dir import RunRecord, settings_of
 if TYPE_CHECKING:
     from hftune.inference.load import LoadedModel
     from hftune.inference.rows import Labelled
-    from hftune.tasks.base import Predictions, Task
+    from hftune.tasks.base import Task
+    from hftune.tasks.metric import Predictions
 
 DATA = ("dataset_name", "test_file", "test_dir")  # at most one of them is given
 COLUMNS = (

@@ -63,7 +63,8 @@ from hftune.storage.files import write_text
 
 if TYPE_CHECKING:
     from hftune.data.inputs import Contents, Name
-    from hftune.tasks.base import Predictions, Task
+    from hftune.tasks.base import Task
+    from hftune.tasks.metric import Predictions
 
 Answer = dict[
     str, Any

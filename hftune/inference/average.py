@@ -31,7 +31,8 @@ from hftune.storage.files import new_folder, read_json, write_json
 from hftune.storage.model_files import hash_model
 from hftune.storage.run_dir import package_versions
 from hftune.storage.user_files import hash_files
-from hftune.tasks.base import LabelScores, Predictions, Task
+from hftune.tasks.base import Task
+from hftune.tasks.metric import LabelScores, Predictions
 from hftune.training.evaluate import (
     compare,
     note_only_answer,

@@ -16,8 +16,9 @@ from hftune.report.summary import metrics_of
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import RunRecord, settings_of
 from hftune.tasks import task_of
-from hftune.tasks.base import Predictions, Task
+from hftune.tasks.base import Task
 from hftune.tasks.intervals import paired_difference
+from hftune.tasks.metric import Predictions
 
 NOT_COMPARED = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_steps"}
 

@@ -25,7 +25,7 @@ from hftune.inference.load import LoadedModel
 from hftune.models.standalone.bag import BagForSequenceClassification
 from hftune.models.standalone.bilstm_crf import BiLSTMCRFForTokenClassification
 from hftune.storage.files import read_json, write_json
-from hftune.tasks.base import Predictions
+from hftune.tasks.metric import Predictions
 
 LARGEST_DIFFERENCE = 1e-4  # of `Task.differences`: float32 kernels differ by about 1e-6
 BATCHES = (1, 2, 3, 5, 8, 13, 32)  # rows of the batches that both are asked about

@@ -9,7 +9,7 @@ import torch
 from hftune.data.dataset import Rows
 from hftune.data.loader import worker_count
 from hftune.inference.load import LoadedModel, one_accelerator
-from hftune.tasks.base import Predictions
+from hftune.tasks.metric import Predictions
 from hftune.training.evaluate import predict
 from hftune.training.precision import choose_precision
 

@@ -22,7 +22,7 @@ from hftune.data.taught import UNLABELED, TaughtCollate, TaughtRows
 from hftune.errors import BadInput
 from hftune.inference.teacher import Teacher
 from hftune.storage.files import write_bytes
-from hftune.tasks.base import Predictions
+from hftune.tasks.metric import Predictions
 from hftune.training.context import Run
 from hftune.training.estimate import scoring_seconds, some_batches
 from hftune.training.same_run import OTHERWISE, hash_saved

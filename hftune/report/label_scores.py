@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from hftune.report.markdown import score, table, text
-from hftune.tasks.base import LabelScores
+from hftune.tasks.metric import LabelScores
 
 MOST_LABELS = 20  # named in the first sentence
 MOST_ROWS = 40  # of the table, one for each label; of more, the weakest are shown

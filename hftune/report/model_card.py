@@ -24,7 +24,8 @@ from hftune.report.summary import agreement, beside, metrics_of, verdict
 from hftune.runtime.offline import SAMPLE, hub_id
 from hftune.settings.base import Settings
 from hftune.storage.files import read_json, write_text
-from hftune.tasks.base import LabelScores, Task
+from hftune.tasks.base import Task
+from hftune.tasks.metric import LabelScores
 
 HUB_METRICS = {
     "f1_macro": "f1",

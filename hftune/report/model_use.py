@@ -9,7 +9,8 @@ import yaml
 from hftune.errors import BadInput
 from hftune.report.markdown import quoted, render
 from hftune.storage.files import read_json, write_text
-from hftune.tasks.base import Task, Use
+from hftune.tasks.base import Task
+from hftune.tasks.use import Use
 
 HUB = "https://huggingface.co"
 TITLE = "## How to use it"  # of the template

@@ -13,12 +13,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, NonFiniteError, shown
+from hftune.tasks.metric import LabelScores, Metric, Predictions
+from hftune.tasks.use import USES, Use
 
 if TYPE_CHECKING:
     import torch
@@ -37,73 +39,8 @@ BASELINES = MappingProxyType(  # of labels; the best to compare with first
     }
 )
 SMALLEST = 5e-7  # half of the last digit that a table of predictions has of a probability
-Interval = tuple[float, float]
-Predictions = Mapping[str, np.ndarray]  # what is kept of the model's output, rows first
 Batch = dict[str, "torch.Tensor"]  # the arguments of a model's forward, "labels" among them
 Loss = Callable[["torch.nn.Module", Batch], "torch.Tensor"]  # a mean over the rows of the batch
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score: a function of arrays.
-
-    Args:
-        compute: From N predictions, as `Task.scored` returns them, and N targets to a number; nan where
-            it is not defined.
-        greater_is_better: Whether more of it is better.
-        title: What people read; "": the metric's name.
-        only_tested: Whether it says nothing of rows that chose the model.
-        interval: The 95 % interval of `compute`; None: the bootstrap of `hftune.tasks.intervals`.
-        difference: Of two sets of predictions for the same targets: how much greater the first one's score
-            is, and the 95 % interval of that; None: the bootstrap again.
-    """
-
-    compute: Callable[[Predictions, np.ndarray], float]
-    greater_is_better: bool = True
-    title: str = ""
-    only_tested: bool = False
-    interval: Callable[[Predictions, np.ndarray], Interval] | None = None
-    difference: Callable[[Predictions, Predictions, np.ndarray], tuple[float, float, float]] | None = None
-
-
-class LabelScores(NamedTuple):
-    """How well one label is recognised; what has an empty denominator is nan."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    rows: int
-    threshold: float | None = None  # the probability above which a row gets it, where the task chose one
-
-
-class Use(NamedTuple):
-    """How plain transformers uses a saved model: what a card and the end of a run show.
-
-    Args:
-        pipeline: The name of its pipeline.
-        options: Further arguments of `pipeline(...)`, Python source such as `top_k=3`.
-        arguments: What a call of the pipeline is given, Python source; one row.
-        reading: Markdown: how an answer becomes a decision, where the pipeline's own words do not say it.
-            Its Python names the pipeline `classify`.
-    """
-
-    pipeline: str
-    options: str = ""
-    arguments: str = ""
-    reading: str = ""
-
-
-USES: Mapping[str, Use] = MappingProxyType(  # by what a row is, see `Inputs.modality`
-    {
-        "text": Use("text-classification", arguments='"Write a text of your own here.", truncation=True'),
-        "text pair": Use(
-            "text-classification",
-            arguments='{"text": "A text of your own.", "text_pair": "Another one."}, truncation=True',
-        ),
-        "image": Use("image-classification", arguments='"photo.jpg"'),
-    }
-)
 
 
 class SimpleModel(Protocol):

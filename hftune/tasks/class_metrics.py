@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from hftune.tasks.base import Metric, Predictions
 from hftune.tasks.intervals import share_of_rows
+from hftune.tasks.metric import Metric, Predictions
 
 BINS = 15  # of confidence, as in Guo et al. 2017
 NLL_LIMIT = 100.0  # nats

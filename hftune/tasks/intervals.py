@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from hftune import seed
-from hftune.tasks.base import Interval, Metric, Predictions
+from hftune.tasks.metric import Interval, Metric, Predictions
 
 DRAWS = 1000
 FEWEST_DRAWS = 200  # where there are so many values that more would take minutes

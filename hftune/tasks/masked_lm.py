@@ -19,7 +19,9 @@ from hftune.data.tables.table import Table
 from hftune.errors import BadInput
 from hftune.models.masked_logits import logits_at
 from hftune.settings.masked_lm import MaskedLMSettings
-from hftune.tasks.base import Batch, Loss, Metric, Predictions, SimpleModel, Task, Use
+from hftune.tasks.base import Batch, Loss, SimpleModel, Task
+from hftune.tasks.metric import Metric, Predictions
+from hftune.tasks.use import Use
 
 if TYPE_CHECKING:
     from hftune.settings.base import Settings

@@ -16,22 +16,13 @@ from sklearn.metrics import precision_recall_fscore_support
 from hftune.data.label_lists import are_joined, first_several, join_columns, match_lists, multi_hot
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, shown
-from hftune.tasks.base import (
-    BASELINES,
-    SMALLEST,
-    LabelScores,
-    Loss,
-    Metric,
-    Predictions,
-    SimpleModel,
-    Task,
-    TestRows,
-    Use,
-)
+from hftune.tasks.base import BASELINES, SMALLEST, Loss, SimpleModel, Task, TestRows
 from hftune.tasks.class_metrics import NLL_LIMIT, rank, ratio
 from hftune.tasks.intervals import f1_intervals, share_of_rows
 from hftune.tasks.linear import layer_of_labels
+from hftune.tasks.metric import LabelScores, Metric, Predictions
 from hftune.tasks.thresholds import HALF, choose_thresholds
+from hftune.tasks.use import Use
 
 if TYPE_CHECKING:
     from hftune.settings.base import Settings

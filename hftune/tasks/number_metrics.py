@@ -8,7 +8,7 @@ import math
 import numpy as np
 from scipy.stats import rankdata
 
-from hftune.tasks.base import Metric, Predictions
+from hftune.tasks.metric import Metric, Predictions
 
 CONSTANT = 1e-7  # of the largest value: float32 keeps no smaller differences
 

@@ -16,10 +16,12 @@ from hftune.data.numbers import first_fraction, read_numbers
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput
 from hftune.models.scale import exact_output, last_layers, rescale
-from hftune.tasks.base import Batch, Loss, Metric, Predictions, SimpleModel, Task, TestRows, Use
+from hftune.tasks.base import Batch, Loss, SimpleModel, Task, TestRows
 from hftune.tasks.intervals import share_of_rows
 from hftune.tasks.linear import layer_of_numbers
+from hftune.tasks.metric import Metric, Predictions
 from hftune.tasks.number_metrics import is_constant, number_metrics
+from hftune.tasks.use import Use
 
 if TYPE_CHECKING:
     import torch

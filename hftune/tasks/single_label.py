@@ -14,19 +14,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from hftune.data.labels import match_labels, number_labels
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed
-from hftune.tasks.base import (
-    OF_THE_LOSS,
-    SMALLEST,
-    LabelScores,
-    Loss,
-    Metric,
-    Predictions,
-    SimpleModel,
-    Task,
-    TestRows,
-)
+from hftune.tasks.base import OF_THE_LOSS, SMALLEST, Loss, SimpleModel, Task, TestRows
 from hftune.tasks.class_metrics import class_metrics, rows_of
 from hftune.tasks.linear import layer_of_classes
+from hftune.tasks.metric import LabelScores, Metric, Predictions
 
 if TYPE_CHECKING:
     from hftune.settings.base import Settings

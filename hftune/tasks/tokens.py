@@ -18,10 +18,11 @@ from scipy.special import log_softmax, logsumexp, softmax
 from hftune.data.tables.table import Table
 from hftune.data.tokens.tagged import TaggedText, of_rows
 from hftune.errors import BadInput, NonFiniteError, listed
-from hftune.tasks.base import LabelScores, Metric, Predictions, SimpleModel, Task, TestRows, Use
+from hftune.tasks.base import SimpleModel, Task, TestRows
 from hftune.tasks.class_metrics import NLL_LIMIT
 from hftune.tasks.entity_counts import Entities, Tags, count_per_row, find_entities, found
 from hftune.tasks.entity_dictionary import look_up
+from hftune.tasks.metric import LabelScores, Metric, Predictions
 from hftune.tasks.tagging_scheme import (
     OUTSIDE,
     entities,
@@ -30,6 +31,7 @@ from hftune.tasks.tagging_scheme import (
     split_tag,
     to_bio,
 )
+from hftune.tasks.use import Use
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,9 @@ from accelerate.utils import broadcast, gather_object
 from hftune.data.batches import by_length
 from hftune.data.dataset import Rows
 from hftune.data.loader import batch_loader
-from hftune.tasks.base import LabelScores, Predictions, Task
+from hftune.tasks.base import Task
 from hftune.tasks.intervals import intervals, paired_difference, wilson
+from hftune.tasks.metric import LabelScores, Predictions
 
 LABELS_WITH_RESULTS = 100  # of more, the scores of each would make all_results.json unreadable
 

@@ -14,7 +14,8 @@ from hftune.report.plots.curve import draw_curve
 from hftune.report.predictions import write_predictions
 from hftune.storage.files import read_json
 from hftune.storage.run_dir import package_versions
-from hftune.tasks.base import LabelScores, Predictions, SimpleModel, Task
+from hftune.tasks.base import SimpleModel, Task
+from hftune.tasks.metric import LabelScores, Predictions
 from hftune.training.context import Run
 from hftune.training.evaluate import (
     compare,

@@ -16,7 +16,8 @@ from hftune.models.cls_only import compute_cls_only
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
 from hftune.tasks import TASKS, USUAL, find_task
-from hftune.tasks.base import OF_THE_LOSS, Predictions, Task
+from hftune.tasks.base import OF_THE_LOSS, Task
+from hftune.tasks.metric import Predictions
 from hftune.training import optim
 from hftune.training.context import Run
 from hftune.training.ema import WeightAverage

@@ -3,7 +3,7 @@
 import math
 
 from hftune.report.label_scores import label_section
-from hftune.tasks.base import LabelScores
+from hftune.tasks.metric import LabelScores
 
 
 def test_thresholds_have_a_column_where_there_are_some():

@@ -8,7 +8,7 @@ import numpy as np
 
 from hftune.report.plots.canvas import BLUE, GREY, LINES, RED, TITLE, add_panel, new_figure, save_whole
 from hftune.report.plots.names import class_names, name_style, shortened
-from hftune.tasks.base import LabelScores
+from hftune.tasks.metric import LabelScores
 
 WORST = 60  # labels that are drawn, of more
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hftune.report.plots.label_bars import draw_label_bars
-from hftune.tasks.base import LabelScores
+from hftune.tasks.metric import LabelScores
 from tests.report.plots.figures import overlaps, visible_texts, words
 
 
