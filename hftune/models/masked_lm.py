@@ -4,16 +4,14 @@ import logging
 
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedModel
 
-from hftune.data.base_model import checkpoint_config
 from hftune.data.dataset import Data
-from hftune.data.text.tokenizer import longest_text
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides
 from hftune.models.cpu_attention import use_per_sequence_attention
+from hftune.models.encoder import named_encoder, refuse_longer
 from hftune.models.masked_logits import reads_one_state
 from hftune.models.pooling import trained_pooling
 from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
-from hftune.models.text import without_attention_dropout
 from hftune.runtime.device import computes_on_cpu
 from hftune.settings.masked_lm import MaskedLMSettings
 
@@ -42,12 +40,7 @@ def build_masked_lm(settings: MaskedLMSettings, data: Data) -> PreTrainedModel:
     model = _from_scratch(settings, data) if settings.model_type else _pretrained(settings, data)
     model.config.update(data.task.model_config())
     said = settings.model_name_or_path or f"--model_type {settings.model_type}"
-    limit = longest_text(model)
-    if limit is not None and settings.max_length > limit:
-        raise BadInput(
-            f"--max_length {settings.max_length}: {said} reads {limit} tokens at most; "
-            f"pass --max_length {limit}"
-        )
+    refuse_longer(model, settings.max_length, settings.max_length, said)
     batch = data.collate([data.validation[int(data.validation.lengths.argmin())]])
     if not reads_one_state(model, batch):
         raise BadInput(
@@ -72,14 +65,8 @@ def _from_scratch(settings: MaskedLMSettings, data: Data) -> PreTrainedModel:
 
 
 def _pretrained(settings: MaskedLMSettings, data: Data) -> PreTrainedModel:
-    name = str(settings.model_name_or_path)
-    flags = f"--model_name_or_path {name}"
-    config = checkpoint_config(name, "texts")
-    chosen = checked_overrides(config, settings)
-    if chosen:
-        flags += f" --config_overrides {settings.config_overrides}"
-    changes = without_attention_dropout(config, chosen) | chosen
-    config.update({**changes, "pad_token_id": data.processor.pad_token_id})
+    name, flags, config, changes = named_encoder(settings, data.processor)
+    config.update(changes)
     model, absent, _ = load_pretrained(AutoModelForMaskedLM, name, config, flags)
     if not type(model).__name__.endswith(KIND):
         raise BadInput(f"{flags}: {type(model).__name__} is no encoder with a masked-LM head; pass another")

@@ -1,22 +1,22 @@
 """From settings to a model: a checkpoint with its own classifier, a pooled backbone, or a small net."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from hftune.data.base_model import checkpoint_config, why_not_loaded
+from hftune.data.base_model import why_not_loaded
 from hftune.data.dataset import Data
-from hftune.data.text.tokenizer import longest_text
 from hftune.data.text.windows import Windows
 from hftune.data.text.word_vectors import coverage, fill_embedding, read_vectors
 from hftune.errors import BadInput, first_line
 from hftune.models.config import checked_overrides, label_names
 from hftune.models.cpu_attention import use_per_sequence_attention
+from hftune.models.encoder import named_encoder, refuse_longer
 from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head, tell_of_other_labels
 from hftune.models.pooling import choose_pooling
 from hftune.models.pretrained import LOAD_ERRORS, load_pretrained, refuse_random
@@ -31,8 +31,6 @@ BI_ENCODER_NEEDS = (
     "--pair_encoder bi needs pairs of texts, the mean as pooling, and a tokenizer with token_type_ids, which "
     "tell the two apart"
 )
-# What the families of encoders call the dropout of their attention weights.
-ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
 
 def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel:
@@ -58,7 +56,9 @@ def build_text_classifier(settings: TextSettings, data: Data) -> PreTrainedModel
     model = _pretrained(settings, data, labels)
     model.config.update(dict(data.input_config))
     splits = [split for split in (data.learned, data.validation, data.test) if split is not None]
-    _check_length(model, settings, max(int(split.lengths.max()) for split in splits))
+    longest = max(int(split.lengths.max()) for split in splits)
+    at_once = settings.max_length if settings.in_windows else longest  # by the backbone
+    refuse_longer(model.base_model, at_once, settings.max_length, str(settings.model_name_or_path))
     if computes_on_cpu():
         use_per_sequence_attention(model)
     return model
@@ -106,14 +106,7 @@ def small_model(
 
 
 def _pretrained(settings: TextSettings, data: Data, labels: dict) -> PreTrainedModel:
-    name = str(settings.model_name_or_path)
-    flags = f"--model_name_or_path {name}"
-    config = checkpoint_config(name, "texts")
-    chosen = checked_overrides(config, settings)
-    changes = without_attention_dropout(config, chosen) | chosen
-    changes["pad_token_id"] = data.processor.pad_token_id
-    if chosen:
-        flags += f" --config_overrides {settings.config_overrides}"
+    name, flags, config, changes = named_encoder(settings, data.processor)
     windows = Windows.of(settings, data.processor)
     pooled = isinstance(config, PooledEncoderConfig)  # a model of ours that goes on
     if pooled and config.window and not windows:
@@ -160,34 +153,6 @@ def _reading_of_pairs(settings: TextSettings, data: Data, pooling: str) -> dict[
     return {}
 
 
-def without_attention_dropout(config: PreTrainedConfig, chosen: Collection[str]) -> dict[str, float]:
-    """Returns the change to a config that spares a CPU the dropout of attention weights, and says so.
-
-    With it torch computes no fused attention there and keeps every weight of every head: a step of a small
-    encoder at 512 tokens takes about twice the time and three times the memory (benchmarks/README.md). The
-    dropout of hidden states stays as it is.
-
-    Args:
-        config: The checkpoint's.
-        chosen: Names in `--config_overrides`, which rule.
-    """
-    found = {name: getattr(config, name) for name in ATTENTION_DROPOUT if getattr(config, name, 0)}
-    if not computes_on_cpu():
-        for name, rate in found.items():
-            if name not in chosen:
-                log.info("attention dropout: %s, as in the checkpoint's config; on a CPU none", rate)
-        return {}
-    spared = {name: rate for name, rate in found.items() if name not in chosen}
-    for name, rate in spared.items():
-        log.info(
-            "attention dropout: none on a CPU, where it doubles the time of a step; "
-            "--config_overrides %s=%s brings it back",
-            name,
-            rate,
-        )
-    return dict.fromkeys(spared, 0.0)
-
-
 def _pooled(
     name: str, pooling: str, windows: Windows | None, labels: dict, changes: dict, flags: str
 ) -> PreTrainedModel:
@@ -203,12 +168,3 @@ def _pooled(
         raise BadInput(f"{flags}: {why_not_loaded(error)}") from None
     model.config.problem_type = labels["problem_type"]
     return model
-
-
-def _check_length(model: PreTrainedModel, settings: TextSettings, longest: int) -> None:
-    limit = longest_text(model.base_model)  # which knows nothing of windows
-    if limit is not None and (settings.max_length if settings.in_windows else longest) > limit:
-        raise BadInput(
-            f"--max_length {settings.max_length}: {settings.model_name_or_path} reads {limit} tokens "
-            f"at most; pass --max_length {limit}"
-        )

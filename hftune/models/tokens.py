@@ -4,15 +4,13 @@ from typing import Any
 
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from hftune.data.base_model import checkpoint_config
 from hftune.data.dataset import Data
-from hftune.data.text.tokenizer import longest_text
-from hftune.errors import BadInput
-from hftune.models.config import checked_overrides, label_names
+from hftune.models.config import label_names
 from hftune.models.cpu_attention import use_per_sequence_attention
+from hftune.models.encoder import named_encoder, refuse_longer
 from hftune.models.heads import align_labels, head_layers, parameter_names, reinit_head
 from hftune.models.pretrained import load_pretrained, refuse_random
-from hftune.models.text import small_model, without_attention_dropout
+from hftune.models.text import small_model
 from hftune.runtime.device import computes_on_cpu
 from hftune.settings.tokens import TokenSettings
 
@@ -35,27 +33,16 @@ def build_token_classifier(settings: TokenSettings, data: Data) -> PreTrainedMod
         pieces = data.processor.get_vocab()
         model.spell(sorted(pieces, key=lambda piece: pieces[piece]))  # type: ignore[operator]
         return model
-    name = str(settings.model_name_or_path)
-    flags = f"--model_name_or_path {name}"
-    config = checkpoint_config(name, "texts")
-    chosen = checked_overrides(config, settings)
-    if chosen:
-        flags += f" --config_overrides {settings.config_overrides}"
+    name, flags, config, changes = named_encoder(settings, data.processor)
     saved_labels = label_names(config)
-    changes = without_attention_dropout(config, chosen) | chosen
-    config.update({**labels, **changes, "pad_token_id": data.processor.pad_token_id})
+    config.update(labels | changes)
     model, absent, _ = load_pretrained(AutoModelForTokenClassification, name, config, flags)
     backbone = f"{model.base_model_prefix}."
     refuse_random({key for key in absent if key.startswith(backbone) and "pooler" not in key}, flags)
     has_head = not absent & parameter_names(head_layers(model))
     if has_head and not align_labels(model, saved_labels, data.labels):
         reinit_head(model)
-    limit = longest_text(model)
-    if limit is not None and settings.max_length > limit:
-        raise BadInput(
-            f"--max_length {settings.max_length}: {name} reads {limit} tokens at most; "
-            f"pass --max_length {limit}"
-        )
+    refuse_longer(model, settings.max_length, settings.max_length, name)
     if computes_on_cpu():
         use_per_sequence_attention(model)
     return model

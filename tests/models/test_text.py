@@ -173,13 +173,13 @@ def test_attention_weights_are_not_dropped_on_a_cpu_unless_asked_for(
         (module,) = [module for path, module in model.named_modules() if path.endswith(place)]
         return module.p
 
-    monkeypatch.setattr("hftune.models.text.computes_on_cpu", lambda: True)
+    monkeypatch.setattr("hftune.models.encoder.computes_on_cpu", lambda: True)
     with caplog.at_level("INFO", "hftune"):
         assert dropped() == 0
     assert f"--config_overrides {name}=0.1 brings it back" in caplog.text
     caplog.clear()
     assert dropped(config_overrides=f"{name}=0.2") == 0.2
-    monkeypatch.setattr("hftune.models.text.computes_on_cpu", lambda: False)
+    monkeypatch.setattr("hftune.models.encoder.computes_on_cpu", lambda: False)
     assert dropped() == 0.1
     assert "brings it back" not in caplog.text
 
