@@ -1,5 +1,7 @@
 """Linear models of features: as baselines, and as the last layer with which a training starts."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -8,17 +10,34 @@ from sklearn.preprocessing import StandardScaler
 INVERSE_PENALTY = 0.03  # scikit-learn's C, for features of mean 0 and variance 1
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # of the ridge
 
+ROUNDING = 1e-6  # of the largest feature: what varies less does so by rounding
+
 Layer = tuple[np.ndarray, np.ndarray]  # weights (outputs, F) and biases (outputs,), float64
+
+
+class FeatureScaler(StandardScaler):
+    """scikit-learn's scaler, which lets a feature that is constant but for rounding be.
+
+    Encoders have such features: all-MiniLM-L6-v2 has three. Scaled to variance 1 they would have a weight of
+    10 to the power of 13, and the model would answer by the rounding of its input.
+    """
+
+    def fit(self, X: np.ndarray, y: None = None, sample_weight: None = None) -> Self:  # noqa: N803
+        """Learns means and scales of features, (N, F)."""
+        super().fit(X, y, sample_weight)
+        spread = np.sqrt(self.var_)
+        self.scale_ = np.where(spread > ROUNDING * (np.abs(self.mean_) + spread).max(), spread, 1.0)
+        return self
 
 
 def logistic() -> Pipeline:
     """Returns an untrained logistic regression."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))
+    return make_pipeline(FeatureScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))
 
 
 def ridge() -> Pipeline:
     """Returns an untrained ridge regression that chooses its penalty by itself."""
-    return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+    return make_pipeline(FeatureScaler(), RidgeCV(PENALTIES))
 
 
 def layer_of_classes(features: np.ndarray, targets: np.ndarray, classes: int) -> Layer:

@@ -44,3 +44,16 @@ def test_numbers_are_those_of_the_ridge(features):
     weights, biases = layer_of_numbers(features, targets)
     expected = ridge().fit(features, targets).predict(features)
     np.testing.assert_allclose((features @ weights.T + biases)[:, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [lambda *rows: layer_of_classes(*rows, 2), layer_of_numbers])
+def test_features_that_vary_by_rounding_alone_have_no_say(layer):
+    random = np.random.default_rng(0)
+    features = random.normal(0, 0.1, (60, 5)).astype(np.float32)
+    features[:, 3] = -5.960464e-08 + random.choice([0, 7e-15], 60)  # as of a dead unit of a layer norm
+    features[:, 4] = 0
+    weights, biases = layer(features, (features[:, 0] > 0).astype(np.int64))
+    assert np.abs(weights).max() < 100
+    moved = features.copy()
+    moved[:, 3:] += 1e-7
+    np.testing.assert_allclose(moved @ weights.T + biases, features @ weights.T + biases, atol=1e-4)
