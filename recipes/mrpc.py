@@ -32,7 +32,6 @@ class Settings(hftune.TextSettings):
     max_length: int = 128
 
     model_name_or_path: str = "sentence-transformers/all-MiniLM-L6-v2"
-    pooling: str = "native"  # [CLS], which sees both sentences
 
     per_device_train_batch_size: int = 16
     learning_rate: float = 5e-5
@@ -54,7 +53,7 @@ def build_model(settings: Settings, data: hftune.Data) -> "PreTrainedModel":
 recipe = hftune.Recipe(
     "mrpc",
     __doc__,
-    Settings(),
+    Settings(pooling="native"),  # [CLS], which has seen both sentences
     load_data,
     build_model,
     metrics=("accuracy", "f1", "precision", "recall", "mcc", "ece"),

@@ -29,7 +29,7 @@ class Settings(mrpc.Settings):
 
 
 recipe = mrpc.recipe.replace(
-    name="rte", description=__doc__, settings=Settings(), metrics=("accuracy", "mcc", "ece")
+    name="rte", description=__doc__, settings=Settings(pooling="native"), metrics=("accuracy", "mcc", "ece")
 )
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class FeatureScaler(StandardScaler):
     10 to the power of 13, and the model would answer by the rounding of its input.
     """
 
-    def fit(self, X: np.ndarray, y: None = None, sample_weight: None = None) -> Self:  # noqa: N803
+    def fit(self, X: np.ndarray, y: None = None, sample_weight: None = None) -> Self:
         """Learns means and scales of features, (N, F)."""
         super().fit(X, y, sample_weight)
         spread = np.sqrt(self.var_)
