@@ -8,7 +8,7 @@
     accelerate launch recipes/mrpc.py --model_name_or_path FacebookAI/roberta-base
     accelerate launch recipes/mrpc.py --train_file pairs.csv --text_column_name a --text_pair_column_name b
 
-Result  accuracy 0.808 [0.789, 0.826], F1 0.863 [0.848, 0.877] on 1,725 test pairs, one seed, 19 min on one
+Result  accuracy 0.808 [0.789, 0.826], F1 0.863 [0.848, 0.877] on 1,725 test pairs, one seed, 18 min on one
         core; TF-IDF + logistic regression 0.761 and 0.828
 Data    Dolan & Brockett 2005, Automatically Constructing a Corpus of Sentential Paraphrases, as in GLUE:
         3,668 pairs to train, 408 to validate, 1,725 to test; F1 is of "equivalent"

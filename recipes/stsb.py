@@ -8,8 +8,8 @@
     accelerate launch recipes/stsb.py --model_name_or_path FacebookAI/roberta-base
     accelerate launch recipes/stsb.py --train_file pairs.csv --label_column_name score
 
-Result  Pearson 0.855 [0.840, 0.870], RMSE 0.845 [0.808, 0.881] on 1,379 test pairs, one seed, 56 min on
-        half a core; TF-IDF + ridge 0.749 and 1.013, the frozen encoder + ridge 0.833 and 0.848
+Result  Pearson 0.855 [0.840, 0.870], RMSE 0.845 [0.808, 0.881] on 1,379 test pairs, one seed, 56 min on one
+        busy core; TF-IDF + ridge 0.749 and 1.013, the frozen encoder + ridge 0.833 and 0.848
 Data    Cer et al. 2017, SemEval-2017 Task 1: 5,749 pairs to train, 1,500 to validate, 1,379 to test
 """
 

@@ -127,7 +127,7 @@ def _sample(settings: Settings, split: str, task: Task, targets: np.ndarray) -> 
     """Returns the rows of a split that the settings ask for, int64, ascending; None for all of them."""
     if settings.samples_per_label and split != "test":
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-            raise BadInput("--samples_per_label counts rows of one label; pass --task single_label")
+            raise BadInput("--samples_per_label is for rows with one label; pass --max_train_samples here")
         sizes = np.bincount(targets)
         quota = np.minimum(sizes, settings.samples_per_label)
         return _of_each(targets, quota, "few", split, settings.seed)  # which rows matters as much as the rest

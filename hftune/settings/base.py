@@ -195,7 +195,7 @@ class Settings:
     overwrite_output_dir: bool = False
     resume_from_checkpoint: str | None = None  # go on from this checkpoint or run directory
     seed: int = 42  # address of all randomness of training: equal seeds, equal runs
-    data_seed: int = 42  # draws the validation split, and the rows where only some are taken
+    data_seed: int = 42  # draws the validation split and the rows of max_train_samples and max_eval_samples
     # on a GPU only operations that give the same bits each time on that kind of GPU: slower; a CPU's all do
     full_determinism: bool = False
     logging_steps: float = 0.02  # steps between log lines; below 1: a share of all steps

@@ -45,7 +45,7 @@ class MaskedLMSettings(Settings):
             refuse(self, "task", "texts are read without labels here; leave it out")
         if self.lora_r:
             refuse(self, "lora_r", "pretraining goes on with all weights; leave it out")
-        for name in ("label_column_name", "pos_label"):
+        for name in ("label_column_name", "pos_label", "samples_per_label"):
             if getattr(self, name):
                 refuse(self, name, "texts are read without labels here; leave it out")
         if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_length:

@@ -161,7 +161,7 @@ def test_as_many_rows_of_each_label_are_trained_and_validated_on():
 
 def test_rows_of_each_label_are_not_counted_where_a_row_has_a_number():
     numbers = table("train", [f"{row / 7}" for row in range(60)])
-    with pytest.raises(BadInput, match=r"^--samples_per_label counts rows of one label; pass --task single"):
+    with pytest.raises(BadInput, match=r"^--samples_per_label is for rows with one label; pass --max_train"):
         split([numbers], samples_per_label=4, task="regression")
 
 

@@ -106,6 +106,7 @@ def test_own_data_take_the_place_of_the_recipes_split():
         ({"label_column_name": "label"}, "--label_column_name label: texts are read without labels here"),
         ({"lora_r": 8, "model_type": None}, "--lora_r 8: pretraining goes on with all weights"),
         ({"pos_label": "yes"}, "--pos_label yes: texts are read without labels here"),
+        ({"samples_per_label": 8}, "--samples_per_label 8: texts are read without labels here"),
         ({"task": "single_label"}, "--task single_label: texts are read without labels here"),
         ({"tokens_per_batch": 100}, "--tokens_per_batch 100: one text may have --max_length 512 tokens"),
         ({"model_type": "gpt2"}, "--model_type"),
