@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from hftune.settings.masked_lm import MaskedLMSettings
     from hftune.settings.text import TextSettings
     from hftune.settings.tokens import TokenSettings
-    from hftune.training.cached_features import cache_features, head_loss
-    from hftune.training.contrastive import contrastive_loss
+    from hftune.training.cached_features import cache_features
+    from hftune.training.recipe_losses import contrastive_loss, head_loss
 
 _HOME = {
     "BadInput": "hftune.errors",
@@ -43,8 +43,8 @@ _HOME = {
     "build_text_classifier": "hftune.models.text",
     "build_token_classifier": "hftune.models.tokens",
     "cache_features": "hftune.training.cached_features",
-    "contrastive_loss": "hftune.training.contrastive",
-    "head_loss": "hftune.training.cached_features",
+    "contrastive_loss": "hftune.training.recipe_losses",
+    "head_loss": "hftune.training.recipe_losses",
     "launch": "hftune.launcher",
     "load_images": "hftune.data.image.load",
     "load_masked_lm": "hftune.data.masked_lm.load",

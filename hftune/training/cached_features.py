@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from accelerate import PartialState
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from hftune.data.batches import by_length
@@ -108,17 +107,6 @@ def linear_head(model: PreTrainedModel) -> torch.nn.Linear:
             if own == head:
                 return module
     raise BadInput(f"{type(model).__name__}: its head is not one linear layer, so features cannot be cached")
-
-
-def head_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Returns the mean cross-entropy of the head alone.
-
-    Args:
-        model: The whole model.
-        batch: `features` float32 (B, F) and `labels` int64 (B,).
-    """
-    head = linear_head(model)  # type: ignore[arg-type]
-    return cross_entropy(head(batch["features"]).float(), batch["labels"])
 
 
 class _Collate:

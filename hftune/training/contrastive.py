@@ -8,34 +8,8 @@ Paper: Khosla et al. 2020, Supervised Contrastive Learning; with cross-entropy b
 import torch
 from torch.nn.functional import normalize
 
-from hftune.training.cached_features import linear_head
-
 TEMPERATURE = 0.3  # of Gunel et al.: the cosines are divided by it
 FAR = -1e9  # as a logit: no share
-
-
-def contrastive_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Returns the mean cross-entropy, and the mean contrastive loss of what the last layer reads.
-
-    It compares the rows of a micro-batch with each other, so that eight micro-batches of one row are not
-    one of eight: raise `--per_device_train_batch_size`, not `--gradient_accumulation_steps`.
-
-    Args:
-        model: The whole model; its head is one linear layer.
-        batch: The model's arguments, with `labels`, int64 (B,).
-
-    Raises:
-        BadInput: If the head is more than one linear layer.
-    """
-    seen: list[torch.Tensor] = []
-    whole = getattr(model, "module", model)  # without what several processes wrap it in
-    head = linear_head(whole)  # type: ignore[arg-type]
-    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        loss = model(**batch).loss
-    finally:
-        hook.remove()
-    return loss + supervised_contrastive(seen.pop(), batch["labels"])
 
 
 def supervised_contrastive(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

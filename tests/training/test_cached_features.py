@@ -14,8 +14,9 @@ from hftune.errors import BadInput
 from hftune.launcher import launch
 from hftune.recipes import text_features
 from hftune.tasks.single_label import SingleLabel
-from hftune.training.cached_features import cache_features, extract_features, head_loss, linear_head
+from hftune.training.cached_features import cache_features, extract_features, linear_head
 from hftune.training.freezing import freeze
+from hftune.training.recipe_losses import head_loss
 from tests.runs import file_flags
 from tests.tiny import tiny_model
 
