@@ -4,6 +4,7 @@ The parts are the run's own, in its order: data, model, the loop, scores, files.
 is another one, and the validation and test rows are few.
 """
 
+import contextlib
 import dataclasses
 import tempfile
 import time
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 from transformers import PreTrainedModel
 
@@ -46,6 +48,7 @@ from hftune.training.estimate import (
 )
 from hftune.training.excerpt import excerpt
 from hftune.training.freezing import rows_needed
+from hftune.training.linear_probe import rows_to_probe
 from hftune.training.log import Bar
 from hftune.training.loop import Progress, Training, fit
 from hftune.training.result import describe_result, score_result, training_results
@@ -229,6 +232,7 @@ def play(
     rules.tell(settings, model, plan)
     schedule = Schedule.of(settings, plan)
     few = excerpt(data, settings.per_device_eval_batch_size)
+    probed = lengths_to_probe(model, settings, data)
     new_record(run, data, parts={}).write(folder)
     few_plan = DryRunPlan(**vars(plan))
     training, state = set_up(run, few, model, few_plan, few_steps(schedule))
@@ -257,7 +261,7 @@ def play(
         steps=schedule.total_steps,
         step=step_seconds(watch.steps, plan),
         evaluations=len(schedule.eval_at),
-        **scoring_times(settings, data, few, watch.evaluation),
+        **scoring_times(settings, data, few, watch.evaluation, probed),
         teaching=teaching,
     ).words()
 
@@ -276,6 +280,14 @@ def describe_steps(data: Data) -> str:
     longest = int(data.learned.lengths.max())
     which = f"{LONGEST} steps of the longest rows, {longest:,} tokens, {USUAL} others"
     return which if longest > 1 else f"{LONGEST + USUAL} steps"
+
+
+def lengths_to_probe(model: PreTrainedModel, settings: Settings, data: Data) -> np.ndarray:
+    """Returns the lengths of the rows that linear probing will read, int64 (M,); none where it reads none."""
+    if settings.linear_probing:
+        with contextlib.suppress(BadInput):
+            return rows_to_probe(model, data, settings.seed).lengths
+    return np.empty(0, np.int64)
 
 
 def few_steps(schedule: Schedule) -> Schedule:

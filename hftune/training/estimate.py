@@ -91,8 +91,10 @@ def checkpoints_kept(settings: Settings, schedule: Schedule) -> int:
     return min(len(written), kept + 1)
 
 
-def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> dict[str, float]:
-    """Foretells the seconds of one `evaluation` of all validation rows, and those of the `test`.
+def scoring_times(
+    settings: Settings, data: Data, few: Data, seconds: float, probed: np.ndarray
+) -> dict[str, float]:
+    """Foretells the seconds of one `evaluation` of all validation rows, of the `test` and of `probing`.
 
     The baseline on frozen features reads its rows then; it takes about as long as scoring them.
 
@@ -101,6 +103,7 @@ def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> 
         data: Its rows.
         few: The rows of `excerpt`.
         seconds: What the evaluation of their validation rows took.
+        probed: Lengths of the rows that linear probing reads, int64 (M,).
     """
     rows = settings.per_device_eval_batch_size
     scoring = partial(scoring_seconds, seconds, few.validation.lengths, rows_per_batch=rows)
@@ -109,7 +112,8 @@ def scoring_times(settings: Settings, data: Data, few: Data, seconds: float) -> 
     test = 0.0 if data.test is None else views * scoring(lengths=data.test.lengths)
     frozen = rows_to_read(settings, data) if settings.baselines else {}
     test += sum(scoring(lengths=split.lengths) for split in frozen.values())
-    return {"evaluation": scoring(lengths=data.validation.lengths), "test": test}
+    probing = scoring(lengths=probed) if len(probed) else 0.0
+    return {"evaluation": scoring(lengths=data.validation.lengths), "test": test, "probing": probing}
 
 
 def step_seconds(seconds: Sequence[float], plan: BatchPlan) -> float:
@@ -138,6 +142,7 @@ class Estimate:
         evaluation: Once.
         test: The scores of the test rows and their baselines, at the end; 0 without any.
         teaching: A teacher's answers to all rows; 0 without one.
+        probing: Reading the rows that the last layer is fitted to first; 0 where it is not.
     """
 
     loading: float
@@ -147,10 +152,11 @@ class Estimate:
     evaluation: float
     test: float
     teaching: float = 0.0
+    probing: float = 0.0
 
     def total(self) -> float:
         """Returns the seconds of the whole run; the best model is scored on the validation rows once more."""
-        before = self.loading + self.teaching
+        before = self.loading + self.teaching + self.probing
         return before + self.steps * self.step + (self.evaluations + 1) * self.evaluation + self.test
 
     def words(self) -> str:
@@ -160,6 +166,7 @@ class Estimate:
             f"{counted(self.evaluations, 'evaluation')} of {duration(self.evaluation)}",
             *([f"the test rows {duration(self.test)}"] if self.test else []),
             *([f"the teacher's answers {duration(self.teaching)}"] if self.teaching else []),
+            *([f"linear probing {duration(self.probing)}"] if self.probing else []),
         ]
         return f"about {duration(self.total())}: {', '.join(parts)}"
 

@@ -36,17 +36,11 @@ def probe(model: PreTrainedModel, data: Data, seed: int) -> None:
     """
     began = time.monotonic()
     try:
-        if not has_new_head(model):
-            raise BadInput("the classifier is not new")
-        head = linear_head(model)
-        if not data.task.has_linear_layer:
-            raise BadInput("a row of this task has more than one answer")
-        rows = some_rows(as_scored(data.train, data), seed)
-        if alike := data.task.too_alike(rows.targets):  # drawn from many rows of one class
-            raise BadInput(f"of those that are read, {alike}")
+        rows = rows_to_probe(model, data, seed)
     except BadInput as reason:
         log.info("linear probing: not here: %s", reason)
         return
+    head = linear_head(model)
     weights, biases = data.task.linear_layer(
         extract_features(model, rows, data.collate).numpy(), rows.targets
     )
@@ -59,6 +53,28 @@ def probe(model: PreTrainedModel, data: Data, seed: int) -> None:
         f"{len(rows):,}",
         time.monotonic() - began,
     )
+
+
+def rows_to_probe(model: PreTrainedModel, data: Data, seed: int) -> Rows:
+    """Returns the training rows whose features the last layer is fitted to.
+
+    Args:
+        model: As for `probe`.
+        data: The run's.
+        seed: As for `probe`.
+
+    Raises:
+        BadInput: The layer stays as it is, for the reason that this says.
+    """
+    if not has_new_head(model):
+        raise BadInput("the classifier is not new")
+    linear_head(model)
+    if not data.task.has_linear_layer:
+        raise BadInput("a row of this task has more than one answer")
+    rows = some_rows(as_scored(data.train, data), seed)
+    if alike := data.task.too_alike(rows.targets):  # drawn from many rows of one class
+        raise BadInput(f"of those that are read, {alike}")
+    return rows
 
 
 def some_rows(rows: Rows, seed: int) -> Rows:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -48,6 +49,7 @@ from hftune.training.estimate import (
 )
 from hftune.training.excerpt import Excerpt, excerpt
 from hftune.training.schedule import Schedule
+from tests.kinds import another
 from tests.runs import file_flags, run_recipe, without_figures
 from tests.tiny import tiny_model
 
@@ -85,7 +87,7 @@ def validate(monkeypatch, capfd, *words) -> tuple[int, dict[str, str], str]:
     return code, dict(rows), said.out + said.err
 
 
-@pytest.mark.parametrize("kind", ["texts", "images", "numbers"])
+@pytest.mark.parametrize("kind", ["texts", "images", another("numbers")])
 def test_what_is_ready_is_said_to_be_and_nothing_is_left(
     kind, texts, quick_start, tmp_path, tmp_path_factory, monkeypatch, capfd
 ):
@@ -177,6 +179,9 @@ def test_times_and_sizes_as_people_say_them():
     assert [counted(count, "step") for count in (0, 1, 1200)] == ["0 steps", "1 step", "1,200 steps"]
     forecast = Estimate(loading=10, steps=100, step=0.5, evaluations=3, evaluation=20, test=30)
     assert forecast.total() == 10 + 50 + 4 * 20 + 30
+    probed = dataclasses.replace(forecast, probing=200)
+    assert probed.total() == forecast.total() + 200
+    assert probed.words().endswith("the test rows 30 s, linear probing 3 min")
     assert forecast.words() == "about 3 min: 100 steps of 0.5 s, 3 evaluations of 20 s, the test rows 30 s"
 
 
@@ -228,14 +233,16 @@ def test_scoring_takes_as_long_as_its_rows_and_views(mirrored, views):
     settings = ImageSettings(per_device_eval_batch_size=2, test_time_augmentation=mirrored)
     data = some_data([1] * 20, [1] * 40)
     few = excerpt(data, 2)
-    found = scoring_times(settings, data, few, 3.0)
-    assert found == pytest.approx({"evaluation": 3.0 * 20 / 6, "test": 3.0 * 40 / 6 * views})
+    foretold = partial(scoring_times, few=few, seconds=3.0, probed=np.ones(18, np.int64))
+    expected = {"evaluation": 3.0 * 20 / 6, "test": 3.0 * 40 / 6 * views, "probing": 3.0 * 18 / 6}
+    assert foretold(settings, data) == pytest.approx(expected)
+    assert foretold(settings, data, probed=np.array([]))["probing"] == 0
     alone = dataclasses.replace(data, test=None)
-    assert scoring_times(settings, alone, few, 3.0)["test"] == 0
+    assert foretold(settings, alone)["test"] == 0
     pretrained = settings.replace(model_name_or_path="owner/model")  # whose frozen features are a baseline
-    assert scoring_times(pretrained, data, few, 3.0)["test"] == pytest.approx(3.0 * (40 * views + 60) / 6)
+    assert foretold(pretrained, data)["test"] == pytest.approx(3.0 * (40 * views + 60) / 6)
     without = pretrained.replace(baselines=False)
-    assert scoring_times(without, data, few, 3.0)["test"] == pytest.approx(3.0 * 40 * views / 6)
+    assert foretold(without, data)["test"] == pytest.approx(3.0 * 40 * views / 6)
 
 
 def test_a_signal_ends_a_dry_run_and_is_no_check():
@@ -417,7 +424,7 @@ def test_what_a_model_raises_is_a_row_of_the_table(nearby, tmp_path, monkeypatch
     assert "the model fails: ArithmeticError: no such (mine.py, line 5)" in " ".join(said.split())
 
 
-@pytest.mark.parametrize("damage", ["weights", "code"])
+@pytest.mark.parametrize("damage", ["weights", another("code")])
 def test_a_model_that_others_could_not_load_is_found_out(
     damage, texts, quick_start, tmp_path, monkeypatch, capfd
 ):
@@ -454,6 +461,7 @@ def test_the_right_to_push_is_one_of_the_checks(allowed, texts, nearby, tmp_path
     code, states, said = validate(monkeypatch, capfd, *words)
     assert states["memory"] == "ready", said  # what is tried does not depend on it
     assert (code, refused(states)) == ((0, []) if allowed else (2, ["Hub"]))
+    assert "linear probing 1 s" in said  # the encoder's new classifier starts as a linear model
     assert ("ann/films, branch v2 can be written" if allowed else "may only read") in said
 
 

@@ -154,6 +154,7 @@ def test_flags_behind_the_dashes_reach_hftune_alone(dry_run):
         dry_run("minilm", "--", "--no_such_flag", "1")
 
 
+@pytest.mark.every_kind
 def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):
     case = Case("x", "X", {}, {}, None, {}, ())
     folder = bench.prepared(textcnn := importlib.import_module("cases.textcnn").CASE, JOB, work)
@@ -166,6 +167,7 @@ def test_a_process_of_its_own_is_timed_and_its_memory_noted(work):
 JOB = importlib.import_module("cases.textcnn").CASE.job | importlib.import_module("cases.textcnn").CASE.sample
 
 
+@pytest.mark.every_kind
 def test_two_processes_share_the_rows_of_a_step(work, dry_run, monkeypatch):
     (alone,) = dry_run("textcnn")["rounds"]
     textcnn = importlib.import_module("cases.textcnn").CASE

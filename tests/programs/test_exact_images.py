@@ -137,6 +137,7 @@ def test_what_is_drawn_matters(images, tmp_path):
     assert len(digests) == 4
 
 
+@pytest.mark.every_kind
 def test_killed_and_repeated_is_straight_through(images, tmp_path):
     flags = flags_for(images, model_ema=0.9, mixup=0.4, dataloader_num_workers=1)
     straight = run_here(shapes, flags, tmp_path / "straight")
@@ -155,6 +156,7 @@ def test_a_checkpoint_without_an_average_starts_none(images, tmp_path, capsys):
     )
 
 
+@pytest.mark.every_kind
 def test_two_processes_are_one_with_twice_the_accumulation_and_survive_a_kill(images, tmp_path):
     """The same views, dropout and rows in the same steps; LayerNorm has no batch statistics."""
     flags = flags_for(images, "vit", mixup=0.4, model_ema=0.9)

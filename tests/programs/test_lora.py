@@ -167,6 +167,7 @@ def test_a_pooler_that_would_stay_random_is_refused(reviews, tmp_path):
     assert saved["encoder.encoder.layer.0.output.dense.weight"].shape == (16, 24)
 
 
+@pytest.mark.every_kind
 def test_tagged_words_and_images_take_it_too(tmp_path):
     folder = tagged.write_words(tmp_path / "words")
     tiny_checkpoint("bert", folder / "encoder")

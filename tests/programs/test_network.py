@@ -8,6 +8,7 @@ import pytest
 from hftune.storage.checkpoint import list_checkpoints
 from proofs.jobs import PATIENCE, Group, fingerprint, finish, make_jobs
 from proofs.network import REMOTE_CODE, audited, plant, watch, without_network
+from tests.kinds import another
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def jobs(tmp_path_factory):
     return make_jobs(tmp_path_factory.mktemp("jobs"))
 
 
-@pytest.mark.parametrize("name", ["encoder", "images"])
+@pytest.mark.parametrize("name", ["encoder", another("images")])
 def test_without_a_network_the_run_is_the_same_and_reads_no_pickle(name, jobs, tmp_path):
     job = jobs[name].but(max_steps=8, eval_steps=4)
     row = without_network(job, tmp_path)

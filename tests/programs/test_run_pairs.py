@@ -160,12 +160,14 @@ def test_a_run_goes_on_to_the_bit(run, flags, tmp_path, capsys):
     assert "again/checkpoint-6" in capsys.readouterr().out  # and did not begin at the first step
 
 
+@pytest.mark.every_kind
 def test_two_processes_are_one_with_twice_the_accumulation(flags, tmp_path):
     few = [*flags, "--no_baselines", "--max_steps", 2]
     one = run_here(mrpc, [*few, "--gradient_accumulation_steps", 2], tmp_path / "one")
     assert run_there(mrpc, few, tmp_path / "two", 2) == one
 
 
+@pytest.mark.every_kind
 def test_a_dry_run_tries_pairs_without_hftune_too(flags, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "hftune.inference.isolated.subprocess.run",

@@ -148,6 +148,7 @@ print([(one["entity_group"], one["start"], one["end"]) for one in use({text!r})]
     assert str([(one["entity_group"], one["start"], one["end"]) for one in found]) == done.stdout.strip()
 
 
+@pytest.mark.every_kind
 def test_two_processes_are_one(trained, tmp_path):
     folder, _ = trained
     words = crf_flags(folder, gradient_accumulation_steps=2, num_train_epochs=1)

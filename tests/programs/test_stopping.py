@@ -26,6 +26,7 @@ def jobs(tmp_path_factory):
     return make_jobs(tmp_path_factory.mktemp("jobs"))
 
 
+@pytest.mark.every_kind
 def test_kills_at_random_instants_change_nothing(jobs, tmp_path):
     row = killed_at_random(jobs["textcnn"], tmp_path, (1,), 2, random.Random(1))
     assert (row.held, row.tried) == (2, 2)

@@ -85,6 +85,7 @@ def test_resumed_with_every_kind_of_rate_and_freezing_is_straight_through(flags,
     assert run_here(imdb, [*flags, "--dataloader_num_workers", 2], tmp_path / "resumed") == straight
 
 
+@pytest.mark.every_kind
 def test_two_processes_are_one_with_twice_the_accumulation(flags, tmp_path):
     flags = [*flags, "--max_steps", 4]
     one = run_here(imdb, [*flags, "--gradient_accumulation_steps", 2], tmp_path / "one")

@@ -12,6 +12,7 @@ from hftune.tasks import find_task, intervals, task_of
 from hftune.tasks.class_metrics import area_under_roc, rank
 from hftune.tasks.single_label import SingleLabel
 from hftune.training.evaluate import compare, label_results, score, score_with_intervals
+from tests.kinds import another
 
 METRICS = tuple(SingleLabel().metrics)
 COUNTED = ("accuracy", "precision", "recall", "f1", "f1_macro", "mcc")
@@ -68,7 +69,7 @@ def by_scikit_learn(logits, labels):
 @pytest.mark.filterwarnings("ignore:A single label was found")  # scikit-learn on the raw rows
 @pytest.mark.parametrize("num_labels", [2, 3, 5])
 def test_scores_are_scikit_learns(num_labels):
-    for n in range(1, 68):
+    for n in (*range(1, 12), 33, 67):
         logits, labels = rows(n, num_labels)
         expected, found = by_scikit_learn(logits, labels), scores(logits, labels)
         for name, value in expected.items():
@@ -168,7 +169,8 @@ def test_intervals_hold_the_estimate_inside_the_range():
 
 
 @pytest.mark.parametrize(
-    ("name", "separation", "least"), [("accuracy", 1.0, 0.92), ("f1", 1.0, 0.90), ("roc_auc", 2.5, 0.90)]
+    ("name", "separation", "least"),
+    [("accuracy", 1.0, 0.92), ("f1", 1.0, 0.90), another("roc_auc", 2.5, 0.90)],
 )
 def test_intervals_cover_the_truth_nineteen_times_in_twenty(name, separation, least):
     random = np.random.default_rng(7)
