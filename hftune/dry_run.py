@@ -217,9 +217,9 @@ def play(
     run, data = load(run)
     loading, teaching = time.monotonic() - began, 0.0
     if settings.teacher:
-        from hftune.inference.teach import rehearse
+        from hftune.inference.teach import teach_few
 
-        data, teaching = rehearse(run, data)
+        data, teaching = teach_few(run, data)
     yield describe(data)
 
     model = build(run, data)

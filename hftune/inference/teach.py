@@ -52,7 +52,7 @@ def answers_on_test(run: Run, data: Data) -> Predictions | None:
     return {"logits": _answers(run, data, "test", data.test, tested)}
 
 
-def rehearse(run: Run, data: Data) -> tuple[Data, float]:
+def teach_few(run: Run, data: Data) -> tuple[Data, float]:
     """Lets the teacher answer a few rows, for a dry run.
 
     Returns:
