@@ -2,7 +2,8 @@
 
 torch's fused attention saves memory, which on a GPU is the bottleneck. Its backward on a CPU is what takes
 the time in bf16: plain products of one text at a time fit the cache, run at the processor's bf16 rate, and
-meet no padding. What is measured stands in benchmarks/README.md.
+meet no padding. Short texts of one length share a product, since a call takes longer than the work in it.
+What is measured stands in benchmarks/README.md.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
 
 NAME = "hftune_text_by_text"
+MOST = 2**18  # weights of one product, unless one text has more: half a megabyte in bf16
 
 
 def use_per_sequence_attention(model: PreTrainedModel) -> None:
@@ -109,7 +111,7 @@ def attention_forward(
 
 
 class PerSequenceAttention(torch.autograd.Function):
-    """softmax(scale * query @ key^T) @ value, one text after the other, without its padding.
+    """softmax(scale * query @ key^T) @ value of each text without its padding.
 
     The weights are kept for the backward pass, in the number format of `query`: 2 bytes for each head
     and pair of tokens of a text.
@@ -126,14 +128,15 @@ class PerSequenceAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         """Returns (B, heads, L, D); zeros where there is padding."""
         result = torch.zeros_like(query)
+        products = rows_by_product(lengths, query.shape[1])
         kept = []
-        for row, length in enumerate(lengths):
-            q, k, v = query[row, :, :length], key[row, :, :length], value[row, :, :length]
+        for rows, length in products:
+            q, k, v = (texts(x, rows, length) for x in (query, key, value))
             weights = torch.softmax(scaled(q, k.transpose(1, 2), scale), -1, dtype=query.dtype)
-            result[row, :, :length] = torch.bmm(weights, v)
+            put(result, rows, length, torch.bmm(weights, v))
             kept.append(weights)
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.lengths, ctx.scale = lengths, scale  # type: ignore[attr-defined]
+        ctx.products, ctx.scale = products, scale  # type: ignore[attr-defined]
         return result
 
     @staticmethod
@@ -144,15 +147,39 @@ class PerSequenceAttention(torch.autograd.Function):
         """Returns the gradients of query, key and value."""
         query, key, value, *kept = ctx.saved_tensors
         of_query, of_key, of_value = (torch.zeros_like(x) for x in (query, key, value))
-        for row, (length, weights) in enumerate(zip(ctx.lengths, kept, strict=True)):
-            q, k, v = query[row, :, :length], key[row, :, :length], value[row, :, :length]
-            g = gradient[row, :, :length]
-            of_value[row, :, :length] = torch.bmm(weights.transpose(1, 2), g)
+        for (rows, length), weights in zip(ctx.products, kept, strict=True):
+            q, k, v, g = (texts(x, rows, length) for x in (query, key, value, gradient))
+            put(of_value, rows, length, torch.bmm(weights.transpose(1, 2), g))
             of_weights = torch.bmm(g, v.transpose(1, 2))
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            of_query[row, :, :length] = scaled(of_scores, k, ctx.scale)
-            of_key[row, :, :length] = scaled(of_scores.transpose(1, 2), q, ctx.scale)
+            put(of_query, rows, length, scaled(of_scores, k, ctx.scale))
+            put(of_key, rows, length, scaled(of_scores.transpose(1, 2), q, ctx.scale))
         return of_query, of_key, of_value, None, None
+
+
+def rows_by_product(lengths: Sequence[int], heads: int) -> list[tuple[list[int] | slice, int]]:
+    """Returns the rows of each product, texts of one length that have `MOST` weights, and their length."""
+    of_length: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        of_length.setdefault(length, []).append(row)
+    products: list[tuple[list[int] | slice, int]] = []
+    for length, rows in of_length.items():
+        most = max(1, MOST // (heads * length**2))
+        for first in range(0, len(rows), most):
+            some = rows[first : first + most]
+            beside = some[-1] - some[0] == len(some) - 1  # a slice, which is no copy
+            products.append((slice(some[0], some[-1] + 1) if beside else some, length))
+    return products
+
+
+def texts(x: torch.Tensor, rows: list[int] | slice, length: int) -> torch.Tensor:
+    """Returns some texts of (B, heads, L, D) without their padding, (texts * heads, length, D)."""
+    return x[rows, :, :length].flatten(0, 1)
+
+
+def put(x: torch.Tensor, rows: list[int] | slice, length: int, values: torch.Tensor) -> None:
+    """Writes what `texts` takes."""
+    x[rows, :, :length] = values.unflatten(0, (-1, x.shape[1]))
 
 
 def scaled(left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:

@@ -42,7 +42,7 @@ def contrastive_loss(model: "torch.nn.Module", batch: dict[str, "torch.Tensor"])
 
     seen: list[torch.Tensor] = []
     whole = getattr(model, "module", model)  # without what several processes wrap it in
-    head = linear_head(whole)
+    head = linear_head(whole)  # type: ignore[arg-type]
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         loss = model(**batch).loss

@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from hftune.models.cpu_attention import NAME, PerSequenceAttention, use_per_sequence_attention
+from hftune.models import cpu_attention
+from hftune.models.cpu_attention import (
+    NAME,
+    PerSequenceAttention,
+    rows_by_product,
+    use_per_sequence_attention,
+)
 from tests.tiny import FAMILIES, tiny_model
 
-LENGTHS = [7, 3, 1, 5]
+LENGTHS = [7, 3, 1, 3]  # two of one length, which share a product
 SHAPE = (4, 2, 7, 8)  # texts, heads, tokens, values of a head
 IDS = torch.arange(4 * 7).view(4, 7) % 20 + 5
 PADDING = torch.arange(7) < torch.tensor(LENGTHS)[:, None]  # (4, 7)
@@ -42,6 +48,15 @@ def test_a_text_has_the_same_bits_with_and_without_padding_and_neighbours():
         alone = PerSequenceAttention.apply(*(x[row : row + 1, :, :length] for x in values), [length], 0.3)
         assert torch.equal(alone[0], together[row, :, :length])
         assert not together[row, :, length:].any()
+
+
+def test_texts_of_one_length_share_a_product_as_far_as_they_fit(monkeypatch):
+    lengths = [4, 4, 2, 4, 2, 4, 9]
+    assert rows_by_product(lengths, heads=2) == [([0, 1, 3, 5], 4), ([2, 4], 2), (slice(6, 7), 9)]
+    monkeypatch.setattr(cpu_attention, "MOST", 2 * 4**2 * 3)  # three texts of four tokens
+    products = rows_by_product(lengths, heads=2)
+    assert products == [([0, 1, 3], 4), (slice(5, 6), 4), ([2, 4], 2), (slice(6, 7), 9)]
+    assert rows_by_product([2, 2, 2], heads=2) == [(slice(0, 3), 2)]
 
 
 def without_dropout(family: str) -> torch.nn.Module:

@@ -54,7 +54,7 @@ def test_a_frozen_process_is_named_by_the_other(frozen, job, tmp_path):
 
 
 def test_a_group_that_slept_together_goes_on(job, tmp_path):
-    job = job.but(gradient_accumulation_steps=2, max_steps=160, save_steps=20, eval_steps=160)
+    job = job.but(gradient_accumulation_steps=2, max_steps=60, save_steps=20, eval_steps=60)
     straight = finish(job, tmp_path / "straight", 2)
     with started(job, tmp_path / "run") as group:
         for number in (signal.SIGSTOP, signal.SIGCONT):
