@@ -164,7 +164,7 @@ def rows_by_product(lengths: Sequence[int], heads: int) -> list[tuple[list[int] 
         of_length.setdefault(length, []).append(row)
     products: list[tuple[list[int] | slice, int]] = []
     for length, rows in of_length.items():
-        most = max(1, MOST // (heads * length**2))
+        most = max(1, MOST // (heads * max(1, length) ** 2))
         for first in range(0, len(rows), most):
             some = rows[first : first + most]
             beside = some[-1] - some[0] == len(some) - 1  # a slice, which is no copy

@@ -56,7 +56,7 @@ def test_texts_of_one_length_share_a_product_as_far_as_they_fit(monkeypatch):
     monkeypatch.setattr(cpu_attention, "MOST", 2 * 4**2 * 3)  # three texts of four tokens
     products = rows_by_product(lengths, heads=2)
     assert products == [([0, 1, 3], 4), (slice(5, 6), 4), ([2, 4], 2), (slice(6, 7), 9)]
-    assert rows_by_product([2, 2, 2], heads=2) == [(slice(0, 3), 2)]
+    assert rows_by_product([2, 2, 2, 0], heads=2) == [(slice(0, 3), 2), (slice(3, 4), 0)]
 
 
 def without_dropout(family: str) -> torch.nn.Module:
