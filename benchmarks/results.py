@@ -31,7 +31,8 @@ PAGE = """# Results
 
 Test rows are scored once, at the end, by the model that was best on validation rows cut from train.
 Intervals are 95 %. The baseline is trained on the same rows, and so is a linear model on the features of the
-frozen pretrained model; differences are taken row by row. Minutes are those of training with its evaluations.
+frozen pretrained model; differences are taken row by row. Minutes are those of training with its evaluations,
+on a machine that other work may have shared.
 
 {sections}
 ## Where and with what
