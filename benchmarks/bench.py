@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,10 +32,10 @@ from case import Case, Job, Side
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 CASES = ("help", "start", "minilm", "textcnn", "bilstm", "cifar10", "hotdog", "predict")
-ON_REQUEST = ("length", "growth", "processes")  # hftune alone
+ON_REQUEST = ("length", "growth", "processes", "bert_base")  # hftune alone
 PACKAGES = ("hftune", "torch", "transformers", "datasets", "accelerate", "timm", "albumentations", "numpy")
 CHOICE = f"what to measure: {', '.join(CASES)} (all of them if none is given), {', '.join(ON_REQUEST)}"
-OF_THE_ROWS = ("data", "model", "rows", "scored")  # what the prepared files depend on
+OF_THE_ROWS = ("data", "model", "rows", "scored", "encoder_sizes")  # what the prepared files depend on
 
 
 def main() -> None:
@@ -186,14 +187,26 @@ def job_file(job: Job, folder: Path) -> str:
 def call(command: list[str], log: Path) -> float:
     """Runs a command from the repository's root; returns the most memory that it held, in MiB.
 
+    What ends the wait, such as Ctrl-C, kills it with all that it started.
+
     Raises:
         SystemExit: It failed; the message ends with the last lines that it printed.
     """
     with log.open("w+b") as told:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdout=told, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=environment(),
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             told.seek(0)

@@ -14,7 +14,7 @@ def sides(**augmentation: Any) -> dict[str, Side]:
     Args:
         **augmentation: What `create_loader` is told so that the tuned script augments as the recipe does.
     """
-    loader = {"num_workers": 1, "interpolation": "bilinear", **augmentation}
+    loader = {"interpolation": "bilinear", **augmentation}
     return {
         "hftune": Side("hftune_recipe"),
         SCRIPT: Side("timm_script"),

@@ -65,11 +65,38 @@ def texts_and_encoder(job: Job, folder: Path) -> None:
         tiny_encoder(job, folder)
 
 
+def long_texts_and_encoder(job: Job, folder: Path) -> None:
+    """Writes reviews, each repeated to fill `max_length`, and a random BERT of the job's `encoder_sizes`."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    texts(job, folder)
+    for part in ("train", "validation", "test"):
+        path = str(folder / f"{part}.parquet")
+        rows = Dataset.from_parquet(path)
+        whole = [f"{text} " * (1 + job["max_length"] // len(text.split())) for text in rows["text"]]
+        Dataset.from_dict({"text": whole, "label": rows["label"]}, features=rows.features).to_parquet(path)
+    if job["model"] == "tiny":
+        tiny_encoder(job, folder)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(job["model"])
+        tokenizer.save_pretrained(folder / "encoder")
+        random_encoder(len(tokenizer), job["encoder_sizes"], folder / "encoder")
+
+
+def random_encoder(words: int, sizes: dict[str, int], folder: Path) -> None:
+    """Writes a random BERT."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=words, pad_token_id=0, **sizes)).save_pretrained(folder)
+
+
 def tiny_encoder(job: Job, folder: Path) -> str:
     """Writes a random BERT of two narrow layers and a tokenizer of the rows' words; returns its folder."""
-    import torch
     from datasets import Dataset
-    from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers import BertTokenizer
 
     words = sorted(
         {
@@ -80,10 +107,7 @@ def tiny_encoder(job: Job, folder: Path) -> str:
     )
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys([*WORDS, *map(str.lower, words)]))}
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(vocabulary), pad_token_id=0, **sizes)).save_pretrained(
-        folder / "encoder"
-    )
+    random_encoder(len(vocabulary), sizes, folder / "encoder")
     BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder / "encoder")
     return str(folder / "encoder")
 

@@ -22,12 +22,13 @@ CASE = Case(
         "rows": 3840,
         "scored": 500,
         "batch": 128,
+        "workers": 1,  # loader processes of hftune and of the tuned script
         "epochs": 2,
         "image_size": 32,
         "learning_rate": 0.1,
         "precision": "bf16",
     },
-    gpu={"rows": 38_400},
+    gpu={"rows": 38_400, "workers": 8},
     sample={
         "data": "sample",
         "rows": 128,

@@ -6,6 +6,7 @@ all is done, so that nothing of the measurement runs in the loop but the clock.
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import stopwatch
@@ -59,8 +60,11 @@ def flags(job: Job) -> list[str]:
     for name in ("max_length", "image_size"):
         if name in job:
             given[name] = job[name]
+    if "workers" in job:
+        given["dataloader_num_workers"] = job["workers"]
     if job.get("model"):
-        given["model_name_or_path"] = f"{job['folder']}/encoder" if job["model"] == "tiny" else job["model"]
+        made = Path(job["folder"], "encoder")
+        given["model_name_or_path"] = made if made.exists() else job["model"]
     given |= job.get("flags", {})
     return [*(str(part) for name, value in given.items() for part in (f"--{name}", value)), *job["extra"]]
 

@@ -2,7 +2,7 @@
 
 Dataset, loader with its transforms and prefetcher, optimizer and schedule are timm's own functions with the
 script's defaults; the loop is forward under autocast, backward, step, `step_update`. `options` are what
-its user would change: `loader` for `create_loader`, `channels_last`.
+its user would change: `loader` for `create_loader`, with the job's `workers`, and `channels_last`.
 https://huggingface.co/docs/timm/training_script
 """
 
@@ -30,6 +30,7 @@ def main(job: Job) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True  # matters on a GPU alone
     layout = torch.channels_last if options.get("channels_last") else torch.contiguous_format
+    loader = {**SCRIPT, **({"num_workers": job.get("workers", 1), **options["loader"]} if options else {})}
     model = network(job).to(device, memory_format=layout)
     loaders = {
         split: create_loader(
@@ -41,7 +42,7 @@ def main(job: Job) -> None:
             std=job["std"],
             device=device,
             pin_memory=device.type == "cuda",
-            **({**SCRIPT, **options.get("loader", {})} if split == "train" else {"num_workers": 1}),
+            **(loader if split == "train" else {"num_workers": 1}),
         )
         for split in ("train", "test")
     }

@@ -1,6 +1,7 @@
 """Whole runs on the pretend device, many in one process, and what was seen of each.
 
 python -m tests.pretend.cases FOLDER CASE ...      # writes a line of JSON for each to FOLDER/1/seen.jsonl
+python -m tests.pretend.cases --real FOLDER CASE ...   # the same, deterministically, on the real device
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import os
 import sys
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -206,17 +207,21 @@ def give_scaler(make):
     return make_accelerator
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, names: list[str], *, real: bool = False) -> None:
     """Runs cases one after the other; an error ends its own alone."""
-    device.install()
-    hftune.run.make_accelerator = give_scaler(hftune.run.make_accelerator)
+    if not real:
+        device.install()
+        hftune.run.make_accelerator = give_scaler(hftune.run.make_accelerator)
     runs = folder / os.environ.get("WORLD_SIZE", "1")
     runs.mkdir(parents=True, exist_ok=True)
     with patch("hftune.tasks.intervals.DRAWS", 20), patch("os.fsync"):
         for name in names:
             print(f"--- {name}", flush=True)
+            case = CASES[name]
+            if real:
+                case = replace(case, flags=case.flags | {"full_determinism": True})
             try:
-                result = run_case(CASES[name], folder, runs / name)
+                result = run_case(case, folder, runs / name)
             except Exception as error:
                 traceback.print_exc()
                 result = {"error": repr(error)}
@@ -227,7 +232,8 @@ def main(folder: Path, names: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2:])
+        real, words = sys.argv[1] == "--real", sys.argv[1:]
+        main(Path(words[real]), words[real + 1 :], real=real)
     finally:  # see device.py
         sys.stdout.flush()
         sys.stderr.flush()
