@@ -16,7 +16,7 @@ SAMPLE_FLAGS := --dataset_name sample --model_type bilstm --config_overrides emb
 JOBS ?= $(shell { env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; echo 8; } | sort -n | head -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all pretend lint format check results bench proof clean-venv clean
+.PHONY: help run test test-all pretend lint format check results bench bench-gpu proof clean-venv clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F'#' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ results: $(VENV)/.installed runs/imdb.vec  ## train the recipes on the real data
 
 bench: $(VENV)/.installed-test  ## time hftune beside its peers, half an hour, nothing else running; CASES="minilm predict" for these
 	$(BIN)/python benchmarks/bench.py $(CASES)
+
+bench-gpu:  ## on one GPU, without network, eight minutes: is it right there, how fast; GPU="--rehearse" on any machine
+	$(firstword $(wildcard $(BIN)/python) $(PYTHON)) benchmarks/gpu.py $(GPU)
 
 proof: $(VENV)/.installed-test  ## kill, fill disks, damage checkpoints, cut the network (an hour), write docs/proofs.md
 	$(BIN)/python -m proofs.run

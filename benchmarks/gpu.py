@@ -115,11 +115,13 @@ def killed(here: Here, told: Told) -> None:
     flags = files(here, "imdb") | rows | {"model_name_or_path": here.data / "minilm", "max_length": 128}
     flags |= {"save_strategy": "steps", "save_total_limit": "none", "eval_strategy": "no"}
     flags |= {"baselines": "false", "full_determinism": "true", "dataloader_num_workers": 0}
+    if not here.gpus:
+        flags |= {"bf16": "false"}
     if here.rehearse:
         flags |= {"max_train_samples": 32, "per_device_train_batch_size": 4, "max_length": 16}
     straight, stopped = fresh(here.work / "straight"), fresh(here.work / "killed")
-    with (here.work / "killed.log").open("wb") as told:
-        victim = start(recipe("imdb", flags, stopped), told)
+    with (here.work / "killed.log").open("wb") as log:
+        victim = start(recipe("imdb", flags, stopped), log)
         try:
             while not list_checkpoints(stopped) and victim.poll() is None:
                 time.sleep(0.01)
@@ -226,12 +228,16 @@ def case_entry(name: str, here: Here, sides: set[str], sizes: Job) -> dict[str, 
     job |= {"classes": case.job["classes"]} if "classes" in job else {}  # the data are not the sample's
     if "model" in job:
         job["model"] = shown(here.data / "minilm")
-    case = replace(
-        case, job=job, gpu={}, sides={name: side for name, side in case.sides.items() if name in sides},
-        pairs=tuple(pair for pair in case.pairs if set(pair) <= sides),
-    )  # fmt: skip
-    sizes = dict.fromkeys(("rows", "epochs", "scored"))
-    options = argparse.Namespace(**sizes, sample=False, all=True, rounds=1, work=here.work)
+    taking_part = {side: case.sides[side] for side in case.sides if side in sides}
+    if not here.gpus:  # many processors compute no bf16
+        job["precision"] = "fp32"
+        for side, one in taking_part.items():
+            if "precision" in one.options:
+                taking_part[side] = replace(one, options=one.options | {"precision": "fp32"})
+    pairs = tuple(pair for pair in case.pairs if set(pair) <= sides)
+    case = replace(case, job=job, gpu={}, sides=taking_part, pairs=pairs)
+    asked = dict.fromkeys(("rows", "epochs", "scored"))
+    options = argparse.Namespace(**asked, sample=False, all=True, rounds=1, work=here.work)
     entry = bench.measure(case, options, [], {"gpus": here.gpus})
     return entry | {"sample": here.rehearse}
 
@@ -255,10 +261,10 @@ def call(here: Here, log: str, *words: Any) -> None:
     bench.call([sys.executable, *map(str, words)], here.work / f"{log}.log")
 
 
-def start(words: list[str], told: Any) -> Any:
+def start(words: list[str], log: Any) -> Any:
     """Starts a Python program there."""
     command = [sys.executable, *words]
-    return subprocess.Popen(command, cwd=ROOT, env=bench.environment(), stdout=told, stderr=told)
+    return subprocess.Popen(command, cwd=ROOT, env=bench.environment(), stdout=log, stderr=log)
 
 
 def fresh(folder: Path) -> Path:
@@ -411,11 +417,12 @@ def unlike_pyproject() -> dict[str, str]:
 
 
 def write(told: dict[str, Any], folder: Path) -> None:
-    """Writes the results as they are so far."""
+    """Writes the results as they are so far, under the minute in which the program began."""
     folder.mkdir(parents=True, exist_ok=True)
+    name = f"gpu-{told['date'][:16].replace(':', '-')}"
     for ending, text in {"json": json.dumps(told, indent=1), "md": render(told)}.items():
-        path = folder / f"gpu-{told['date'][:10]}.{ending}"
-        new = path.with_suffix(f".{ending}.new")
+        path = folder / f"{name}.{ending}"
+        new = folder / f"{name}.{ending}.new"
         new.write_text(text + "\n", encoding="utf-8")
         new.replace(path)
 

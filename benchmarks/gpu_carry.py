@@ -23,7 +23,6 @@ LIMIT = 60_000_000  # bytes
 REVIEWS = {"train": 4000, "test": 1000}  # of 25,000 each
 COPIES = 5  # of each training review when it is unpacked, so that an epoch of the small models lasts
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 HERE = (  # in the version that is installed here
     *("datasets", "dill", "multiprocess", "evaluate", "albumentations", "albucore", "simsimd"),
@@ -38,7 +37,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "runs/carry")
-    folder = parser.parse_args().folder
+    parser.add_argument("--python", default="3.12", help="version on that machine (default: 3.12)")
+    options = parser.parse_args()
+    folder = options.folder
     if folder.exists() and any(folder.iterdir()):
         raise SystemExit(f"error: {folder} is not empty; name another folder, or remove it")
     from datasets import load_dataset
@@ -50,7 +51,7 @@ def main() -> None:
     }
     images = {split: load_dataset("uoft-cs/cifar10", split=split) for split in ("train", "test")}
     pack(reviews, images, Path(snapshot_download(MODEL)), folder)
-    download_wheels(folder / "wheels")
+    download_wheels(folder / "wheels", options.python)
     sizes = {part.name: size(part) for part in sorted(folder.iterdir())}
     for name, count in [*sizes.items(), ("together", sum(sizes.values()))]:
         print(f"{name:12} {count / 1e6:6.2f} MB")
@@ -132,10 +133,10 @@ def from_planes(planes: Any) -> Any:
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1)).view(np.float16)[..., 0]
 
 
-def download_wheels(folder: Path) -> None:
-    """Downloads the wheels of a machine with x86-64, Linux and `PYTHON`."""
+def download_wheels(folder: Path, python: str) -> None:
+    """Downloads the wheels of a machine with x86-64, Linux and a version of Python."""
     words = ["--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
-    words += [f"--python-version={PYTHON}", *(f"--platform={name}" for name in PLATFORMS), f"--dest={folder}"]
+    words += [f"--python-version={python}", *(f"--platform={name}" for name in PLATFORMS), f"--dest={folder}"]
     named = [f"{name}=={metadata.version(name)}" for name in HERE]
     subprocess.run([sys.executable, "-m", "pip", "download", *words, *named, *OLDER], check=True)
 

@@ -30,7 +30,10 @@ def main(job: Job) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True  # matters on a GPU alone
     layout = torch.channels_last if options.get("channels_last") else torch.contiguous_format
-    loader = {**SCRIPT, **({"num_workers": job.get("workers", 1), **options["loader"]} if options else {})}
+    loader = {
+        **SCRIPT,
+        **({"num_workers": job.get("workers", 1), **options["loader"]} if "loader" in options else {}),
+    }
     model = network(job).to(device, memory_format=layout)
     loaders = {
         split: create_loader(
