@@ -370,7 +370,7 @@ def find_packages(options: argparse.Namespace) -> None:
     words = ["--quiet", "--no-index", "--no-deps", "--no-compile", f"--target={site}"]
     wheels = map(str, sorted((options.carry / "wheels").glob("*.whl")))
     subprocess.run([sys.executable, "-m", "pip", "install", *words, *wheels], check=True)
-    path = os.pathsep.join([str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(site), str(HERE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Safe: else `python -m` would find the hftune of the working folder first, which has no recipes in it.
     os.execve(
         sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
