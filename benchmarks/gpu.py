@@ -125,12 +125,13 @@ def killed(here: Here, told: Told) -> None:
         try:
             while not list_checkpoints(stopped) and victim.poll() is None:
                 time.sleep(0.01)
+            code = victim.poll()
         finally:
             victim.kill()
             victim.wait()
     left = list_checkpoints(stopped)
     if not left or (stopped / "all_results.json").exists():
-        raise AssertionError(f"the run was not killed on its way: it left checkpoints {left}")
+        raise AssertionError(f"not killed on its way: exit code {code}, checkpoints {left}; see {log.name}")
     for folder in (stopped, straight):
         call(here, folder.name, *recipe("imdb", flags, folder))
     same = digest(stopped) == digest(straight)
@@ -302,6 +303,7 @@ def main() -> None:
     began = time.monotonic()
     options = parse()
     find_packages(options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it waits for, as Ctrl-C does
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("HF_HOME", str(options.work / "hf"))  # before a library reads it
     sys.path.append(str(ROOT))  # for tests/
@@ -363,7 +365,8 @@ def find_packages(options: argparse.Namespace) -> None:
     """Where hftune is not installed, installs the carried wheels beside it and begins the program again."""
     if importlib.util.find_spec("hftune") and importlib.util.find_spec("hftune.recipes"):
         return
-    site = fresh(options.work / "site")
+    # By this name: modules from anywhere else `datasets` hashes by all that they hold, in minutes and 14 GB.
+    site = fresh(options.work / "site-packages")
     (site / "hftune").mkdir(parents=True)
     for path in [*(ROOT / "hftune").iterdir(), ROOT / "recipes"]:  # as pyproject.toml's package-dir has it
         (site / "hftune" / path.name).symlink_to(path)

@@ -224,13 +224,13 @@ def test_where_hftune_is_not_installed_the_checkout_is_found_with_its_recipes(ca
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--rehearse"])
     gpu.find_packages(gpu.argparse.Namespace(work=tmp_path, carry=carry))
     install, (words, env) = called
-    assert f"--target={tmp_path / 'site'}" in install
+    assert f"--target={tmp_path / 'site-packages'}" in install
     assert words == [sys.executable, "gpu.py", "--rehearse"]
     again = start([*words[:1], gpu.__file__, "--help"], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     code = "import hftune.recipes.imdb as r, tests; print(r.__file__)"
     done = start([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.stdout.strip() == str(tmp_path / "site/hftune/recipes/imdb.py"), done.stderr
+    assert done.stdout.strip() == str(tmp_path / "site-packages/hftune/recipes/imdb.py"), done.stderr
 
 
 def test_packages_that_are_not_as_pyproject_asks_are_named(monkeypatch):
