@@ -370,6 +370,10 @@ def find_packages(options: argparse.Namespace) -> None:
     (site / "hftune").mkdir(parents=True)
     for path in [*(ROOT / "hftune").iterdir(), ROOT / "recipes"]:  # as pyproject.toml's package-dir has it
         (site / "hftune" / path.name).symlink_to(path)
+    asked = pyproject()
+    about = site / f"hftune-{asked['version']}.dist-info/METADATA"  # a run notes the version
+    about.parent.mkdir()
+    about.write_text(f"Metadata-Version: 2.1\nName: hftune\nVersion: {asked['version']}\n", encoding="utf-8")
     words = ["--quiet", "--no-index", "--no-deps", "--no-compile", f"--target={site}"]
     wheels = map(str, sorted((options.carry / "wheels").glob("*.whl")))
     subprocess.run([sys.executable, "-m", "pip", "install", *words, *wheels], check=True)
@@ -406,13 +410,17 @@ def driver() -> str:
     return next(iter(done.stdout.split()), "-")
 
 
+def pyproject() -> dict[str, Any]:
+    """Returns what pyproject.toml says of the project."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def unlike_pyproject() -> dict[str, str]:
     """Returns the packages that pyproject.toml asks for otherwise, with what is here and what it asks for."""
     from packaging.requirements import Requirement
 
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     unlike = {}
-    for requirement in map(Requirement, asked):
+    for requirement in map(Requirement, pyproject()["dependencies"]):
         found = bench.version(requirement.name)
         if found == "-" or not requirement.specifier.contains(found, prereleases=True):
             unlike[requirement.name] = f"{found}, asked for {requirement.specifier}"

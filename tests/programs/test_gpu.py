@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -228,9 +229,13 @@ def test_where_hftune_is_not_installed_the_checkout_is_found_with_its_recipes(ca
     assert words == [sys.executable, "gpu.py", "--rehearse"]
     again = start([*words[:1], gpu.__file__, "--help"], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    code = "import hftune.recipes.imdb as r, tests; print(r.__file__)"
+    code = "import hftune.recipes.imdb as r, tests; from importlib.metadata import distribution as d; "
+    code += "print(r.__file__, d('hftune').locate_file(''), d('hftune').version)"
     done = start([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.stdout.strip() == str(tmp_path / "site-packages/hftune/recipes/imdb.py"), done.stderr
+    site = tmp_path / "site-packages"
+    assert done.stdout.split() == [f"{site}/hftune/recipes/imdb.py", str(site), version("hftune")], (
+        done.stderr
+    )
 
 
 def test_packages_that_are_not_as_pyproject_asks_are_named(monkeypatch):
