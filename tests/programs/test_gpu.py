@@ -1,5 +1,6 @@
 """benchmarks/gpu.py rehearsed on a CPU with a small carried folder: each step, and what a failure leaves."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from datasets import load_dataset
@@ -175,6 +177,24 @@ def test_steps_have_what_those_before_them_leave_over(results, monkeypatch, tmp_
     _, told, _ = results("--results", str(tmp_path / "work/results"))
     limits = [step["limit"] for step in told["steps"]]
     assert limits[0] <= 80 < limits[1] <= 100
+
+
+def test_what_ends_the_wait_for_a_program_ends_all_that_it_started(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    code = f"import subprocess; child = subprocess.Popen({sleep}); print(child.pid, flush=True); child.wait()"
+
+    def stopped(*_):
+        while not log.read_text().endswith("\n"):
+            time.sleep(0.01)
+        raise TimeoutError
+
+    monkeypatch.setattr(os, "wait4", stopped)
+    with pytest.raises(TimeoutError):
+        bench.call([sys.executable, "-c", code], log)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        child = psutil.Process(int(log.read_text()))
+        assert child.status() == psutil.STATUS_ZOMBIE or child.wait(10) is None
 
 
 def test_all_steps_together_leave_time_for_the_start():
