@@ -36,6 +36,7 @@ from hftune.tasks import name_of
 from hftune.tasks.metric import Predictions
 from hftune.training import rules
 from hftune.training.accelerator import log_to, make_accelerator
+from hftune.training.agreement import refuse_difference, refuse_differences
 from hftune.training.context import Run
 from hftune.training.freezing import rows_needed
 from hftune.training.linear_probe import probe
@@ -105,6 +106,7 @@ def run(recipe: Recipe, settings: Settings, run_dir: Path, stop: Stop) -> dict[s
 def run_prepared(run: Run) -> dict[str, float]:
     """Goes from the data to the published model, with the run's folder held; shows a run that is finished."""
     parts = identify_parts(run.recipe)
+    refuse_differences(run, parts)
     earlier = find_earlier(run, parts)  # before the data are read
     target = push_target(run.recipe, run.settings) if run.is_main else None
     run, data = load(run)
@@ -196,6 +198,13 @@ def load(run: Run) -> tuple[Run, Data]:
     """
     with run.accelerator.main_process_first():
         data = run.recipe.load_data(run.settings)
+    refuse_difference(
+        run.accelerator,
+        {"rows": data.fingerprint},
+        lambda process, _: (
+            f"process {process} reads other rows than process 0; give all machines the same data"
+        ),
+    )
     if run.settings.task is None:
         run = dataclasses.replace(run, settings=run.settings.replace(task=name_of(data.task)))
     return run, data

@@ -10,7 +10,7 @@ from typing import NoReturn
 from hftune.errors import BadInput, HftuneError, PeerFailed, ResourceError, StoppedBySignal
 from hftune.runtime.offline import of_the_cache
 from hftune.storage.files import DISK_ERRORS, system_error
-from hftune.storage.run_dir import write_exit
+from hftune.storage.run_dir import LOCK, write_exit
 
 PEERS = r"(?i)gloo|NCCL|closed by peer|reset by peer"  # what torch.distributed says when one is gone
 MEMORY = r"(?i)out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
@@ -85,7 +85,7 @@ def tell(error: HftuneError) -> None:
 
 def leave_note(run_dir: Path, code: int, reason: str) -> None:
     """Writes `exit.json`, unless the folder never came to be the run's: then it has no lock."""
-    if is_main() and os.path.isfile(run_dir / ".lock"):
+    if is_main() and os.path.isfile(run_dir / LOCK):
         write_exit(run_dir, code, reason, "repeat the same command" if code not in (0, 2) else None)
 
 

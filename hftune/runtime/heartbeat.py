@@ -20,7 +20,8 @@ MISSED = 24  # beats without a sign of another process, after which it counts as
 class Heartbeat:
     """Says every few seconds that this process lives, and looks whether the others do; use it with `with`.
 
-    The count of each process's beats stands in the store through which torch's processes meet. One thread
+    The count of each process's beats stands in the store through which torch's processes meet, by rank alone:
+    hosts that joined at different times count torchrun's restarts differently. One thread
     writes and reads there; a second one keeps time, because the first waits where the store is what is
     frozen. Time is counted in beats of this process: when all were stopped together (Ctrl-Z, a laptop
     that slept), none misses another.
@@ -34,8 +35,6 @@ class Heartbeat:
         self._on_loss = on_loss
         self._rank = int(os.environ.get("RANK", "0"))
         self._world = int(os.environ.get("WORLD_SIZE", "1"))
-        # torchrun's store outlives a restart of its processes, whose counts begin at 0
-        self._attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._heard = dict.fromkeys(range(self._world), 0)  # rank -> own beat at which it was last heard
         self._now = 0
         self._over = threading.Event()
@@ -70,7 +69,7 @@ class Heartbeat:
             while not self._over.wait(BEAT):
                 for rank, before in counts.items():
                     mine = rank == self._rank
-                    counts[rank] = store.add(f"hftune/beat/{self._attempt}/{rank}", int(mine))
+                    counts[rank] = store.add(f"hftune/beat/{rank}", int(mine))
                     if counts[rank] != before:
                         self._heard[rank] = self._now
         self._over.set()

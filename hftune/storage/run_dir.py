@@ -18,6 +18,7 @@ from hftune.settings.base import with_current_names
 from hftune.storage.files import read_json, replace_file, write_json
 
 RECORD_FORMAT = 1
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -40,8 +41,10 @@ def lock_run_dir(path: Path) -> Iterator[None]:
         # A forked worker inherits the lock and may outlive a killed run by seconds.
         os.register_at_fork(after_in_child=lock.close)
         lock.truncate(0)
-        lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        begun = datetime.now(UTC).isoformat()
+        lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "begun": begun}))
         lock.flush()
+        os.fsync(lock.fileno())  # on a shared disk the other machines of the run look for it
         yield
 
 
@@ -50,7 +53,7 @@ def _open_lock(path: Path) -> TextIO:
     advice = "choose another --output_dir"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a+", encoding="utf-8")
+        lock = (path / LOCK).open("a+", encoding="utf-8")
     except FileExistsError as error:
         raise BadInput(f"--output_dir {path} is a file, not a folder; {advice}") from error
     except OSError as error:

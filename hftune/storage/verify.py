@@ -14,7 +14,7 @@ from hftune.errors import BadInput, first_line
 from hftune.storage.checkpoint import list_checkpoints, verify_checkpoint
 from hftune.storage.files import read_json
 from hftune.storage.model_files import changed_files
-from hftune.storage.run_dir import RunRecord, holder_of
+from hftune.storage.run_dir import LOCK, RunRecord, holder_of
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def verify_run(run_dir: Path) -> RunState:
 def holder(run_dir: Path) -> str | None:
     """Says who holds a run's lock, such as "pid 17 on host"; None if nobody does."""
     try:
-        lock = (run_dir / ".lock").open(encoding="utf-8")
+        lock = (run_dir / LOCK).open(encoding="utf-8")
     except OSError:  # a copy of a run, or none yet
         return None
     with lock:

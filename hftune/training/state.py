@@ -176,7 +176,8 @@ def find_checkpoint(run: Run) -> Checkpoint | None:
         log.info("resuming from %s, as asked", checkpoint.path)
         return checkpoint
     if run.is_main:
-        clean_temporary(run.run_dir)
+        clean_temporary(run.run_dir)  # which may put a checkpoint in its place
+    run.accelerator.wait_for_everyone()
     path, skipped = latest_valid(run.run_dir)
     for line in skipped:
         log.warning("%s", line)

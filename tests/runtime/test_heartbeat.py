@@ -83,3 +83,16 @@ def test_a_process_alone_listens_to_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with peers.Heartbeat(pytest.fail) as heartbeat:
         assert not any(thread.is_alive() for thread in heartbeat._threads)
+
+
+def test_processes_that_torchrun_restarted_at_different_times_hear_each_other(job, tmp_path):
+    job = slow(job).but(gradient_accumulation_steps=2, save_steps=40)
+    with Group(job, tmp_path / "run", 2, hurry_restarted) as group:
+        assert not group.wait(3 * BEAT * MISSED + 2), group.text()
+        assert list_checkpoints(tmp_path / "run")
+
+
+def hurry_restarted() -> None:
+    """Does as where one host's torchrun has restarted its process once, and the other's is new."""
+    hurry()
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = str(1 - int(os.environ["RANK"]))
