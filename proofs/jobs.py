@@ -46,7 +46,7 @@ class Job:
 
     Args:
         name: What the table calls it.
-        recipe: Its module in `hftune.recipes`.
+        recipe: Its module in `hftune.recipes`, or "proofs.paced".
         flags: Its flags by name.
         sums_over_processes: Whether its numbers are the same on any number of processes: BatchNorm's
             statistics are those of each process's own rows, so that a model with it changes.
@@ -56,6 +56,11 @@ class Job:
     recipe: str
     flags: dict[str, Any] = field(default_factory=dict)
     sums_over_processes: bool = True
+
+    @property
+    def file(self) -> Path:
+        """The recipe's file."""
+        return ROOT / (f"recipes/{self.recipe}.py" if "." not in self.recipe else "proofs/paced.py")
 
     def but(self, **flags: Any) -> "Job":
         """Returns the job with other flags."""
@@ -214,6 +219,6 @@ def become(request: str) -> None:
     from hftune.launcher import launch
 
     try:
-        launch(import_module(f"hftune.recipes.{recipe}").recipe, words)
+        launch(import_module(recipe if "." in recipe else f"hftune.recipes.{recipe}").recipe, words)
     except HftuneError as error:  # told, and in a program of its own the exit code
         raise SystemExit(error.exit_code) from None

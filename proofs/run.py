@@ -5,8 +5,9 @@
     python -m proofs.run --only draws --draws 1000 --jobs 2
     python -m proofs.run --only draws --draws 1 --first 137
 
-Proofs: kills, saves, worlds, steps, draws, disk, damage, signals, ranks, together, network. Each can be
-repeated alone; the page is made of the newest findings of all.
+Proofs: kills, saves, worlds, steps, draws, disk, damage, signals, ranks, together, network, nodes, slurm.
+Each can be repeated alone; the page is made of the newest findings of all. `nodes` needs root, `slurm` also
+the commands of SLURM and munge; where they cannot be tried it is said why.
 """
 
 import argparse
@@ -33,10 +34,13 @@ if __name__ == "__main__":  # each process that is tried imports this file too, 
 from proofs.damage import all_noticed, real_checkpoint_damaged, small_checkpoints  # noqa: E402
 from proofs.disk import CODES, failing_saves, files_that_may_not_grow  # noqa: E402
 from proofs.draws import Data  # noqa: E402
+from proofs.hosts import why_no_hosts  # noqa: E402
 from proofs.jobs import ROOT, STEPS, Job, make_jobs  # noqa: E402
 from proofs.kills import killed_at_random, killed_while_saving, resumed_from_every_step  # noqa: E402
 from proofs.network import without_network  # noqa: E402
+from proofs.nodes import on_two_hosts  # noqa: E402
 from proofs.resumed import drawn_runs  # noqa: E402
+from proofs.slurm import on_a_cluster, why_no_slurm  # noqa: E402
 from proofs.stopping import (  # noqa: E402
     LAUNCHERS,
     TARGETS,
@@ -134,6 +138,20 @@ class Trials:
         for job in self.jobs.values():
             yield without_network(job, self.folder)
 
+    def nodes(self) -> Iterator[Row]:
+        """Two hosts by torchrun."""
+        if why := why_no_hosts():
+            print(f"nodes: not tried: {why}", flush=True)
+            return
+        yield from on_two_hosts(self.jobs, self.folder)
+
+    def slurm(self) -> Iterator[Row]:
+        """Two nodes by SLURM."""
+        if why := why_no_slurm():
+            print(f"slurm: not tried: {why}", flush=True)
+            return
+        yield from on_a_cluster(self.jobs, self.folder)
+
 
 def main() -> None:
     """Runs the proofs that were asked for, and writes the page."""
@@ -162,6 +180,8 @@ def main() -> None:
         "ranks": trials.ranks,
         "together": trials.together,
         "network": trials.network,
+        "nodes": trials.nodes,
+        "slurm": trials.slurm,
     }
     if asked.only and asked.only not in proofs:
         parser.error(f"--only {asked.only}: there are {', '.join(proofs)}")
@@ -172,7 +192,8 @@ def main() -> None:
             rows.append(row)
             failed += row.tried - row.held
             print(f"{row.held}/{row.tried}  {row.claim}  ({row.seconds:.0f} s) {row.note}", flush=True)
-        keep(rows, FOUND, name, at)
+        if rows:
+            keep(rows, FOUND, name, at)
         write_page(FOUND, list(proofs), PAGE, STEPS)
     raise SystemExit(1 if failed else 0)
 

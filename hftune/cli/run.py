@@ -3,6 +3,7 @@
     hftune run imdb --max_length 256
     hftune run my_recipe.py --output_dir runs/mine
     hftune run imdb --seeds 5
+    hftune run imdb --slurm "--nodes 2 --gpus-per-node 4 --time 8:00:00"
 
 The flags are the recipe's own. `accelerate launch` and `torchrun` turn every exit code into 1; this one
 returns what exit.json says.
@@ -14,6 +15,17 @@ The same command goes on where it was stopped, and reads what is finished; with 
 the end a table has the scores of each seed, their mean and standard deviation (n - 1), and
 OUTPUT_DIR/seeds.json the same numbers. --data_seed stays the same, so that all seeds train, validate and
 test on the same rows: hftune compare OUTPUT_DIR/seed_* pairs them.
+
+--slurm OPTIONS   submit the run to SLURM, with these options of sbatch, in quotes
+
+Each node gets one `hftune run`, which starts a process for each GPU. OUTPUT_DIR/job.sh is the job; what it
+prints goes to OUTPUT_DIR/slurm-N.out. Two minutes before the time limit the run saves and the job queues
+again, to go on from there, as it does when it was preempted or has lost a node; --signal TERM@SECONDS among
+the options is another time. With --wait among them the command waits for the end and returns the run's exit
+code. OUTPUT_DIR must be on a file system that all nodes share. scancel N ends the job: the run saves first.
+
+On several machines without SLURM, start the same on each with the variables that torchrun reads: PET_NNODES=2
+PET_RDZV_BACKEND=c10d PET_RDZV_ENDPOINT=FIRST_MACHINE:29400.
 """
 
 import json
@@ -26,6 +38,7 @@ from types import FrameType
 
 from hftune.cli.recipes import find_recipe, recipe_file
 from hftune.cli.seeds import is_finished, refuse_foreign_summary, refuse_together, show_seeds, take_flags
+from hftune.cli.slurm import submit, take_options
 from hftune.errors import BadInput, HftuneError, StoppedBySignal
 from hftune.recipe import Recipe
 from hftune.settings.base import Settings
@@ -42,21 +55,28 @@ def main(argv: list[str]) -> None:
     if not argv:
         raise BadInput("hftune run: which recipe? hftune run NAME [flags]")
     name, *flags = argv
+    slurm, flags = take_options(flags)
     own, flags = take_flags(flags, {"seeds"})
     seeds = read_flags(own, {"seeds": int}).get("seeds")
     recipe, file = find_recipe(name), str(recipe_file(name))
     settings = parse(recipe.settings, flags, prog=recipe.name, description=recipe.description)
     sys.stdout.flush()
+    from hftune.storage.user_files import refuse_foreign_files
+
+    run_dir = Path(settings.output_dir or Path("runs") / recipe.name)
+    if slurm is not None:
+        if seeds is not None:
+            raise BadInput("--seeds and --slurm contradict each other: submit a job for each --seed")
+        refuse_foreign_files(run_dir, settings)
+        submit(recipe.name, [name, *flags], run_dir, slurm)
+        return
     if seeds is not None:
         refuse_together(settings, seeds)
         run_seeds(recipe, file, flags, settings, seeds)
         return
     processes = count_gpus()
-    if processes < 2:
+    if processes < 2 and not on_several_machines():
         os.execv(sys.executable, [sys.executable, file, *flags])  # its signals and its code are ours
-    run_dir = Path(settings.output_dir or Path("runs") / recipe.name)
-    from hftune.storage.user_files import refuse_foreign_files
-
     refuse_foreign_files(run_dir, settings)  # there the run would leave no exit.json
     raise SystemExit(launch_group([file, *flags], processes, run_dir))
 
@@ -115,19 +135,28 @@ def count_gpus() -> int:
     return 0 if computes_on_cpu() else torch.accelerator.device_count()
 
 
+def on_several_machines() -> bool:
+    """Returns whether torchrun's own variables say that this is one machine of several."""
+    return os.environ.get("PET_NNODES", "1") != "1"
+
+
 def launch_group(argv: list[str], processes: int, run_dir: Path, signals: list[int] | None = None) -> int:
     """Runs a recipe in processes of its own, one per GPU; returns the exit code that the run left behind.
 
     Args:
         argv: The recipe's file and its flags.
-        processes: How many; two or more are started by torchrun.
+        processes: How many on this machine; two or more, or those of several machines, are started by
+            torchrun, which reads from its variables where these meet.
         run_dir: Where exit.json will be.
         signals: Gets the numbers of the signals that were passed on.
     """
     note = run_dir / "exit.json"
     before = note.stat().st_mtime_ns if note.exists() else None
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    group = subprocess.Popen([sys.executable, *(torchrun if processes > 1 else []), *argv])
+    torchrun: list[str] = []
+    if processes > 1 or on_several_machines():
+        torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(max(1, processes))]
+        torchrun += [] if on_several_machines() else ["--standalone"]
+    group = subprocess.Popen([sys.executable, *torchrun, *argv])
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         if signals is not None:
