@@ -103,8 +103,8 @@ class Pair:
 
 
 def paced(job: Job, steps: int) -> Job:
-    """Returns a job that pauses after each step where PACE says so, and saves every tenth."""
-    flags = {"max_steps": steps, "save_steps": 10, "eval_steps": steps, "logging_steps": 100}
+    """Returns a job that pauses after each step where PACE says so, and saves every fifth."""
+    flags = {"max_steps": steps, "save_steps": 5, "eval_steps": steps, "logging_steps": 100}
     return replace(job.but(**flags), recipe="proofs.paced")
 
 
@@ -114,7 +114,7 @@ def on_two_hosts(jobs: dict[str, Job], folder: Path) -> Iterator[Row]:
         for name in SAME:
             yield same_as_one(hosts, jobs[name], folder)
         yield not_shared(hosts, jobs["textcnn"], folder)
-        job = paced(jobs["textcnn"], 300)
+        job = paced(jobs["textcnn"], 100)
         straight = finish(job.but(gradient_accumulation_steps=2), folder / "straight")
         for host in range(2):
             yield host_killed(hosts, job, folder, host, straight)
@@ -154,7 +154,7 @@ def host_killed(hosts: Hosts, job: Job, folder: Path, host: int, straight: str) 
     """Kills all processes of a host. Held: the other ends, with code 6, and the run goes on to the same."""
     with Row(f"{job.name}: all of node{host + 1} killed: the other ends, goes on to the same") as row:
         run_dir = folder / "killed"
-        with Pair(hosts, job, run_dir, PACE="0.1") as pair:
+        with Pair(hosts, job, run_dir, PACE="0.2") as pair:
             pair.wait_for_checkpoint()
             began = time.monotonic()
             hosts.kill(host)
@@ -169,7 +169,7 @@ def wire_cut(hosts: Hosts, job: Job, folder: Path, straight: str) -> Row:
     """Cuts the wire. Held: both end by themselves, the first with code 6, and the run goes on to the same."""
     with Row(f"{job.name}: the wire cut: both end, goes on to the same") as row:
         run_dir = folder / "cut"
-        with Pair(hosts, job, run_dir, PACE="0.1") as pair:
+        with Pair(hosts, job, run_dir, PACE="0.2") as pair:
             pair.wait_for_checkpoint()
             began = time.monotonic()
             hosts.cut()
@@ -185,7 +185,7 @@ def power_lost(hosts: Hosts, job: Job, folder: Path, host: int, straight: str) -
     """Lets a host vanish without a word to the other, which is to end all the same."""
     with Row(f"{job.name}: node{host + 1} lost without a word: the other ends, goes on to the same") as row:
         run_dir = folder / "lost"
-        with Pair(hosts, job, run_dir, PACE="0.1") as pair:
+        with Pair(hosts, job, run_dir, PACE="0.2") as pair:
             pair.wait_for_checkpoint()
             began = time.monotonic()
             hosts.cut()
@@ -202,7 +202,7 @@ def slow_host(hosts: Hosts, job: Job, folder: Path, straight: str) -> Row:
     """Stops a host for 20 s, again and again. Held: the other waits, and both end with the same."""
     with Row(f"{job.name}: a host that stands still for 20 s, three times: ends the same") as row:
         run_dir = folder / "slow"
-        with Pair(hosts, job, run_dir, PACE="0.1") as pair:
+        with Pair(hosts, job, run_dir, PACE="0.2") as pair:
             for _ in range(3):
                 pair.wait_for_checkpoint(max(list_checkpoints(run_dir), default=0))
                 hosts.signal(1, signal.SIGSTOP)
@@ -221,7 +221,7 @@ def host_comes_back(hosts: Hosts, job: Job, folder: Path, straight: str) -> Row:
         "with both, ends the same"
     ) as row:
         run_dir = folder / "elastic"
-        with Pair(hosts, job, run_dir, ELASTIC, PACE="0.4", **OWN_STORE) as pair:
+        with Pair(hosts, job, run_dir, ELASTIC, PACE="1", **OWN_STORE) as pair:
             pair.wait_for_checkpoint()
             hosts.kill(1)
             pair.wait_for_checkpoint(max(list_checkpoints(run_dir)))
@@ -236,5 +236,5 @@ def host_comes_back(hosts: Hosts, job: Job, folder: Path, straight: str) -> Row:
 
 
 def goes_on(job: Job, run_dir: Path) -> str:
-    """Repeats the command on two processes of one host; returns the fingerprint of the end."""
-    return finish(job, run_dir, 2)
+    """Repeats the command on one process; returns the fingerprint of the end."""
+    return finish(job, run_dir)

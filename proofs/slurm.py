@@ -85,7 +85,7 @@ class Cluster:
     def submit(self, job: Job, run_dir: Path, options: str) -> subprocess.Popen:
         """Starts `hftune run --slurm` on the first node."""
         words = [HFTUNE, "run", job.file, "--slurm", options, *job.words(run_dir)]
-        return self._hosts.start(0, words, self.said(run_dir), **self._env, PACE="0.4")
+        return self._hosts.start(0, words, self.said(run_dir), **self._env, PACE="1")
 
     @staticmethod
     def said(run_dir: Path) -> Path:
@@ -112,7 +112,7 @@ def on_a_cluster(jobs: dict[str, Job], folder: Path) -> Iterator[Row]:
         job = jobs["textcnn"]
         yield waited_for(cluster, job, folder)
         yield fails(cluster, job, folder)
-        job = paced(job, 300)
+        job = paced(job, 100)
         straight = finish(job.but(gradient_accumulation_steps=2), folder / "straight")
         yield out_of_time(cluster, job, folder, straight)
         yield requeued(cluster, job, folder, straight)
@@ -161,7 +161,7 @@ def out_of_time(cluster: Cluster, job: Job, folder: Path, straight: str) -> Row:
     with Row(f"{job.name}: a signal before the time limit: saved, queues again, ends the same") as row:
         run_dir = folder / "short"
         submitted = cluster.submit(job, run_dir, "--nodes 2 --wait --time 3 --signal TERM@100")
-        code = submitted.wait(2 * REQUEUED_WITHIN)
+        code = submitted.wait(3 * REQUEUED_WITHIN)
         said = cluster.text(run_dir)
         row.note = f"resumed {said.count('resuming from')} times"
         row.count(code == 0 and "resuming from" in said and fingerprint(run_dir) == straight)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hftune.errors import BadInput, HftuneError, StoppedBySignal, first_line
+from hftune.errors import BadInput, HftuneError, StoppedBySignal, first_line, printable
 from hftune.runtime.signals import Stop
-from hftune.storage.files import write_text
+from hftune.storage.files import explain_write_errors, write_text
 
 SCRIPT = "job.sh"
 WRITTEN = "# Written by hftune run --slurm"
@@ -86,7 +86,8 @@ def submit(name: str, words: list[str], run_dir: Path, options: str) -> None:
     script = run_dir / SCRIPT
     if script.exists() and WRITTEN not in script.read_text(encoding="utf-8", errors="replace"):
         raise BadInput(f"{script} is there, and not of hftune: move it, or choose another --output_dir")
-    run_dir.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(run_dir, 0):
+        run_dir.mkdir(parents=True, exist_ok=True)
     write_text(script, job_script(name, words, run_dir, given))
     line = ["sbatch", "--parsable", *given, str(script)]
     with (
@@ -123,7 +124,7 @@ def job_script(name: str, words: list[str], run_dir: Path, options: list[str]) -
     hftune = os.path.abspath(sys.argv[0])  # what was called here is what the nodes call
     return JOB.format(
         written=WRITTEN,
-        options=shlex.join(options),
+        options=printable(shlex.join(options)),  # in a comment, which a new line would end
         script=shlex.quote(f"{place}/{SCRIPT}"),
         name=shlex.quote(name),
         output=shlex.quote(place.replace("%", "%%") + "/slurm-%j.out"),

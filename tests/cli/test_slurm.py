@@ -90,6 +90,9 @@ def test_what_cannot_be_submitted_is_refused(tools, here, monkeypatch):
     with pytest.raises(BadInput, match=r"job.sh is there, and not of hftune"):
         run(["imdb_bag", "--slurm", "", "--output_dir", "runs/mine"])
     assert mine.read_text() == "mine"
+    (here / "file").write_text("")
+    with pytest.raises(BadInput, match="file"):
+        run(["imdb_bag", "--slurm", "", "--output_dir", "file/run"])
     assert not (here / "sbatch.words").exists()
     monkeypatch.setenv("PATH", str(here))
     with pytest.raises(BadInput, match="there is no sbatch here"):
@@ -126,6 +129,11 @@ def job(tools, here):
         return subprocess.run(["bash", str(script)], env=variables, check=False).returncode
 
     return start
+
+
+def test_an_option_of_several_lines_stays_in_its_comment(here):
+    script = job_script("imdb", ["imdb"], here, ["--comment", "a\nb"])
+    assert "sbatch --comment 'a\\nb' " in script.splitlines()[1]
 
 
 def test_each_node_gets_one_command_and_knows_the_first(job, here):
