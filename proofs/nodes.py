@@ -88,6 +88,15 @@ class Pair:
                 launcher.wait(max(0.0, end - time.monotonic()))
         return [launcher.poll() for launcher in self.launchers]
 
+    def wait_for_error(self, host: int) -> bool:
+        """Waits until a host's process of the run has said why it ends; returns whether it has."""
+        end = time.monotonic() + ENDS_WITHIN
+        while "error: " not in (said := self.said[host].read_text(errors="replace")):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return "has not answered" in said
+
     def text(self) -> str:
         """Returns what both have printed."""
         return "\n".join(path.read_text(errors="replace") for path in self.said if path.exists())
@@ -118,9 +127,8 @@ def on_two_hosts(jobs: dict[str, Job], folder: Path) -> Iterator[Row]:
         straight = finish(job.but(gradient_accumulation_steps=2), folder / "straight")
         for host in range(2):
             yield host_killed(hosts, job, folder, host, straight)
-        yield wire_cut(hosts, job, folder, straight)
-        for host in range(2):
-            yield power_lost(hosts, job, folder, host, straight)
+        for lost in (None, 0, 1):
+            yield wire_cut(hosts, job, folder, lost, straight)
         yield slow_host(hosts, job, folder, straight)
         yield host_comes_back(hosts, job, folder, straight)
 
@@ -165,35 +173,27 @@ def host_killed(hosts: Hosts, job: Job, folder: Path, host: int, straight: str) 
     return row
 
 
-def wire_cut(hosts: Hosts, job: Job, folder: Path, straight: str) -> Row:
-    """Cuts the wire. Held: both end by themselves, the first with code 6, and the run goes on to the same."""
-    with Row(f"{job.name}: the wire cut: both end, goes on to the same") as row:
+def wire_cut(hosts: Hosts, job: Job, folder: Path, lost: int | None, straight: str) -> Row:
+    """Cuts the wire, and the power of a host too where one is lost.
+
+    Held: the processes of the run that are left end by themselves, the first with code 6, and the run goes on
+    to the same. torchrun on the second host waits for the first for some minutes more.
+    """
+    what = "the wire cut" if lost is None else f"node{lost + 1} lost without a word"
+    with Row(f"{job.name}: {what}: who is left ends, goes on to the same") as row:
         run_dir = folder / "cut"
+        left = [host for host in range(2) if host != lost]
         with Pair(hosts, job, run_dir, PACE="0.2") as pair:
             pair.wait_for_checkpoint()
             began = time.monotonic()
             hosts.cut()
-            ended = None not in pair.wait()
+            if lost is not None:
+                hosts.kill(lost)
+            ended = all(pair.wait_for_error(host) for host in left)
+            row.note = f"{time.monotonic() - began:.0f} s until it had"
+            ended = ended and (lost == 0 or pair.launchers[0].wait(ENDS_WITHIN) == 1)
             hosts.repair()
-            row.note = f"{time.monotonic() - began:.0f} s until both had ended"
-        row.count(ended and pair.code() == 6 and goes_on(job, run_dir) == straight)
-        remove(run_dir)
-    return row
-
-
-def power_lost(hosts: Hosts, job: Job, folder: Path, host: int, straight: str) -> Row:
-    """Lets a host vanish without a word to the other, which is to end all the same."""
-    with Row(f"{job.name}: node{host + 1} lost without a word: the other ends, goes on to the same") as row:
-        run_dir = folder / "lost"
-        with Pair(hosts, job, run_dir, PACE="0.2") as pair:
-            pair.wait_for_checkpoint()
-            began = time.monotonic()
-            hosts.cut()
-            hosts.kill(host)
-            ended = None not in pair.wait()
-            hosts.repair()
-            row.note = f"{time.monotonic() - began:.0f} s until the other had ended"
-        row.count(ended and (host == 0 or pair.code() == 6) and goes_on(job, run_dir) == straight)
+        row.count(ended and (lost == 0 or pair.code() == 6) and goes_on(job, run_dir) == straight)
         remove(run_dir)
     return row
 
