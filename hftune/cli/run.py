@@ -161,7 +161,9 @@ def launch_group(argv: list[str], processes: int, run_dir: Path, signals: list[i
     def pass_on(number: int, _frame: FrameType | None) -> None:
         if signals is not None:
             signals.append(number)
-        group.send_signal(number)
+        # SLURM signals every process of a step; after a second signal torchrun does not wait for the run
+        if "SLURM_STEP_ID" not in os.environ:
+            group.send_signal(number)
 
     before_it = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     code = group.wait()

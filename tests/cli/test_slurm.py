@@ -175,3 +175,19 @@ def test_a_group_of_several_machines_is_started_by_torchrun(monkeypatch, here):
         with Stop():  # handlers as they were
             assert launch_group(["recipe.py"], processes, here) == 0
         assert (here / "words").read_text() == f"{words}recipe.py\n"
+
+
+@pytest.mark.parametrize("of_slurm", [False, True])
+def test_a_signal_reaches_the_group_once(of_slurm, monkeypatch, here):
+    group = here / "group"
+    waits = "for n in 1 2 3 4 5; do sleep 0.1; done"
+    group.write_text(f"#!/bin/bash\ntrap 'touch got' TERM; sleep 0.5; kill -TERM $PPID; {waits}\n")
+    group.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(group))
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    if of_slurm:  # which has sent it one already
+        monkeypatch.setenv("SLURM_STEP_ID", "0")
+    received: list[int] = []
+    launch_group(["recipe.py"], 2, here, received)
+    assert received == [signal.SIGTERM]
+    assert (here / "got").exists() is not of_slurm
