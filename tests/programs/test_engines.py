@@ -97,22 +97,22 @@ def test_the_job_of_hugging_face_says_what_the_page_asks_for():
 
 
 @pytest.mark.every_kind
-def test_torchrun_reads_the_variables_of_kubeflow(tmp_path):
-    """Two processes of one pod; half a minute of imports."""
-    (line,) = re.findall(r"`torchrun (recipes/imdb.py [^`]*)`", (ENGINES / "README.md").read_text())
+def test_two_pods_of_kubeflow_train_one_run(tmp_path):
+    """Half a minute of imports."""
+    (line,) = re.findall(r"`hftune (run imdb [^`]*)`", (ENGINES / "README.md").read_text())
+    words = [word.replace("/runs", str(tmp_path)) for word in line.split()]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    given = {
-        "NNODES": 1,
-        "NPROC_PER_NODE": 2,
-        "NODE_RANK": 0,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
+    given = {"NNODES": 2, "NPROC_PER_NODE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     env = os.environ | {f"PET_{name}": str(value) for name, value in given.items()}
     env["ACCELERATE_USE_CPU"] = "true"
-    words = line.replace("/runs/", f"{tmp_path}/").split()
-    command = [sys.executable, "-m", "torch.distributed.run", *words, *SMALL]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "imdb/run.json").read_text())["world_size"] == 2
+    command = [sys.executable, "-c", "from hftune.cli.main import main; main()", *words]
+    for more, code in ((SMALL, 0), (["--dataset_name", "sample", "--model_name_or_path", "/nowhere"], 2)):
+        pods = [
+            subprocess.Popen([*command, *more], cwd=ROOT, env={**env, "PET_NODE_RANK": str(rank)})
+            for rank in (0, 1)
+        ]
+        assert [pod.wait(300) for pod in pods] == [code, code]
+        if code == 0:
+            assert json.loads((tmp_path / "imdb/run.json").read_text())["world_size"] == 2
+        words[-1] = str(tmp_path / "other")
