@@ -272,7 +272,9 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
     least = rows_needed(model, data)
     plan = build_plan(settings, data, accelerator.num_processes, record.micro_batches_per_step, least)
     padding = plan.padding_share()
-    padded = f", {100 * padding:.1f} % padding" if data.learned.lengths.max() > 1 else ""
+    padded = ""
+    if padding is not None and data.learned.lengths.max() > 1:
+        padded = f", {100 * padding:.1f} % padding"
     log.info("batches: %d steps per epoch of %s%s", len(plan.epoch(0)), plan.describe(), padded)
     first_step = checkpoint.step if checkpoint else 0
     if settings.linear_probing and not checkpoint and run.is_main:  # the others are sent its weights
@@ -289,7 +291,11 @@ def train(run: Run, data: Data, model: PreTrainedModel, record: RunRecord) -> di
         fit(training, progress, bar)
     training.log.close()
     state.take_result(run, progress)
-    return training_results(progress, plan) | data.facts | {"padding_share": padding}
+    return (
+        training_results(progress, plan)
+        | data.facts
+        | ({} if padding is None else {"padding_share": padding})
+    )
 
 
 def save(run: Run, data: Data, model: PreTrainedModel, adapter: Adapter | None) -> torch.nn.Module:

@@ -5,7 +5,7 @@ made for all processes together, so that one process with two micro-batches and 
 one each see the same rows, and a run that starts in the middle sees what it would have seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,6 +68,7 @@ class BatchPlan:
         least_rows: Rows that a batch has at least: 2 for BatchNorm that sees one value of a row. A smaller
             one is joined to the one before it.
         weights: Terms of the loss of each row, int64 of shape (N,); None: one each.
+        order: See `hftune.data.dataset.Data`.
 
     Raises:
         BadInput: If a batch cannot have `least_rows`.
@@ -82,6 +83,7 @@ class BatchPlan:
     seed: int
     least_rows: int = 1
     weights: np.ndarray | None = None
+    order: Callable[[int, int], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         needs = f"the model's BatchNorm needs {self.least_rows} rows in a batch"
@@ -93,6 +95,8 @@ class BatchPlan:
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Cuts an epoch's random order into micro-batches of row ids; every row stands in one."""
+        if self.order:
+            return self.joined(self._cut(self.order(self.seed, epoch)))
         order = permutation(len(self.lengths), "order", self.seed, epoch)
         if not self.group_by_length:
             return self.joined(self._cut(order))
@@ -183,8 +187,10 @@ class BatchPlan:
         total = (self.tokens_per_batch or self.rows_per_batch) * self.micro_batches_per_step
         return f"{' x '.join(words)} = {total:,}"
 
-    def padding_share(self, epoch: int = 0) -> float:
-        """Returns the share of padding among an epoch's tokens, 0 to 1."""
+    def padding_share(self, epoch: int = 0) -> float | None:
+        """Returns the share of padding among an epoch's tokens, 0 to 1; None where lengths are not known."""
+        if self.order:
+            return None
         batches = self.batches(epoch)
         padded = sum(int(self.lengths[rows].max()) * len(rows) for rows in batches)
         return 1 - float(self.lengths.sum()) / padded

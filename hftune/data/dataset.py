@@ -115,6 +115,9 @@ class Data:
         input_config: What the model's config says of its inputs, such as that they are pairs of texts.
         swapped: The test rows with the two texts of each pair in changed places; None where rows are none.
         transfer: What a teacher answers; None without a teacher.
+        order: The order of the training rows, int64 (N,), of a seed and an epoch, where they have to be
+            visited in one of their own, as those that are read from the disk; their `lengths` are then the
+            most that they may have. None: all in a random order.
     """
 
     train: Rows
@@ -134,6 +137,7 @@ class Data:
     input_config: Mapping[str, Any] = field(default_factory=dict)
     swapped: Rows | None = None
     transfer: Transfer | None = None
+    order: Callable[[int, int], np.ndarray] | None = None
 
     @property
     def learned(self) -> Rows:

@@ -218,7 +218,7 @@ def _from_library(name: str, path: str, config: str | None, revision: str | None
         cache = _cache_of(path) if os.path.isdir(path) else None
         found = datasets.load_dataset(path, config, revision=revision, cache_dir=cache)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError, httpx.HTTPError) as error:
-        _explain(error, name, config, revision)
+        explain(error, name, config, revision)
     commit = _commit(found)
     if revision and commit and re.fullmatch("[0-9a-f]{7,40}", revision) and not commit.startswith(revision):
         raise BadInput(
@@ -247,7 +247,7 @@ def _commit(found: datasets.DatasetDict) -> str:
     return commits[0] if commits else ""
 
 
-def _explain(error: Exception, name: str, config: str | None, revision: str | None) -> NoReturn:
+def explain(error: Exception, name: str, config: str | None, revision: str | None) -> NoReturn:
     """Raises the one line that an error of `datasets` or the Hub's client comes down to."""
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
@@ -297,13 +297,16 @@ def _tables_of(found: datasets.DatasetDict, name: str) -> dict[str, Table]:
     tables = {}
     for split, part in found.items():
         rows = part.with_format("arrow")[:]
-        cells = {column: getattr(of, "feature", of) for column, of in part.features.items()}  # also of lists
-        classes = {
-            column: feature.names
-            for column, feature in cells.items()
-            if isinstance(feature, datasets.ClassLabel) and feature.names
-        }
-        tables[split] = Table(
-            f"{name} {split}", dict(zip(rows.column_names, rows.columns, strict=True)), None, classes
-        )
+        columns = dict(zip(rows.column_names, rows.columns, strict=True))
+        tables[split] = Table(f"{name} {split}", columns, None, names_of_classes(part.features))
     return tables
+
+
+def names_of_classes(features: datasets.Features) -> dict[str, list[str]]:
+    """Returns the names of the classes of those columns that have some, or lists of them."""
+    cells = {column: getattr(of, "feature", of) for column, of in features.items()}
+    return {
+        column: feature.names
+        for column, feature in cells.items()
+        if isinstance(feature, datasets.ClassLabel) and feature.names
+    }

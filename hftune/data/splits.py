@@ -95,6 +95,31 @@ def make_splits(
     Raises:
         BadInput: The data cannot be used; the message names file and row.
     """
+    parts, task, origin, warnings = choose_rows(
+        source, settings, content=content, label=label, check=check, task=task
+    )
+    seen = {
+        split: part if part.looks is None else replace(part, content=part.looks)
+        for split, part in parts.items()
+    }
+    warnings += find_duplicates(seen, noun)
+    return Splits(parts, task, origin, fingerprint(parts, task.labels), source.commit, warnings)
+
+
+def choose_rows(
+    source: Source,
+    settings: Settings,
+    *,
+    content: tuple[str, ...],
+    label: str,
+    check: Callable[[str, Table], UsableContent],
+    task: Task | None = None,
+) -> tuple[dict[str, CheckedSplit], Task, str, list[str]]:
+    """Does what `make_splits` does, given the same, but looks into no content.
+
+    Returns:
+        The rows of each split, the task, where they came from and how validation came about, and warnings.
+    """
     asked = chosen_task(settings, source.train, label, task)
     parts, task, warnings = _clean(source, settings, asked, content, label, check)
     warnings[:0] = source.warnings
@@ -115,12 +140,7 @@ def make_splits(
     warnings += _lost_classes(parts, whole, task)
     if "test" not in parts:
         warnings.append(f"no {'labelled ' * bool(task.labels)}test split: there will be no test scores")
-    seen = {
-        split: part if part.looks is None else replace(part, content=part.looks)
-        for split, part in parts.items()
-    }
-    warnings += find_duplicates(seen, noun)
-    return Splits(parts, task, origin, _fingerprint(parts, task.labels), source.commit, warnings)
+    return parts, task, origin, warnings
 
 
 def _sample(settings: Settings, split: str, task: Task, targets: np.ndarray) -> np.ndarray | None:
@@ -278,7 +298,7 @@ def _quotas(sizes: np.ndarray, count: int, most: np.ndarray) -> np.ndarray:
     return quota
 
 
-def _fingerprint(parts: Mapping[str, CheckedSplit], labels: tuple[str, ...]) -> str:
+def fingerprint(parts: Mapping[str, CheckedSplit], labels: tuple[str, ...]) -> str:
     """Hashes the values, not their layout: chunks, offsets and file formats do not count."""
     digest = hashlib.sha256(json.dumps(labels).encode())
     for split in SPLIT_NAMES:

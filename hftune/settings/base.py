@@ -91,6 +91,11 @@ CLEARS = {
 IMPLIES: dict[tuple[str, Any], dict[str, Any]] = {
     ("eval_strategy", "no"): {"load_best_model_at_end": False, "early_stopping_patience": 0},
     ("save_strategy", "no"): {"load_best_model_at_end": False},
+    ("streaming", True): {
+        "train_sampling_strategy": "random",
+        "tokens_per_batch": None,
+        "baselines": False,
+    },
 }
 
 

@@ -38,6 +38,8 @@ class TextSettings(Settings):
     # order of the training rows; group_by_length: rows of similar length in a batch, so less padding
     train_sampling_strategy: Literal["random", "group_by_length"] = "group_by_length"
     tokens_per_batch: int | None = None  # padded tokens in one batch, instead of a fixed number of rows
+    # leave training texts, which must be parquet, on the disk, and read a few row groups at a time
+    streaming: bool = False
 
     # --- vocabulary of models trained from scratch ---
     tokenizer_type: Literal["word", "character"] = "word"  # what a token is
@@ -71,6 +73,7 @@ class TextSettings(Settings):
         super().check()
         self._check_windows()
         self._check_distillation()
+        self._check_streaming()
         longest = self.max_length * (self.max_windows if self.in_windows else 1)
         if self.tokens_per_batch is not None and self.tokens_per_batch < longest:
             windows = f"--max_windows {self.max_windows} of " if self.in_windows else ""
@@ -110,6 +113,20 @@ class TextSettings(Settings):
         if given and not self.distillation_alpha:
             advice = "texts without labels teach nothing where the teacher's answers weigh nothing"
             refuse_both("distillation_alpha 0", given[0], advice)
+
+    def _check_streaming(self) -> None:
+        if not self.streaming:
+            return
+        unknown = "lengths are not known before a batch is made; drop one of them"
+        if self.train_sampling_strategy == "group_by_length":
+            refuse_both("streaming", "train_sampling_strategy group_by_length", unknown)
+        if self.tokens_per_batch:
+            refuse_both("streaming", "tokens_per_batch", unknown)
+        if self.in_windows:
+            refuse_both("streaming", "truncation window", unknown)
+        for name in ("baselines", "teacher", "embeddings"):
+            if getattr(self, name):
+                refuse_both("streaming", name, "it reads all training rows before the first step; drop one")
 
     def _refuse_without(self, needed: str, *names: str) -> None:
         for field in fields(TextSettings):

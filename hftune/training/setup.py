@@ -97,6 +97,7 @@ def build_plan(
         seed=settings.seed,
         least_rows=least_rows,
         weights=data.learned.weights,
+        order=data.order,
     )
 
 

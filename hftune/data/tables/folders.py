@@ -103,7 +103,7 @@ def read_files(files: Files) -> dict[str, Table]:
     Raises:
         BadInput: A file cannot be read, or those of one split differ in their classes.
     """
-    return {split: _joined([read_table(path) for path in paths]) for split, paths in files.splits.items()}
+    return {split: joined([read_table(path) for path in paths]) for split, paths in files.splits.items()}
 
 
 def _shown(name: str, root: Path, path: str) -> str:
@@ -173,7 +173,12 @@ def _is_train_alone(name: str) -> bool:
     return {split_of_name(word) for word in name.split()} - {None} == {"train"}
 
 
-def _joined(tables: list[Table]) -> Table:
+def joined(tables: list[Table]) -> Table:
+    """Returns the rows of some tables, one below the other, under the columns that all of them have.
+
+    Raises:
+        BadInput: They differ in their classes, or share no columns.
+    """
     first = tables[0]
     if len(tables) == 1:
         return first

@@ -21,7 +21,7 @@ from hftune.data.tables.json import read_json
 from hftune.data.tables.table import Table
 from hftune.errors import BadInput, listed, shown
 
-__all__ = ["LINES", "SUFFIXES", "Table", "names_file", "read_table"]
+__all__ = ["LINES", "SUFFIXES", "Table", "class_names", "names_file", "read_table", "refuse_duplicates"]
 
 LINES = ".txt"  # one text a line: no table, but a file of rows as well
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *conll.SUFFIXES)
@@ -64,7 +64,7 @@ def names_file(source: str) -> bool:
 def _read_parquet(name: str, data: bytes) -> Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        _refuse_duplicates(name, file.schema_arrow.names)
+        refuse_duplicates(name, file.schema_arrow.names)
         table = file.read()
         table.validate(full=True)  # Arrow itself does not look whether strings are UTF-8
     except (pa.ArrowException, OSError) as error:
@@ -73,11 +73,12 @@ def _read_parquet(name: str, data: bytes) -> Table:
     if not table.num_rows:
         raise BadInput(f"{name} has columns ({listed(table.column_names)}) but no rows")
     return Table(
-        name, dict(zip(table.column_names, table.columns, strict=True)), None, _class_names(table.schema)
+        name, dict(zip(table.column_names, table.columns, strict=True)), None, class_names(table.schema)
     )
 
 
-def _refuse_duplicates(name: str, columns: Iterable[str]) -> None:
+def refuse_duplicates(name: str, columns: Iterable[str]) -> None:
+    """Raises `BadInput` where two columns of a file have one name."""
     seen: set[str] = set()
     for column in columns:
         if column in seen:
@@ -85,7 +86,7 @@ def _refuse_duplicates(name: str, columns: Iterable[str]) -> None:
         seen.add(column)
 
 
-def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Returns the class names that `datasets` stores beside the columns of its parquet files."""
     stored = (schema.metadata or {}).get(b"huggingface")
     features = json.loads(stored).get("info", {}).get("features", {}) if stored else {}

@@ -92,6 +92,12 @@ def follow_marks(tables: Mapping[str, Table], wanted: str | None, used: Collecti
     return Marked(kept, None, warnings)
 
 
+def columns_of_marks(table: Table, wanted: str | None, used: Collection[str | None]) -> list[str]:
+    """Returns the columns by which `follow_marks` may move rows of a table or leave them out."""
+    verdicts = [column for column in table.columns if column.casefold() in _LEFT_OUT and column not in used]
+    return [*([wanted] if wanted else _candidates(table, used)), *verdicts]
+
+
 class _Meanings(NamedTuple):
     """What the values of a column mean: the rows, and the split of each different value, None for none."""
 

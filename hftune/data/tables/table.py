@@ -1,6 +1,7 @@
 """Rows of one split under the names of their columns, each with its place in the user's data."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ class Table:
     columns: dict[str, pa.ChunkedArray | list[Any]]
     lines: list[int] | None = None
     class_names: dict[str, list[str]] = field(default_factory=dict)
-    places: list[str] | None = None
+    places: Sequence[str] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     taken: np.ndarray | None = None

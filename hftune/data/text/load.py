@@ -15,8 +15,9 @@ from hftune.data.dataset import Data, Rows, Transfer
 from hftune.data.splits import log_splits
 from hftune.data.text.augment import Augment, AugmentedTexts
 from hftune.data.text.pair_baselines import PairBaseline, part_baselines
-from hftune.data.text.pairs import SWAPPED, Texts, refuse_words_of_pairs, truncation_of_pairs
+from hftune.data.text.pairs import SWAPPED, Texts, parts_of, refuse_words_of_pairs, truncation_of_pairs
 from hftune.data.text.splits import TextSplits, load_splits
+from hftune.data.text.stream import StreamedRows, StreamedTexts, stream_splits
 from hftune.data.text.token_warnings import unknown_share, warn_of_special_tokens, warn_of_unknown
 from hftune.data.text.tokenize import (
     TextCollator,
@@ -36,6 +37,11 @@ from hftune.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
+WITHOUT = (  # of `--streaming`
+    "texts are tokenized as batches are made of them, so rows are not sorted by length; left out: simple "
+    "models to compare with, and the search for texts that stand twice; hftune validate does not know the "
+    "longest rows"
+)
 LEARNED = ("train", "unlabeled")  # splits that the loop trains on
 
 
@@ -52,6 +58,8 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
     Raises:
         BadInput: If the data or the tokenizer cannot be used; the message names file and row.
     """
+    if settings.streaming:
+        return _load_streamed(settings, augment, task)
     splits = load_splits(settings, task)
     splits.task.check_loss_flags(settings.replace(task=name_of(splits.task)))
     truncation = choose_truncation(settings, splits.pairs)
@@ -70,18 +78,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
     if windows:
         tokenizer.model_max_length = windows.longest(SCORED)
         cut = {"max_length": windows.longest(SCORED), "truncation": "head"}
-    rows = {
-        name: tokenize(
-            split,
-            tokenizer,
-            targets=splits.targets[name],
-            **cut,
-            fingerprint=f"{splits.fingerprint}-{name}",
-            description=f"tokenizing {name}",
-            place=splits.place[name],
-        )
-        for name, split in sets.items()
-    }
+    rows = _tokenized(splits, sets, tokenizer, cut)
     unknown = unknown_share(rows["train"], tokenizer, splits.pairs)
     if windows:
         facts = log_windows(rows, windows, settings.max_windows, unknown)
@@ -121,6 +118,69 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
         transfer=_transfer(sets, learned) if settings.teacher else None,
     )
+
+
+def _load_streamed(settings: TextSettings, augment: Augment | None, task: Task | None) -> Data:
+    """Loads a text data set of which the training texts stay on the disk: see `hftune.data.text.stream`."""
+    if augment:
+        raise BadInput("--streaming: this recipe changes its training texts (augment); leave --streaming out")
+    splits, texts = stream_splits(settings, task)
+    splits.task.check_loss_flags(settings.replace(task=name_of(splits.task)))
+    truncation = choose_truncation(settings, splits.pairs)
+    parts = {"sample": splits.train, "validation": splits.validation, "test": splits.test}
+    sets = {name: split for name, split in parts.items() if split is not None}
+    sizes = {name: len(texts if name == "sample" else split) for name, split in sets.items()}
+    sizes = {"train": sizes.pop("sample"), **sizes}
+    log_splits(splits.origin, sizes, splits.task, splits.warnings)
+    log.info("order: %s", texts.about())
+    log.info("streaming: %s", WITHOUT)
+    tokenizer = load_tokenizer(settings, splits, texts)
+    cut: dict[str, Any] = {"max_length": settings.max_length, "truncation": truncation}
+    rows = _tokenized(splits, sets, tokenizer, cut)
+    unknown = unknown_share(rows["sample"], tokenizer, splits.pairs)
+    noun = "pair" if splits.pairs else "text"
+    log.info("%s of the train %ss, drawn, tell how long they are:", f"{len(rows['sample']):,}", noun)
+    log_lengths(rows["sample"], settings.max_length, truncation, unknown, noun)
+    for name, split in sets.items():
+        warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
+        warn_of_special_tokens(name, split, tokenizer)
+    return Data(
+        train=StreamedRows(texts, encoder(tokenizer, **cut), splits.targets["train"], settings.max_length),
+        validation=rows["validation"],
+        test=rows.get("test"),
+        collate=TextCollator.of(tokenizer),
+        task=splits.task,
+        processor=tokenizer,
+        fingerprint=splits.fingerprint,
+        origin=splits.origin,
+        dataset_commit=splits.commit or None,
+        facts={f"{name}_samples": size for name, size in sizes.items()},
+        places=splits.test_places,
+        input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
+        swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
+        order=texts.order,
+    )
+
+
+def _tokenized(
+    splits: TextSplits,
+    sets: Mapping[str, datasets.Dataset],
+    tokenizer: PreTrainedTokenizerBase,
+    cut: Mapping[str, Any],
+) -> dict[str, TokenRows]:
+    """Returns the tokens of some of the splits, by their names."""
+    return {
+        name: tokenize(
+            split,
+            tokenizer,
+            targets=splits.targets.get(name),
+            **cut,
+            fingerprint=f"{splits.fingerprint}-{name}",
+            description=f"tokenizing {name}",
+            place=splits.place[name],
+        )
+        for name, split in sets.items()
+    }
 
 
 def _transfer(sets: Mapping[str, datasets.Dataset], learned: Callable[..., Rows]) -> Transfer:
@@ -176,16 +236,24 @@ def _swapped(
     )
 
 
-def load_tokenizer(settings: TextSettings, splits: TextSplits) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    settings: TextSettings, splits: TextSplits, streamed: StreamedTexts | None = None
+) -> PreTrainedTokenizerBase:
     """Loads the checkpoint's tokenizer, or learns a vocabulary from all texts that are trained on.
+
+    Args:
+        settings: Name the one, or say what the other is.
+        splits: Have the texts.
+        streamed: The training texts, where `splits` has only some of them.
 
     Raises:
         BadInput: If the checkpoint has no tokenizer that can be loaded.
     """
     if settings.model_type:
         sets = [split for split in (splits.train, splits.unlabeled) if split is not None]
+        texts = chain.from_iterable(split[column] for split in sets for column in split.column_names)
         learned = train_tokenizer(
-            chain.from_iterable(split[column] for split in sets for column in split.column_names),
+            texts if streamed is None else chain.from_iterable(map(parts_of, streamed)),
             tokenizer_type=settings.tokenizer_type,
             vocab_size=settings.vocab_size,
             min_frequency=settings.min_frequency,

@@ -157,6 +157,11 @@ def parted(content: str) -> tuple[str, str]:
     return first, second
 
 
+def parts_of(content: Texts) -> tuple[str, ...]:
+    """Returns the texts of a row: one, or two of a pair."""
+    return (content,) if isinstance(content, str) else content
+
+
 def truncation_of_pairs(truncation: str) -> str:
     """Returns the tokenizers' word for how pairs are cut.
 

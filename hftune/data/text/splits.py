@@ -78,13 +78,13 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
         content, warnings = check_rows(table, texts, keep_blank=not source.files)
         return UsableContent(content, None, warnings)
 
-    source = _naming_texts(source, texts, label)
+    source = naming_texts(source, texts, label)
     noun = "pair" if pairs else "text"
     splits = make_splits(source, settings, content=texts, label=label, check=check, noun=noun, task=task)
     if found := find_unlabeled(settings, source, texts, splits.parts):
         splits = _with_unlabeled(splits, *found)
     sets = {
-        split: _dataset(part, pairs, f"{splits.fingerprint[:32]}-{split}")
+        split: dataset_of(part, pairs, f"{splits.fingerprint[:32]}-{split}")
         for split, part in splits.parts.items()
     }
     return TextSplits(
@@ -98,7 +98,7 @@ def load_splits(settings: TextSettings, task: Task | None = None) -> TextSplits:
         splits.commit,
         [*unread_texts(source.train, texts, label), *splits.warnings],
         {split: part.place for split, part in splits.parts.items()},
-        _places(splits.parts["test"], sets["test"]) if "test" in splits.parts else None,
+        places_of(splits.parts["test"], sets["test"]) if "test" in splits.parts else None,
         sets.get("unlabeled"),
     )
 
@@ -115,20 +115,24 @@ def _with_unlabeled(splits: Splits, part: CheckedSplit, warnings: list[str]) -> 
     )
 
 
-def _naming_texts(source: Source, texts: Columns, label: str) -> Source:
+def naming_texts(source: Source, texts: Columns, label: str) -> Source:
+    """Returns a source that says which columns are read, one of texts or two."""
     if len(texts) == 1:
         return naming_columns(source, TEXT, texts[0], label)
     return replace(source, columns=f", pairs: {texts[0]} and {texts[1]}, label column {label!r}")
 
 
-def _places(part: CheckedSplit, split: datasets.Dataset) -> Places:
+def places_of(part: CheckedSplit, split: datasets.Dataset) -> Places:
+    """Returns where the rows of a split stand, given its `dataset_of`."""
+
     def of(column: str) -> Callable[[int], str]:
         return lambda row: split.data.column(column)[row].as_py()
 
     return Places(part.table.of_user(part.rows), part.place, {name: of(name) for name in split.column_names})
 
 
-def _dataset(part: CheckedSplit, pairs: bool, fingerprint: str) -> datasets.Dataset:
+def dataset_of(part: CheckedSplit, pairs: bool, fingerprint: str) -> datasets.Dataset:
+    """Returns the rows of a split with the column `text`, and of pairs `text_pair`."""
     columns = {"text": part.content}
     if pairs:
         both = [parted(content) for content in part.content.to_pylist()]
