@@ -30,6 +30,7 @@ from hftune.tasks import possible_tasks
 from hftune.tasks.base import Task
 
 DRAWN = 10_000  # training rows at most that are validated on where no others are given
+MUCH = 1024  # MB of texts in memory of which is warned
 SAMPLE = 2_000  # training texts that are tokenized first, to tell how long they are
 
 
@@ -96,6 +97,20 @@ class StreamedTexts(Sequence[Any]):
         self._held.move_to_end(group)
         return self._held[group]
 
+    @property
+    def _megabytes(self) -> int:
+        return -(-self.window * int(self._bytes.max()) // 2**20)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Lines to show to the user."""
+        if self._megabytes < MUCH:
+            return []
+        return [
+            f"{self.groups.name}: row groups are large, {self.window} of them take {self._megabytes:,} MB; "
+            "write them with fewer rows, such as pyarrow.parquet.write_table(..., row_group_size=10_000)"
+        ]
+
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """Returns the order of an epoch, in which each group is read once: see `mixed_order`."""
         return mixed_order(self.starts, self.window, seed, epoch)
@@ -103,9 +118,7 @@ class StreamedTexts(Sequence[Any]):
     def about(self) -> str:
         """Says in which order the rows are visited, how well they are mixed, and what that takes."""
         count = len(self._bytes)
-        memory = (
-            f"{self.window * self._bytes.max() / 2**20:,.0f} MB of texts are held by each process that reads"
-        )
+        memory = f"{self._megabytes:,} MB of texts are held by each process that reads"
         if self.window == count:
             return f"all {len(self):,} rows are mixed in every epoch, as without --streaming; {memory}"
         mixed = len(self) * self.window // count
@@ -226,7 +239,7 @@ def stream_splits(settings: TextSettings, task: Task | None = None) -> tuple[Tex
         origin,
         digest,
         source.commit,
-        [*unread_texts(head, columns, label), *warnings],
+        [*unread_texts(head, columns, label), *texts.warnings, *warnings],
         {split: part.place for split, part in {"sample": sample, **parts}.items()},
         places_of(parts["test"], sets["test"]) if "test" in parts else None,
     )
