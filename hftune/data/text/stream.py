@@ -16,7 +16,7 @@ import torch
 from hftune.data.columns import refuse_missing_column, unread_texts
 from hftune.data.duplicates import CheckedSplit
 from hftune.data.parquet_files import ParquetFiles, find_parquet
-from hftune.data.sources import COLUMN_FLAGS, SPLIT_NAMES, Source, test_on
+from hftune.data.sources import COLUMN_FLAGS, Source, test_on
 from hftune.data.splits import UsableContent, choose_rows, fingerprint
 from hftune.data.tables.read import Table
 from hftune.data.tables.row_groups import RowGroups, groups_at_once, mixed_order
@@ -202,9 +202,7 @@ def stream_splits(settings: TextSettings, task: Task | None = None) -> tuple[Tex
     for column in columns:
         groups.refuse_missing(column)
     source = _source(settings, task, found, groups, columns, label)
-    if not any(name in source.tables for name in SPLIT_NAMES["validation"]):
-        share = min(settings.train_val_split, DRAWN / len(groups))
-        settings = settings.replace(train_val_split=share)
+    share = min(settings.train_val_split, DRAWN / len(groups))
 
     def check(split: str, table: Table) -> UsableContent:
         if split == "train":
@@ -214,7 +212,7 @@ def stream_splits(settings: TextSettings, task: Task | None = None) -> tuple[Tex
 
     named = naming_texts(source, columns, label)
     parts, task, origin, warnings = choose_rows(
-        named, settings, content=columns, label=label, check=check, task=task
+        named, settings.replace(train_val_split=share), content=columns, label=label, check=check, task=task
     )
     places = Table(groups.name, {}, places=groups)  # the labels need not be held any longer
     train = replace(parts.pop("train"), table=places)

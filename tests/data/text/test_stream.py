@@ -72,7 +72,8 @@ def same(one: dict, other: dict) -> bool:
     ids=str,
 )
 def test_rows_are_those_of_whole_texts(files, changes):
-    streamed = load_text(settings_for(**changes))
+    with patch.object(stream, "SAMPLE", 5):
+        streamed = load_text(settings_for(**changes))
     whole = load_text(settings_for(streaming=False, **changes))
     assert streamed.processor.get_vocab() == whole.processor.get_vocab()
     assert len(streamed.train) == len(whole.train)
