@@ -178,7 +178,7 @@ def groups_at_once(sizes: np.ndarray) -> int:
 def mixed_order(starts: np.ndarray, window: int, seed: int, epoch: int) -> np.ndarray:
     """Returns the order of an epoch: groups in a random order, and the rows of each `window` of them mixed.
 
-    So whoever holds `window` groups reads each of them once. All rows stand in it once.
+    With `window` groups in memory each is read once. Every row is visited once.
 
     Args:
         starts: Number of the first row of each group, and N behind them, int64 (G + 1,).
