@@ -450,6 +450,7 @@ def seeds(folder: Path) -> Path:
 @shared
 @needs_data
 @needs_hub
+@pytest.mark.every_kind
 def test_what_the_hub_answers_is_explained(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(SHARED / "hub"))
     from hub import Hub

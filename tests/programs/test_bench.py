@@ -118,7 +118,7 @@ def test_padding_is_that_of_each_sides_own_batches(dry_run):
     assert round(places) == job["rows"] * job["max_length"]
 
 
-@pytest.mark.parametrize("name", ["cifar10", another("hotdog")])
+@pytest.mark.parametrize("name", [*map(another, ["cifar10", "hotdog"])])
 def test_both_sides_of_a_case_on_images_train_the_same_model(name, dry_run):
     entry = dry_run(name)
     (found,) = entry["rounds"]

@@ -3,6 +3,7 @@
 import json
 
 import psutil
+import pytest
 
 from hftune.training import setup
 from proofs.jobs import PATIENCE, Group, make_jobs
@@ -29,6 +30,7 @@ def note_memory(file: str, every: int) -> None:
     setup.chain = with_notes
 
 
+@pytest.mark.every_kind
 def test_two_hundred_epochs_take_no_more_memory_than_twenty(tmp_path):
     job = make_jobs(tmp_path / "data")["textcnn"].but(
         per_device_train_batch_size=45, max_steps=400, save_steps=40, eval_steps=40

@@ -533,6 +533,7 @@ def test_waiting_for_slow_rows_is_told(slow, here, capsys):
 
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "hub").is_dir(), reason="no loopback Hub beside the project")
+@pytest.mark.every_kind
 def test_hot_dogs_by_their_ids_on_a_hub(tmp_path):
     pytest.importorskip("timm")
     sys.path.insert(0, str(SHARED / "hub"))

@@ -38,6 +38,7 @@ def test_kills_and_other_numbers_of_processes_change_nothing(jobs, tmp_path):
     assert (row.held, row.tried) == (2, 2)
 
 
+@pytest.mark.every_kind
 def test_a_resume_with_workers_changes_nothing(jobs, tmp_path):
     job = jobs["images"].but(eval_steps=20)
     row = resumed_from_every_step(job, tmp_path, accumulation=3, workers=2, every=17)

@@ -376,6 +376,7 @@ def test_the_folder_of_paths_can_be_named(here):
 
 @pytest.mark.shared
 @pytest.mark.skipif(not (SHARED / "data/cifar10").is_dir(), reason="no real data beside the project")
+@pytest.mark.every_kind
 def test_cifar10_is_read_as_it_is():
     splits, images, _ = load(dataset_name=str(SHARED / "data/cifar10"))
     assert {name: len(part.targets) for name, part in splits.parts.items()} == {
