@@ -136,7 +136,7 @@ SUBSET = (
 SCRATCH = ("--model_type", "mobilenetv2_100", "--learning_rate", "2e-3", "--num_train_epochs", "8")
 # A step of the bag changes all of its 8 million numbers: fewer steps take less time.
 LARGE_BATCHES = (
-    *("--per_device_train_batch_size", "256", "--learning_rate", "3e-2", "--num_train_epochs", "3"),
+    *("--per_device_train_batch_size", "256", "--learning_rate", "4e-2", "--num_train_epochs", "2"),
 )
 TREC = (
     *("--dataset_name", "CogComp/trec", "--label_column_name", "coarse_label", "--max_length", "64"),
