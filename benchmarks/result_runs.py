@@ -90,7 +90,7 @@ regression.""",
     "IMDb in windows": Section(
         """The first 128 tokens of a window against the first and last tokens of 128 in all: the same encoder
 on 1,500 reviews to train on, and the same 4,000 of the test reviews. `hftune compare` takes the difference
-row by row.""",
+row by row: windows are better by 0.025 [0.014, 0.036].""",
         {"Accuracy": "accuracy"},
     ),
     "ChnSentiCorp": Section(

@@ -8,6 +8,8 @@
 
 Result  accuracy 0.906 [0.902, 0.909] on 25,000 test reviews, as it stands,
         one seed, 1 min on one core of an AMD EPYC; TF-IDF + logistic regression 0.908
+Faster  --per_device_train_batch_size 256 --learning_rate 4e-2 --num_train_epochs 2
+        has 0.902 [0.898, 0.906] after 14 s where the lines above take 66
 Model   Joulin et al. 2016, Bag of Tricks for Efficient Text Classification
 """
 
