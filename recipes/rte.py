@@ -7,7 +7,9 @@
     accelerate launch recipes/rte.py
     accelerate launch recipes/rte.py --seed 1
 
-Result  none yet: benchmarks/results.py measures it
+Result  accuracy 0.542 [0.483, 0.599], one seed, 32 min beside other work; TF-IDF + logistic regression has
+        0.606: MiniLM learns the training pairs by heart. A checkpoint that was trained on inference before
+        brings its own labels, which are matched by their names
 Data    Dagan et al. 2006 to Bentivogli et al. 2009, the PASCAL challenges of textual entailment, as in GLUE:
         2,490 pairs to train and validate. The labels of GLUE's test rows are not public, so its 277
         validation rows are tested on: two models must differ by 8 points there to differ at all
