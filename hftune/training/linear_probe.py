@@ -68,7 +68,7 @@ def rows_to_probe(model: PreTrainedModel, data: Data, seed: int) -> Rows:
     """
     if not has_new_head(model):
         raise BadInput("the classifier is not new")
-    linear_head(model)
+    linear_head(model)  # refuses a model without one
     if not data.task.has_linear_layer:
         raise BadInput("a row of this task has more than one answer")
     rows = some_rows(as_scored(data.train, data), seed)

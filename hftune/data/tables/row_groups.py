@@ -43,10 +43,10 @@ class RowGroups(Sequence[str]):
     def __init__(self, files: Mapping[str, str], names: Mapping[str, list[str]] | None = None):
         self.files = dict(files)
         self._names = list(files)
-        self._opened = [_open(name, path) for name, path in files.items()]
-        self._schemas = [opened.schema_arrow for opened in self._opened]
-        self._footers = [opened.metadata for opened in self._opened]
-        for opened in self._opened:
+        files_opened = [_open(name, path) for name, path in files.items()]
+        self._schemas = [opened.schema_arrow for opened in files_opened]
+        self._footers = [opened.metadata for opened in files_opened]
+        for opened in files_opened:
             opened.close()
         self._groups = [
             (file, group)

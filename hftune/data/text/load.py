@@ -86,9 +86,7 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
         noun = "pair" if splits.pairs else "text"
         log_lengths(rows["train"], settings.max_length, truncation, unknown, noun)
         facts = {f"train_{name}": value for name, value in truncation_report(rows["train"]).items()}
-    for name, split in sets.items():
-        warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
-        warn_of_special_tokens(name, split, tokenizer)
+    _warn_of_tokens(settings, sets, rows, tokenizer)
     if augment:
         log.info("training texts: changed in every epoch by %s", getattr(augment, "__name__", "augment"))
 
@@ -103,19 +101,9 @@ def load_text(settings: TextSettings, augment: Augment | None = None, task: Task
 
     return Data(
         train=learned("train"),
-        validation=rows["validation"],
-        test=rows.get("test"),
-        collate=TextCollator.of(tokenizer),
-        task=splits.task,
-        processor=tokenizer,
-        fingerprint=splits.fingerprint,
-        origin=splits.origin,
-        dataset_commit=splits.commit or None,
+        **_scored(settings, splits, rows, tokenizer),
         facts={f"{name}_samples": size for name, size in sizes.items()} | facts,
         **_baselines(splits),
-        places=splits.test_places,
-        input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
-        swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
         transfer=_transfer(sets, learned) if settings.teacher else None,
     )
 
@@ -141,23 +129,11 @@ def _load_streamed(settings: TextSettings, augment: Augment | None, task: Task |
     noun = "pair" if splits.pairs else "text"
     log.info("%s of the train %ss, drawn, tell how long they are:", f"{len(rows['sample']):,}", noun)
     log_lengths(rows["sample"], settings.max_length, truncation, unknown, noun)
-    for name, split in sets.items():
-        warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
-        warn_of_special_tokens(name, split, tokenizer)
+    _warn_of_tokens(settings, sets, rows, tokenizer)
     return Data(
         train=StreamedRows(texts, encoder(tokenizer, **cut), splits.targets["train"], settings.max_length),
-        validation=rows["validation"],
-        test=rows.get("test"),
-        collate=TextCollator.of(tokenizer),
-        task=splits.task,
-        processor=tokenizer,
-        fingerprint=splits.fingerprint,
-        origin=splits.origin,
-        dataset_commit=splits.commit or None,
+        **_scored(settings, splits, rows, tokenizer),
         facts={f"{name}_samples": size for name, size in sizes.items()},
-        places=splits.test_places,
-        input_config={"text_pair": True, "truncation": truncation} if splits.pairs else {},
-        swapped=_swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
         order=texts.order,
     )
 
@@ -180,6 +156,40 @@ def _tokenized(
             place=splits.place[name],
         )
         for name, split in sets.items()
+    }
+
+
+def _warn_of_tokens(
+    settings: TextSettings,
+    sets: Mapping[str, datasets.Dataset],
+    rows: Mapping[str, TokenRows],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    for name, split in sets.items():
+        warn_of_unknown(name, split, rows[name], tokenizer, _for_other_words(settings))
+        warn_of_special_tokens(name, split, tokenizer)
+
+
+def _scored(
+    settings: TextSettings,
+    splits: TextSplits,
+    rows: Mapping[str, TokenRows],
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Any]:
+    """Returns the fields of `Data` that do not depend on how the training rows are read."""
+    truncation = choose_truncation(settings, splits.pairs)
+    return {
+        "validation": rows["validation"],
+        "test": rows.get("test"),
+        "collate": TextCollator.of(tokenizer),
+        "task": splits.task,
+        "processor": tokenizer,
+        "fingerprint": splits.fingerprint,
+        "origin": splits.origin,
+        "dataset_commit": splits.commit or None,
+        "places": splits.test_places,
+        "input_config": {"text_pair": True, "truncation": truncation} if splits.pairs else {},
+        "swapped": _swapped(splits, tokenizer, settings.max_length, truncation) if splits.pairs else None,
     }
 
 
